@@ -52,7 +52,7 @@ _OTHER_TOOLS = {
 }
 
 
-def _names(candidates: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any]:
+def _one_of(candidates: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any]:
     """Pydantic metadata of a text that must be one of ``candidates``."""
 
     def check(name: str) -> str:
@@ -66,11 +66,11 @@ def _names(candidates: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any
 
 #: The name that means all strategies that have the parameter.
 EVERY_STRATEGY = "all"
-StrategyName = Annotated[str, *_names(known_strategies, "strategy")]
-_StrategyOrAll = Annotated[str, *_names(lambda: (*known_strategies(), EVERY_STRATEGY), "strategy")]
+StrategyName = Annotated[str, *_one_of(known_strategies, "strategy")]
+_StrategyOrAll = Annotated[str, *_one_of(lambda: (*known_strategies(), EVERY_STRATEGY), "strategy")]
 _Executor = Annotated[
     str,
-    *_names(
+    *_one_of(
         lambda: ("local", *(feature.name for feature in loader.features_with("pool"))), "executor"
     ),
 ]
@@ -378,14 +378,14 @@ class TrialRequest(_Keys):
 MODULE_PARAMETERS = ("target_modules", "modules_to_save")
 
 
-def _scalar(given: object) -> object:
+def _scalar(value: object) -> object:
     """A scalar value; a list of names becomes one string."""
-    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
-        return ",".join(given)
-    if not isinstance(given, Scalar) or given == "":
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+        return ",".join(value)
+    if not isinstance(value, Scalar) or value == "":
         fix = "Write a value, a list of choices, or {low: 1e-5, high: 1e-2, log: true}."
-        raise fault(f"{given!r} is no value", "", fix)
-    return given
+        raise fault(f"{value!r} is no value", "", fix)
+    return value
 
 
 def distinct(choices: Iterable[Scalar]) -> tuple[Scalar, ...]:
@@ -395,11 +395,11 @@ def distinct(choices: Iterable[Scalar]) -> tuple[Scalar, ...]:
 
 _ModuleNames = Annotated[list[str], Field(min_length=1)]
 _Value = Annotated[Scalar, BeforeValidator(_scalar, json_schema_input_type=Scalar | _ModuleNames)]
-_Some = Annotated[list[_Value], Field(min_length=1)]
+_ValueList = Annotated[list[_Value], Field(min_length=1)]
 _Values = Annotated[
     tuple[_Value, ...],
     AfterValidator(distinct),
-    BeforeValidator(lambda given: given, json_schema_input_type=_Some),
+    BeforeValidator(lambda given: given, json_schema_input_type=_ValueList),
 ]
 _Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 
@@ -433,8 +433,8 @@ class ParameterSpec(_Keys):
     @property
     def values(self) -> tuple[Scalar, ...]:
         """The declared choices, upper end and default."""
-        named = (*(self.choices or ()), self.high, self.default)
-        return tuple(value for value in named if value is not None)
+        values = (*(self.choices or ()), self.high, self.default)
+        return tuple(value for value in values if value is not None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -460,17 +460,19 @@ class ParameterSpec(_Keys):
 
     @model_serializer(mode="wrap")
     def _as_written(self, fields: SerializerFunctionWrapHandler) -> Any:
-        stated = {key: value for key, value in fields(self).items() if value is not None}
+        stated_keys = {key: value for key, value in fields(self).items() if value is not None}
         return (
-            stated["choices"][0] if len(stated) == len(stated.get("choices", ())) == 1 else stated
+            stated_keys["choices"][0]
+            if len(stated_keys) == len(stated_keys.get("choices", ())) == 1
+            else stated_keys
         )
 
 
-def _as_mapping(given: Any) -> Any:
+def _as_mapping(value: Any) -> Any:
     """A value or a list as a mapping with ``choices``; mappings are unchanged."""
-    if isinstance(given, Mapping | ParameterSpec):
-        return given
-    return {"choices": given if isinstance(given, list | tuple) else [given]}
+    if isinstance(value, Mapping | ParameterSpec):
+        return value
+    return {"choices": value if isinstance(value, list | tuple) else [value]}
 
 
 def _with_module_lists(items: Any) -> Any:
@@ -489,13 +491,13 @@ def _with_module_lists(items: Any) -> Any:
     return items
 
 
-_Form = Annotated[
+_Declaration = Annotated[
     ParameterSpec,
-    BeforeValidator(_as_mapping, json_schema_input_type=_Value | _Some | ParameterSpec),
+    BeforeValidator(_as_mapping, json_schema_input_type=_Value | _ValueList | ParameterSpec),
 ]
 Declared = dict[
     _StrategyOrAll,
-    Annotated[dict[str, _Form], Field(min_length=1), BeforeValidator(_with_module_lists)],
+    Annotated[dict[str, _Declaration], Field(min_length=1), BeforeValidator(_with_module_lists)],
 ]
 
 # The fields of ``FeatureOptions`` depend on the installed features.
@@ -570,11 +572,11 @@ class Spec(_Keys, Artifact):
     @field_validator("task", mode="before")
     @classmethod
     def _in_scope(cls, value: object) -> object:
-        where = _OTHER_TOOLS.get(value.lower()) if isinstance(value, str) else None
-        if where is None:
+        tool = _OTHER_TOOLS.get(value.lower()) if isinstance(value, str) else None
+        if tool is None:
             return value
         why = f"Known: {', '.join(TASKS)}."
-        raise fault(f"task = {value!r} is out of scope", why, f"It is done by {where}.")
+        raise fault(f"task = {value!r} is out of scope", why, f"It is done by {tool}.")
 
     @model_validator(mode="after")
     def _fits_task(self) -> Self:
@@ -592,9 +594,9 @@ class Spec(_Keys, Artifact):
 
     def given_at(self, places: Places) -> Self:
         """A copy with these sources of its values."""
-        same = self.model_copy()
-        same._places = places
-        return same
+        copy = self.model_copy()
+        copy._places = places
+        return copy
 
     def declares(self, parameter: str) -> bool:
         """Whether the user declares a parameter for any strategy."""

@@ -39,10 +39,10 @@ def _flagged_keys(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedK
         for flag in field.metadata:
             if isinstance(flag, parts.Flag) and flag.name:
                 yield (*path, key), FlaggedKey(flag, field)
-        several = get_origin(field.annotation) is tuple
-        inner = get_args(field.annotation)[0] if several else field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _flagged_keys(inner, (*path, key, *((0,) if several else ())))
+        is_list = get_origin(field.annotation) is tuple
+        inner_kind = get_args(field.annotation)[0] if is_list else field.annotation
+        if isinstance(inner_kind, type) and issubclass(inner_kind, BaseModel):
+            yield from _flagged_keys(inner_kind, (*path, key, *((0,) if is_list else ())))
 
 
 FLAGGED: dict[Path_, FlaggedKey] = dict(_flagged_keys(Spec))
@@ -79,7 +79,7 @@ def resolve(
     data = _expand(data, document.lines)
     relative_paths = _make_paths_absolute(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
-        _put(data, path, value.value if isinstance(value, SetItem) else value)
+        _put_value(data, path, value.value if isinstance(value, SetItem) else value)
     _add_folder(data, file if isinstance(file, Path) else None)
     for key, flag in (("task", "--task"), *([("models", "--model")] if needs_model else [])):
         if not data.get(key):
@@ -147,7 +147,7 @@ _FILE_AND_LINE = re.compile(r":\d+ ")
 
 def _with_position(problem: Problem, spec: Spec) -> Problem:
     """The problem with file and line, and a fix if a path is relative to the file."""
-    where = _position(problem.where, spec)
+    where = _position_of(problem.where, spec)
     sibling = Path(where.partition(":")[0]).parent / problem.where
     fix = problem.fix
     with suppress(OSError):  # a name may be too long for a file
@@ -156,7 +156,7 @@ def _with_position(problem: Problem, spec: Spec) -> Problem:
     return replace(problem, where=where, fix=fix)
 
 
-def _position(where: str, spec: Spec) -> str:
+def _position_of(where: str, spec: Spec) -> str:
     """The source of a key or flag; ``FILE:LINE KEY: VALUE`` for a value; else ``where``."""
     flags = {flag: path for path, flag in FLAGS.items()}
     path = flags.get(where) or tuple(where.split("."))
@@ -164,7 +164,7 @@ def _position(where: str, spec: Spec) -> str:
         position = spec.places.where(path)
         return position if _FILE_AND_LINE.search(position) or position.startswith("-") else where
     for path, value in _leaves(spec.model_dump()):
-        if where and where in (given := str(value), os.path.normpath(given)):
+        if where and where in (text := str(value), os.path.normpath(text)):
             position = spec.places.where(path)
             return f"{position}: {where}" if _FILE_AND_LINE.search(position) else where
     return where
@@ -276,25 +276,27 @@ def to_yaml(spec: Spec) -> str:
     removed from URLs: drivers find them elsewhere, such as in ``PGPASSWORD`` or ``~/.pgpass``.
     """
     fields = parts.without_passwords(spec).model_dump(mode="json")
-    used = {name for name, options in spec.features if options != type(options)()}
-    fields["features"] = {n: options for n, options in fields["features"].items() if n in used}
-    for path, value in _paths(fields):
-        _put(fields, path, spec.places.typed(value))
+    used_features = {name for name, options in spec.features if options != type(options)()}
+    fields["features"] = {
+        n: options for n, options in fields["features"].items() if n in used_features
+    }
+    for path, value in _path_values(fields):
+        _put_value(fields, path, spec.places.typed(value))
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
-def _expand(given: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
+def _expand(keys: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
     """Expand short forms, such as ``model: X``, and remove empty sections."""
-    data = {key: value for key, value in given.items() if value is not None}
+    data = {key: value for key, value in keys.items() if value is not None}
     if "model" in data and "models" not in data:
         data["models"] = [data.pop("model")]
         lines[("models", 0)] = lines.get(("model",), 1)
     if isinstance(models := data.get("models"), str | list):
         models = [models] if isinstance(models, str) else models
         data["models"] = [{"id": model} if isinstance(model, str) else model for model in models]
-    for key, inside in (("data", "path"), ("objective", "name")):
+    for key, inner_key in (("data", "path"), ("objective", "name")):
         if isinstance(data.get(key), str):
-            data[key] = {inside: data[key]}
+            data[key] = {inner_key: data[key]}
     return data
 
 
@@ -322,10 +324,10 @@ def _make_paths_absolute(data: dict[str, Any], file: Path) -> dict[str, str]:
     ):
         return {}
     old_paths: dict[str, str] = {}
-    for path, value in _paths(data):
-        if (path_there := start_folder[0] / value).exists():
-            _put(data, path, str(path_there))
-            old_paths[str(path_there)] = value
+    for path, value in _path_values(data):
+        if (absolute_path := start_folder[0] / value).exists():
+            _put_value(data, path, str(absolute_path))
+            old_paths[str(absolute_path)] = value
     return old_paths
 
 
@@ -335,7 +337,7 @@ _PATH_KEYS = {
 }
 
 
-def _paths(data: dict[str, Any]) -> list[tuple[Path_, str]]:
+def _path_values(data: dict[str, Any]) -> list[tuple[Path_, str]]:
     """The key path and value of each text that may name a file or folder."""
     feature_keys = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
     return [
@@ -346,10 +348,10 @@ def _paths(data: dict[str, Any]) -> list[tuple[Path_, str]]:
     ]
 
 
-def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
+def _put_value(data: dict[str, Any], path: Path_, value: Any) -> None:
     target: Any = data
-    for part, following in pairwise(path):
-        kind = list if isinstance(following, int) else dict
+    for part, next_part in pairwise(path):
+        kind = list if isinstance(next_part, int) else dict
         if isinstance(part, int):
             target += [{} for _ in range(len(target), part + 1)]
         if (isinstance(part, str) and part not in target) or not isinstance(target[part], kind):

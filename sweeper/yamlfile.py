@@ -78,8 +78,8 @@ class Document:
 
         If the file is a list, the index of the item is left out, as the line is enough.
         """
-        inside = path[1:] if path and isinstance(path[0], int) else path
-        key = ".".join(str(part) for part in inside)
+        inner_path = path[1:] if path and isinstance(path[0], int) else path
+        key = ".".join(str(part) for part in inner_path)
         for end in range(len(path), -1, -1):
             if position := self._line_of(path[:end]):
                 return f"{position} {key}".rstrip()
@@ -91,8 +91,8 @@ class Document:
             return f"{self.name}:{self.lines[path]}"
         for end in range(len(path), 0, -1):
             if path[:end] in self.included:
-                other, base = self.included[path[:end]]
-                return other._line_of((*base, *path[end:]))
+                document, base = self.included[path[:end]]
+                return document._line_of((*base, *path[end:]))
         return ""
 
 
@@ -271,8 +271,10 @@ def checked(
     try:
         return kind.validate_python(data, context=context)
     except ValidationError as error:
-        described = (problem_of(item, data, kind, document.where, path) for item in error.errors())
-        problems += dict.fromkeys(described)  # a union reports some problems twice
+        described_problems = (
+            problem_of(item, data, kind, document.where, path) for item in error.errors()
+        )
+        problems += dict.fromkeys(described_problems)  # a union reports some problems twice
         return None
 
 
@@ -288,29 +290,29 @@ def problem_of(
         base: The path of ``data`` in the document.
     """
     loc, context = item["loc"], item.get("ctx", {})
-    path = _path(data, loc, extra=item["type"] in ("missing", "extra_forbidden"))
+    path = _existing_path(data, loc, extra=item["type"] in ("missing", "extra_forbidden"))
     where = where_is((*base, *path))
     key = next((part for part in reversed((*base, *path)) if isinstance(part, str)), "the item")
-    shown = f"{key} = {_short(item['input'])}"
+    assignment = f"{key} = {_shortened(item['input'])}"
     match item["type"]:
         case "fault":
             return Problem(context["what"], context["why"], context["fix"], where)
         case "missing":
             return Problem(f"{key} is missing", where=where)
         case "extra_forbidden":
-            candidates = [*_fields(kind, loc[:-1])]
+            candidates = [*_fields_at(kind, loc[:-1])]
             return Problem(f"there is no key {key!r} here", "", near_match(key, candidates), where)
         case "literal_error":
-            candidates = _quoted(context["expected"])
+            candidates = _quoted_values(context["expected"])
             is_key = loc[-1] == "[key]"
-            what = f"there is no key {key!r} here" if is_key else f"{shown} is not known"
+            what = f"there is no key {key!r} here" if is_key else f"{assignment} is not known"
             return Problem(what, "", near_match(str(item["input"]), candidates), where)
         case "model_type":
-            return Problem(f"{shown} is not a mapping", "", _example(kind, loc), where)
-    return Problem(shown, f"{item['msg']}.", _example(kind, loc), where)
+            return Problem(f"{assignment} is not a mapping", "", _example_at(kind, loc), where)
+    return Problem(assignment, f"{item['msg']}.", _example_at(kind, loc), where)
 
 
-def _path(data: Any, loc: Path_, *, extra: bool) -> Path_:
+def _existing_path(data: Any, loc: Path_, *, extra: bool) -> Path_:
     """The path of a value without parts that only pydantic adds: tags of unions, marks of keys.
 
     Args:
@@ -319,24 +321,24 @@ def _path(data: Any, loc: Path_, *, extra: bool) -> Path_:
     """
     path: list[str | int] = []
     for number, part in enumerate(loc):
-        inside = part in data if isinstance(data, Mapping) else False
-        inside |= isinstance(data, list) and isinstance(part, int) and part < len(data)
-        if inside or (extra and number == len(loc) - 1):
+        exists = part in data if isinstance(data, Mapping) else False
+        exists |= isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if exists or (extra and number == len(loc) - 1):
             path.append(part)
-            data = data[part] if inside else None
+            data = data[part] if exists else None
     return tuple(path)
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _quoted(expected: str) -> list[str]:
+def _quoted_values(expected: str) -> list[str]:
     return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
 
 
-def _fields(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
+def _fields_at(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
     """The fields of a mapping at this location, by their names in the file."""
     return {
         field.alias or name: field
@@ -346,10 +348,10 @@ def _fields(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
     }
 
 
-def _example(kind: TypeAdapter[Any], loc: Path_) -> str:
+def _example_at(kind: TypeAdapter[Any], loc: Path_) -> str:
     """An example or the description of the field at this location; may be empty."""
     for end in range(len(loc), 0, -1):
-        field = _fields(kind, loc[: end - 1]).get(str(loc[end - 1]))
+        field = _fields_at(kind, loc[: end - 1]).get(str(loc[end - 1]))
         if field is not None:
             what = f"{loc[end - 1]}: {field.description}." if field.description else ""
             return f"Write it as {field.examples[0]}." if field.examples else what
@@ -363,12 +365,12 @@ def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:
         if part in fields:
             models = [*_models(fields[str(part)].annotation, *fields[str(part)].metadata)]
         else:
-            tagged = [
+            tagged_models = [
                 model
                 for model in models
                 if any(part in get_args(field.annotation) for field in model.model_fields.values())
             ]
-            models = tagged or models
+            models = tagged_models or models
     return models
 
 

@@ -315,7 +315,7 @@ def main() -> None:
     name, data, strategy, model = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     switched = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     if switched.pop(COMPLETE_LOGITS, False):
-        answer_logits._allows_parts = lambda layer: False
+        answer_logits._can_split_losses = lambda layer: False
     if switched.pop(TEXT_BY_TEXT, False):
         joined._KERNEL = None
     spec, plan, config = planned(data, strategy, model, switched)

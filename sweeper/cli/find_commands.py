@@ -76,52 +76,52 @@ class Commands(TyperGroup):
     def _files(self) -> list[tuple[str, Path]]:
         return [file for package in self.packages() for file in _modules(package)]
 
-    def _read(self, wanted: str | None = None) -> None:
-        """Add the commands of the files; stop as soon as the command ``wanted`` is added.
+    def _read_files(self, command_name: str | None = None) -> None:
+        """Add the commands of the files; stop as soon as the command ``command_name`` is added.
 
         Raises:
             UsageError: Two files declare the same command.
         """
-        files = sorted(self._files, key=lambda file: file[1].stem != wanted)
+        files = sorted(self._files, key=lambda file: file[1].stem != command_name)
         for module, path in files:
             file = declarations(module, path)
             if file is not None:
-                self._add(file)
-                if not file.group and wanted in file.commands:
+                self._add_commands(file)
+                if not file.group and command_name in file.commands:
                     return
 
-    def _add(self, file: CommandFile) -> None:
+    def _add_commands(self, file: CommandFile) -> None:
         """Add the commands of a file to its group, or to the program."""
         group: Any = self
         if file.group:
-            new = _Group(name=file.group, no_args_is_help=True)
-            group = self.commands.setdefault(file.group, new)
+            new_group = _Group(name=file.group, no_args_is_help=True)
+            group = self.commands.setdefault(file.group, new_group)
             if not isinstance(group, _Group):
                 _refuse(file.group, file, group)
             group.help = group.help or file.help
             group.order = min(group.order, file.order)
         for name in file.commands:
-            present = group.commands.setdefault(name, _LazyCommand(name, file))
-            if getattr(present, "file", None) != file:
-                _refuse(f"{file.group} {name}".strip(), file, present)
+            command = group.commands.setdefault(name, _LazyCommand(name, file))
+            if getattr(command, "file", None) != file:
+                _refuse(f"{file.group} {name}".strip(), file, command)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all commands in the order of the help."""
-        self._read()
+        self._read_files()
         commands: dict[str, Any] = dict(self.commands)
         return sorted(commands, key=lambda name: (commands[name].order, name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name, not loaded; None if there is none."""
         if cmd_name not in self.commands:
-            self._read(cmd_name)
+            self._read_files(cmd_name)
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Name, loaded command and remaining arguments; errors of wrong names have suggestions."""
-        name, command, rest = super().resolve_command(ctx, args)
+        name, command, arguments = super().resolve_command(ctx, args)
         loaded = command.load() if isinstance(command, _LazyCommand) else command
-        return name, loaded, rest
+        return name, loaded, arguments
 
 
 class _Group(Commands):
@@ -136,11 +136,11 @@ class _Group(Commands):
         return list(self.commands)
 
 
-def _refuse(name: str, file: CommandFile, present: Any) -> None:
-    other = present.file.module if isinstance(present, _LazyCommand) else f"the group {name!r}"
+def _refuse(name: str, file: CommandFile, command: Any) -> None:
+    place = command.file.module if isinstance(command, _LazyCommand) else f"the group {name!r}"
     raise UsageError(
         f"the command {name!r} is declared twice",
-        why=f"The other declaration is {other}.",
+        why=f"The other declaration is {place}.",
         fix="Rename one of them, or uninstall the package that one comes from.",
         where=file.module,
     )
@@ -169,7 +169,7 @@ def declarations(module: str, path: Path) -> CommandFile | None:
     if "Typer" not in text:
         return None
     try:
-        return _parse(module, ast.parse(text, str(path)).body)
+        return _parsed_commands(module, ast.parse(text, str(path)).body)
     except (SyntaxError, ValueError) as error:
         raise UsageError(
             f"the commands of {module} cannot be read ({error})",
@@ -179,7 +179,7 @@ def declarations(module: str, path: Path) -> CommandFile | None:
         ) from error
 
 
-def _parse(module: str, body: list[ast.stmt]) -> CommandFile | None:
+def _parsed_commands(module: str, body: list[ast.stmt]) -> CommandFile | None:
     values = {
         node.targets[0].id: node.value
         for node in body

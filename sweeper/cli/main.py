@@ -48,8 +48,8 @@ class _Program(Commands):
             from pydantic import ValidationError  # plain commands start without it
 
             if isinstance(error.__cause__, ValidationError):
-                given = error.__cause__.errors()[0]["input"]
-                error.message = f"{given!r} was given. {error.message}"
+                value = error.__cause__.errors()[0]["input"]
+                error.message = f"{value!r} was given. {error.message}"
             raise
 
 
@@ -64,8 +64,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show_version: bool) -> None:
+    if show_version:
         typer.echo(f"sweeper {__version__}")
         raise typer.Exit
 

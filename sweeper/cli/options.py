@@ -107,9 +107,11 @@ class _Flag:
     def parameter(self) -> inspect.Parameter:
         name, text, section = self.flag.name, str(self._field.description), str(self.path[0])
         panel = self.flag.panel if section == "features" else _PANELS.get(section, _DEFAULT_PANEL)
-        single = self.type is not bool and not self._is_list
+        is_scalar = self.type is not bool and not self._is_list
         opposite = f"--{name[5:]}" if name.startswith("--no-") else f"--no-{name[2:]}"
-        metavar = f"<{self.type.__name__}>" if single else "A,B,..." if self._is_comma_list else ""
+        metavar = (
+            f"<{self.type.__name__}>" if is_scalar else "A,B,..." if self._is_comma_list else ""
+        )
         option = typer.Option(
             f"{name}/{opposite}" if self.type is bool else name,
             help=f"{text[:1].upper()}{text[1:]}.",
@@ -117,7 +119,7 @@ class _Flag:
             metavar=_METAVARS.get(self.path, metavar),
         )
         # a list, to notice a flag that is given twice
-        kind: Any = list[self.type] if single else self.type  # type: ignore[name-defined]
+        kind: Any = list[self.type] if is_scalar else self.type  # type: ignore[name-defined]
         kind = Annotated[kind | None, option]
         keyword = inspect.Parameter.KEYWORD_ONLY
         return inspect.Parameter(self.name, keyword, annotation=kind, default=None)
@@ -130,7 +132,7 @@ def spec_flags(*, run: bool) -> tuple[_Flag, ...]:
     return tuple(flag for flag in flags if run or flag.flag.plan)
 
 
-_SET = inspect.Parameter(
+_SET_PARAMETER = inspect.Parameter(
     "settings",
     inspect.Parameter.KEYWORD_ONLY,
     annotation=Annotated[
@@ -160,7 +162,7 @@ def takes_spec(
     """
     flags = spec_flags(run=run)
     if not sections:
-        return _with_flags(flags, _SET)
+        return _with_flags(flags, _SET_PARAMETER)
     return _with_flags(tuple(flag for flag in flags if flag.path[0] in sections))
 
 
@@ -171,22 +173,24 @@ def takes_limits() -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def _with_flags(
-    declared: tuple[_Flag, ...], *more: inspect.Parameter
+    flags: tuple[_Flag, ...], *extra_parameters: inspect.Parameter
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**values: Any) -> None:
-            typed = {flag: values.pop(flag.name) for flag in declared}
-            typed = {flag: value for flag, value in typed.items() if value not in (None, [])}
-            given = {flag.path: flag.read(value) for flag, value in typed.items()}
-            from_set = settings(values.pop(_SET.name, None) or [])
-            command(flags=with_set_items(given, from_set), **values)
+            raw_values = {flag: values.pop(flag.name) for flag in flags}
+            raw_values = {
+                flag: value for flag, value in raw_values.items() if value not in (None, [])
+            }
+            flag_values = {flag.path: flag.read(value) for flag, value in raw_values.items()}
+            set_items = settings(values.pop(_SET_PARAMETER.name, None) or [])
+            command(flags=with_set_items(flag_values, set_items), **values)
 
         own_parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(command, eval_str=True).parameters.values()
             if parameter.name != "flags"
         ]
-        parameters = [*own_parameters, *more, *(flag.parameter() for flag in declared)]
+        parameters = [*own_parameters, *extra_parameters, *(flag.parameter() for flag in flags)]
         wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
         wrapper.__module__ = command.__module__
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

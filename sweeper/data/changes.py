@@ -50,8 +50,8 @@ def apply_changes(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
         row_changes = by_row.get((row.path, row.line), [])
         if any(change.action == "removed" for change in row_changes):
             continue
-        after = {name: cell for change in row_changes for name, cell in change.after.items()}
-        rows.append(data.with_fields(row, {**row.fields, **after}) if after else row)
+        new_cells = {name: cell for change in row_changes for name, cell in change.after.items()}
+        rows.append(data.with_fields(row, {**row.fields, **new_cells}) if new_cells else row)
     return data.with_rows(rows)
 
 

@@ -45,10 +45,11 @@ def check_subset(parts: Parts, before: Parts, max_rows: int) -> None:
     Raises:
         DataError: Train has no row of a class that it had before.
     """
-    lost = {e.label for e in before["train"]} - {e.label for e in parts["train"]}
-    if lost:
+    lost_labels = {e.label for e in before["train"]} - {e.label for e in parts["train"]}
+    if lost_labels:
         raise DataError(
-            f"max_rows is {max_rows}, which is too few: train has no row of {len(lost)} classes",
+            f"max_rows is {max_rows}, which is too few: train has no row of {len(lost_labels)} "
+            "classes",
             fix="Raise data.max_rows, or leave it out.",
             where="data.max_rows",
         )

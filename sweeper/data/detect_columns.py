@@ -154,9 +154,9 @@ INFORMATIVE_WORDS = 3
 
 def _unused_columns(table: RowTable, form: Form) -> list[str]:
     """The columns that are not read at all."""
-    used = {name for variant in (form, *form.others) for name in variant.columns.values()}
-    used |= _CODE_TEST_COLUMNS | marking_columns()
-    return [name for name in table.columns if name not in used]
+    used_columns = {name for variant in (form, *form.others) for name in variant.columns.values()}
+    used_columns |= _CODE_TEST_COLUMNS | marking_columns()
+    return [name for name in table.columns if name not in used_columns]
 
 
 def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
@@ -258,8 +258,8 @@ def _forms_of_other_columns(
     forms: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
 ) -> list[Form]:
     """Forms of columns that these forms do not use, such as `conversations` next to `messages`."""
-    used = {name for form in forms for name in form.columns.values()}
-    unused = tuple(name for name in table.columns if name not in used)
+    used_columns = {name for form in forms for name in form.columns.values()}
+    unused = tuple(name for name in table.columns if name not in used_columns)
     others = [
         form
         for form in _matching_forms(unused, sample, {})

@@ -30,10 +30,10 @@ def assign_splits(
         NotInstalled: rensa is missing, which finds near duplicates.
     """
     if spec.split_by != "time":
-        near = spec.split_by == "hash"
-        if near:
+        find_near = spec.split_by == "hash"
+        if find_near:
             require("data.split_by: hash", ["rensa"], install_command("data"))
-        return by_hash(examples, shares, spec.split_seed, near=near)
+        return by_hash(examples, shares, spec.split_seed, near=find_near)
     if all(time_of(example.group) is None for example in examples):
         raise DataError(
             f"`{spec.split_column}` holds no times, but for example {examples[0].group!r}",

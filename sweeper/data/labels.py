@@ -80,16 +80,16 @@ def reconcile_labels(
     Raises:
         DataError: See ``label_changes``.
     """
-    seen = {split: SeenLabels() for split in parts}
+    seen_labels = {split: SeenLabels() for split in parts}
     for split, examples in parts.items():
         for example in examples:
-            seen[split].add(example)
-    changes, faults = label_changes(seen, spec)
-    kept = {
+            seen_labels[split].add(example)
+    changes, faults = label_changes(seen_labels, spec)
+    kept_parts = {
         split: [new for e in examples if (new := with_label(changes, split, e)) is not None]
         for split, examples in parts.items()
     }
-    return kept, faults
+    return kept_parts, faults
 
 
 def with_label(changes: LabelChanges, split: Split, example: Example) -> Example | None:
@@ -185,9 +185,9 @@ def label_changes(
     return changes, tuple(faults)
 
 
-def _test_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
+def _test_share(seen_labels: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
     """The share of rows with these labels in test, or in train if there is no test yet."""
-    rows = (seen.get("test") or seen["train"]).rows
+    rows = (seen_labels.get("test") or seen_labels["train"]).rows
     return sum(rows[label] for label in labels) / max(rows.total(), 1)
 
 
@@ -237,7 +237,9 @@ def _unseen_labels_fault(
     )
 
 
-def _label_locations(split: Split, seen: SeenLabels, labels: Set[str]) -> list[str]:
+def _label_locations(split: Split, seen_labels: SeenLabels, labels: Set[str]) -> list[str]:
     """Label, split and line of the first rows with these labels, in the order of their lines."""
-    rows = [(n, label) for label in labels & seen.lines.keys() for n in seen.lines[label]]
+    rows = [
+        (n, label) for label in labels & seen_labels.lines.keys() for n in seen_labels.lines[label]
+    ]
     return [f"{label!r} ({split}, line {line})" for line, label in sorted(rows)]

@@ -97,11 +97,11 @@ def split_rows(data: DataRows, spec: DataSpec) -> SplitRows:
     Raises:
         DataError: Nothing can be learnt from the rows, or a split would be empty.
     """
-    kept: dict[Split, list[Example]] = {split: [] for split in data.official}
-    left_out = take_examples(data, spec, lambda split, example: kept[split].append(example))
+    examples: dict[Split, list[Example]] = {split: [] for split in data.official}
+    left_out = take_examples(data, spec, lambda split, example: examples[split].append(example))
     # Marked rows of validation and test are left out: nothing may be scored on them.
-    official = {split: [e for e in rows if not e.source] for split, rows in kept.items()}
-    further = tuple(e for e in kept["train"] if e.source)
+    official = {split: [e for e in rows if not e.source] for split, rows in examples.items()}
+    further = tuple(e for e in examples["train"] if e.source)
     faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and any(official.values()):
         official, faults = reconcile_labels(official, spec)
@@ -122,11 +122,11 @@ def load_corpus(
     """
     file_spec = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
     train = SplitFiles({"train": split_files(file_spec).files["train"]})
-    kept: list[Example] = []
+    examples: list[Example] = []
     take_examples(
-        read_rows(file_spec, task, train), file_spec, lambda _, example: kept.append(example)
+        read_rows(file_spec, task, train), file_spec, lambda _, example: examples.append(example)
     )
-    return in_order(kept)
+    return in_order(examples)
 
 
 @dataclass
@@ -211,8 +211,8 @@ def _all_splits(
         parts |= {split: official[split] for split in official if split != "train"}
         checks.check_sizes(parts, name)
         return parts
-    taken = shares_taken(official.keys(), len(official["train"]), spec, name)
-    stratified = {**official, **carve(official["train"], taken, spec.split_seed)}
+    taken_shares = shares_taken(official.keys(), len(official["train"]), spec, name)
+    stratified = {**official, **carve(official["train"], taken_shares, spec.split_seed)}
     splits = {split: stratified[split] for split in SPLITS if split in stratified}
     checks.check_sizes(splits, name)
     return splits

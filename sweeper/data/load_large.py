@@ -217,10 +217,10 @@ def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
     if data.task == "classification":
         checks.check_classes_of_train(splits, name)
     if spec.max_rows is not None:
-        chosen = chosen_rows(splits, spec)
-        repeated = repeated_in(chosen)
+        chosen_splits = chosen_rows(splits, spec)
+        repeated = repeated_in(chosen_splits)
         with _split_writer(folder) as write:
-            for split, examples in chosen.items():
+            for split, examples in chosen_splits.items():
                 for example in examples:
                     write(split, _line_of(split, example))
         splits = _stored_splits(folder)

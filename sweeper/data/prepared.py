@@ -167,8 +167,8 @@ class PreparedData:
 def changed_by(spec: Spec) -> dict[str, parts.Options]:
     """The options of those features that change rows of this request, by feature."""
     hooks = (parts.BEFORE_SPLIT, parts.AFTER_SPLIT)
-    given = {name: getattr(spec.features, name) for hook in hooks for name, _ in hook.all()}
-    return {name: options for name, options in given.items() if options != type(options)()}
+    all_options = {name: getattr(spec.features, name) for hook in hooks for name, _ in hook.all()}
+    return {name: options for name, options in all_options.items() if options != type(options)()}
 
 
 def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
@@ -196,14 +196,16 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     def with_changes(rows: DataRows, hook: parts.Hook[Any]) -> DataRows:
         after_split = hook is parts.AFTER_SPLIT
         if recorded is not None:
-            listed = [c for c in recorded if c.after_split == after_split and c.path in rows.forms]
-            changes.extend(listed)
-            return apply_changes(rows, listed)
+            changes_of_hook = [
+                c for c in recorded if c.after_split == after_split and c.path in rows.forms
+            ]
+            changes.extend(changes_of_hook)
+            return apply_changes(rows, changes_of_hook)
         for name, change in hook.all():
             if name in features:
-                listed = [replace(c, after_split=after_split) for c in change(spec, rows)]
-                changes.extend(listed)
-                rows = apply_changes(rows, listed)
+                changes_of_hook = [replace(c, after_split=after_split) for c in change(spec, rows)]
+                changes.extend(changes_of_hook)
+                rows = apply_changes(rows, changes_of_hook)
         return rows
 
     def load_source(data: DataSpec, task: Task, choose: Choose) -> Dataset:

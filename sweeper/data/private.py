@@ -109,15 +109,15 @@ _CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?
 
 
 def _is_card_number(number: str) -> bool:
-    plain = re.sub(r"\D", "", number)
-    digits = [int(digit) for digit in reversed(plain)]
+    number_digits = re.sub(r"\D", "", number)
+    digits = [int(digit) for digit in reversed(number_digits)]
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
-    return bool(_CARD.fullmatch(plain)) and (sum(digits[::2]) + sum(doubled)) % 10 == 0
+    return bool(_CARD.fullmatch(number_digits)) and (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
 def _is_iban(iban: str) -> bool:
-    plain = iban.replace(" ", "")
-    return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
+    text = iban.replace(" ", "")
+    return int("".join(str(int(character, 36)) for character in text[4:] + text[:4])) % 97 == 1
 
 
 _CHECKS: dict[str, Callable[[str], bool]] = {

@@ -42,10 +42,10 @@ def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
 
 def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
     """The flags with which ``sweeper data`` reads rows as this spec does."""
-    given = {"--task": task, "--data-name": spec.name}
+    values = {"--task": task, "--data-name": spec.name}
     if spec.format != "auto":
-        given["--format"] = spec.format
-    pairs = [(flag, str(value)) for flag, value in given.items() if value is not None]
+        values["--format"] = spec.format
+    pairs = [(flag, str(value)) for flag, value in values.items() if value is not None]
     for role, column in spec.columns.items():
         pairs.append(("--column", f"{role}={column}".replace("\n", r"\n")))
     return tuple(part for pair in pairs for part in pair)

@@ -81,8 +81,8 @@ def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, in
     sizes: dict[Split, int] = {}
     inputs_left = inputs - 1  # train gets at least one
     for remaining_splits, split in reversed(list(enumerate(reversed(list(fractions))))):
-        wanted = max(1, round(inputs * fractions[split]))
-        sizes[split] = max(min(wanted, inputs_left - remaining_splits), min(1, inputs_left))
+        requested = max(1, round(inputs * fractions[split]))
+        sizes[split] = max(min(requested, inputs_left - remaining_splits), min(1, inputs_left))
         inputs_left -= sizes[split]
     return {**sizes, "train": inputs_left + 1}
 
@@ -171,11 +171,11 @@ def sample_rows(examples: Sequence[Example], rows: int, seed: int) -> tuple[Exam
         (digest(f"{seed}:{example.key}"), index, example.label)
         for index, example in enumerate(examples)
     )
-    sizes, taken = Counter(label for _, _, label in hashed_examples), Counter[str | None]()
+    sizes, taken_rows = Counter(label for _, _, label in hashed_examples), Counter[str | None]()
     ranked = []
     for order, (_, index, label) in enumerate(hashed_examples):
-        ranked.append((taken[label] / sizes[label], order, index))
-        taken[label] += 1
+        ranked.append((taken_rows[label] / sizes[label], order, index))
+        taken_rows[label] += 1
     ranked.sort()
     return tuple(examples[index] for index in sorted(index for _, _, index in ranked[:rows]))
 
@@ -194,13 +194,13 @@ def subset(
 
 def _class_sample(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
     quota = proportional(Counter(example.label for example in examples), rows)
-    taken: Counter[str | None] = Counter()
-    kept = []
+    taken_rows: Counter[str | None] = Counter()
+    sample = []
     for example in examples:
-        if taken[example.label] < quota[example.label]:
-            taken[example.label] += 1
-            kept.append(example)
-    return tuple(kept)
+        if taken_rows[example.label] < quota[example.label]:
+            taken_rows[example.label] += 1
+            sample.append(example)
+    return tuple(sample)
 
 
 def proportional(counts: Mapping[Name, int], total: int) -> dict[Name, int]:
@@ -228,8 +228,8 @@ def apportioned(weights: Sequence[float], total: int) -> list[int]:
     >>> apportioned([3, 1], 10), apportioned([1, 1, 1], 10)
     ([8, 2], [4, 3, 3])
     """
-    exact = [Fraction(weight) for weight in weights]
-    quotas = [total * weight / sum(exact) for weight in exact]
+    exact_weights = [Fraction(weight) for weight in weights]
+    quotas = [total * weight / sum(exact_weights) for weight in exact_weights]
     counts = [int(quota) for quota in quotas]
     by_remainder = sorted(range(len(quotas)), key=lambda index: counts[index] - quotas[index])
     for index in by_remainder[: total - sum(counts)]:

@@ -76,8 +76,8 @@ def tools_of(value: object) -> list[dict[str, object]]:
 
 def extras_json(**more: object) -> str:
     """The parts of a message besides its text, as JSON; empty if there are none."""
-    kept = {name: value for name, value in more.items() if value}
-    return json.dumps(kept, ensure_ascii=False) if kept else ""
+    parts = {name: value for name, value in more.items() if value}
+    return json.dumps(parts, ensure_ascii=False) if parts else ""
 
 
 def for_template(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[Any]]:

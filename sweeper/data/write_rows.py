@@ -65,8 +65,8 @@ def _parquet(rows: Sequence[Fields]) -> bytes:
     buffer = io.BytesIO()
     # pyarrow would use the columns of the first row alone.
     columns = dict.fromkeys(name for row in rows for name in row)
-    whole = [{name: row.get(name) for name in columns} for row in rows]
-    parquet.write_table(pa.Table.from_pylist(whole), buffer)
+    full_rows = [{name: row.get(name) for name in columns} for row in rows]
+    parquet.write_table(pa.Table.from_pylist(full_rows), buffer)
     return buffer.getvalue()
 
 
@@ -89,10 +89,10 @@ def writable_suffix(path: Path, source: Path) -> str:
 
 def name_in_folder(source: Path) -> str:
     """The new name of a folder's file; formats that cannot be written become JSONL."""
-    plain = source.name.removesuffix(".gz")
+    name = source.name.removesuffix(".gz")
     if data_suffix(source) in WRITABLE_SUFFIXES:
-        return plain
-    return f"{Path(plain).stem}{WRITABLE_SUFFIXES[0]}"
+        return name
+    return f"{Path(name).stem}{WRITABLE_SUFFIXES[0]}"
 
 
 def changes_path(new: Path) -> Path:

@@ -133,8 +133,8 @@ class TokenizedSplit:
     @cached_property
     def _folder(self) -> Path | None:
         """The folder with the features, written once; None for few examples."""
-        large = len(self._examples) >= MIN_ITEMS_IN_FILE
-        name = fingerprint(self._task, self._with_progress()) if large else None
+        is_large = len(self._examples) >= MIN_ITEMS_IN_FILE
+        name = fingerprint(self._task, self._with_progress()) if is_large else None
         if name is None:
             return None
         return made_and_touched(

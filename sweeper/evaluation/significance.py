@@ -234,11 +234,11 @@ def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
     four standard errors. Models of one task and one kind have similar variances, so each helps to
     estimate the variance of the others.
     """
-    trained = {name: scores for name, scores in models.items() if scores.trained}
-    own = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained.values()]
-    if sum(spread.freedom > 0 and spread.variance > 0 for spread in own) < 2:
+    trained_models = {name: scores for name, scores in models.items() if scores.trained}
+    own_spreads = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained_models.values()]
+    if sum(spread.freedom > 0 and spread.variance > 0 for spread in own_spreads) < 2:
         return dict(models)
-    spreads = dict(zip(trained, shared_spreads(own), strict=True))
+    spreads = dict(zip(trained_models, shared_spreads(own_spreads), strict=True))
     return {name: replace(scores, shared=spreads.get(name)) for name, scores in models.items()}
 
 

@@ -22,11 +22,11 @@ def macro_f1(predicted: Sequence[int], targets: Sequence[int]) -> float:
 
     A class that is never predicted counts as 0.
     """
-    guessed, true = Counter(predicted), Counter(targets)
+    predictions, true = Counter(predicted), Counter(targets)
     right = Counter(a for a, b in zip(predicted, targets, strict=True) if a == b)
-    classes = guessed.keys() | true.keys()
+    classes = predictions.keys() | true.keys()
     # F1 = 2 tp / (2 tp + fp + fn) of each class that is predicted or true.
-    return sum(2 * right[c] / (guessed[c] + true[c]) for c in sorted(classes)) / len(classes)
+    return sum(2 * right[c] / (predictions[c] + true[c]) for c in sorted(classes)) / len(classes)
 
 
 ACCURACY = TaskMetric("accuracy", "accuracy", "classes", "%", accuracy, order=10, per_item=True)
@@ -40,22 +40,22 @@ def bleu(answers: Sequence[str], references: References) -> float:
     """Corpus BLEU of sacrebleu (arXiv:1804.08771, 13a tokenisation), from 0 to 100."""
     from sacrebleu.metrics.bleu import BLEU
 
-    return float(BLEU().corpus_score(list(answers), _by_rank(references)).score)
+    return float(BLEU().corpus_score(list(answers), _references_by_rank(references)).score)
 
 
 def chrf(answers: Sequence[str], references: References) -> float:
     """ChrF2 of sacrebleu (W15-3049), over n-grams of characters, from 0 to 100."""
     from sacrebleu.metrics.chrf import CHRF
 
-    return float(CHRF().corpus_score(list(answers), _by_rank(references)).score)
+    return float(CHRF().corpus_score(list(answers), _references_by_rank(references)).score)
 
 
-def _by_rank(references: References) -> list[Any]:
+def _references_by_rank(references: References) -> list[Any]:
     """The first references of all items, then the second ones, ...; None if an item has fewer."""
-    most = max(map(len, references))
+    max_references = max(map(len, references))
     return [
         [accepted[rank] if rank < len(accepted) else None for accepted in references]
-        for rank in range(most)
+        for rank in range(max_references)
     ]
 
 
@@ -77,11 +77,11 @@ def rouge(kind: str, answers: Sequence[str], references: References) -> float:
 
 def exact_match(answers: Sequence[str], references: References) -> float:
     """The share of answers that equal an accepted one, up to case and white space."""
-    same = [
+    matches = [
         normalised(answer) in {normalised(reference) for reference in accepted}
         for answer, accepted in zip(answers, references, strict=True)
     ]
-    return sum(same) / len(same)
+    return sum(matches) / len(matches)
 
 
 def pass_at_1(passed: Sequence[float], _same: Sequence[float]) -> float:

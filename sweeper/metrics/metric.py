@@ -44,8 +44,8 @@ class TaskMetric(NamedTuple):
 @cache
 def metrics() -> dict[str, TaskMetric]:
     """All metrics by name, in the order of tables."""
-    found = [value for value in values_in(folder) if type(value) is TaskMetric]
-    return {metric.name: metric for metric in sorted(found, key=lambda metric: metric.order)}
+    all_metrics = [value for value in values_in(folder) if type(value) is TaskMetric]
+    return {metric.name: metric for metric in sorted(all_metrics, key=lambda metric: metric.order)}
 
 
 def compute_metrics(
@@ -88,14 +88,16 @@ def item_values(
     count = len(first)
     if per_item:
         return [float(compute([a], [b])) for a, b in zip(first, second, strict=True)]
-    over_all, groups = float(compute(first, second)), min(GROUPS, count)
+    overall_value, groups = float(compute(first, second)), min(GROUPS, count)
     if groups < 2:
-        return [over_all] * count
-    without_group = []
+        return [overall_value] * count
+    jackknife_values = []
     for group in range(groups):
-        kept = [item for item in range(count) if item % groups != group]
-        without_group.append(compute([first[i] for i in kept], [second[i] for i in kept]))
-    mean, stretch = sum(without_group) / groups, (groups - 1) * (count / groups) ** 0.5
-    deviations = [stretch * (mean - without_group[item % groups]) for item in range(count)]
-    center = over_all - sum(deviations) / count
+        kept_items = [item for item in range(count) if item % groups != group]
+        jackknife_values.append(
+            compute([first[i] for i in kept_items], [second[i] for i in kept_items])
+        )
+    mean, factor = sum(jackknife_values) / groups, (groups - 1) * (count / groups) ** 0.5
+    deviations = [factor * (mean - jackknife_values[item % groups]) for item in range(count)]
+    center = overall_value - sum(deviations) / count
     return [center + deviation for deviation in deviations]

@@ -24,24 +24,24 @@ def objective_of(spec: Spec) -> Objective:
     Raises:
         SpecError: The objective is wrong; lists all problems.
     """
-    given, where = spec.objective, spec.places.where(("objective", "name"))
+    request, where = spec.objective, spec.places.where(("objective", "name"))
     problems: list[Problem] = []
-    if given.name == LOSS.name:
+    if request.name == LOSS.name:
         objective = LOSS
-    elif ":" in given.name:
-        objective = _function(spec, where, problems)
+    elif ":" in request.name:
+        objective = _function_objective(spec, where, problems)
     else:
-        objective = _metric(spec, where, problems)
+        objective = _metric_objective(spec, where, problems)
 
     def refuse(section: str, key: str, what: str, why: str, fix: str = "Leave it out.") -> None:
         problems.append(Problem(what, why, fix, spec.places.where((section, key))))
 
     direction = "maximize" if objective.higher_is_better else "minimize"
     direction_is_given = not objective.function and not problems
-    if direction_is_given and given.direction not in (None, direction):
-        what = f"direction = {given.direction!r}, but of {given.name} {objective.direction}"
+    if direction_is_given and request.direction not in (None, direction):
+        what = f"direction = {request.direction!r}, but of {request.name} {objective.direction}"
         refuse("objective", "direction", what, "", f"Leave it out, or write {direction}.")
-    reason = f"rials are compared by {given.name} here."
+    reason = f"rials are compared by {request.name} here."
     if spec.search.target_loss is not None and not objective.is_loss:
         refuse("search", "target_loss", "a target loss beside another objective", f"T{reason}")
     if spec.search.stop_when_settled and not objective.is_loss:
@@ -54,7 +54,7 @@ def objective_of(spec: Spec) -> Objective:
 
 def objectives_for(task: str) -> list[str]:
     """The names of the objectives that fit a task."""
-    return [LOSS.name, *(objective_name(m.name) for m in metrics().values() if _fits(m, task))]
+    return [LOSS.name, *(objective_name(m.name) for m in metrics().values() if _fits_task(m, task))]
 
 
 def objective_name(metric: str) -> str:
@@ -66,25 +66,25 @@ def objective_name(metric: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", metric).replace("@", "_at_").lower()
 
 
-def _fits(metric: TaskMetric, task: str) -> bool:
+def _fits_task(metric: TaskMetric, task: str) -> bool:
     kinds = {"classification": ("classes",), "code": ("answers", "programs")}
     return metric.unit == "%" and metric.of in kinds.get(task, ("answers",))
 
 
-def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
+def _metric_objective(spec: Spec, where: str, problems: list[Problem]) -> Objective:
     name, percentages = spec.objective.name, (m for m in metrics().values() if m.unit == "%")
-    usable = {
+    metrics_by_name = {
         objective_name(metric_.name): metric_
         for metric_ in percentages
         if metric_.of in get_args(From)
     }
     choices = objectives_for(spec.task)
-    if name not in usable:
+    if name not in metrics_by_name:
         fix = near_match(name, choices)
         why = f"Task {spec.task} has {', '.join(choices)}, or a function: package.module:function."
         problems.append(Problem(f"there is no objective {name!r}", why, fix, where))
         return LOSS
-    metric = usable[name]
+    metric = metrics_by_name[name]
     if name not in choices:
         kind = "class decisions" if metric.of == "classes" else "answers in writing"
         what = f"{name} does not fit task {spec.task}"
@@ -104,7 +104,7 @@ def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
     )
 
 
-def _function(spec: Spec, where: str, problems: list[Problem]) -> Objective:
+def _function_objective(spec: Spec, where: str, problems: list[Problem]) -> Objective:
     section = spec.objective
     if not _FUNCTION.fullmatch(section.name):
         fix = "Write package.module:function."
@@ -115,7 +115,7 @@ def _function(spec: Spec, where: str, problems: list[Problem]) -> Objective:
         fix = "Add direction: maximize or minimize (--objective-direction)."
         problems.append(Problem("the objective has no direction", why, fix, where))
     module, _, function = section.name.partition(":")
-    source = _source(module, (section.folder, str(Path.cwd()), *sys.path))
+    source = _source_file(module, (section.folder, str(Path.cwd()), *sys.path))
     return Objective(
         name=section.name,
         title=function,
@@ -128,7 +128,7 @@ def _function(spec: Spec, where: str, problems: list[Problem]) -> Objective:
     )
 
 
-def _source(module: str, folders: Sequence[str]) -> Path | None:
+def _source_file(module: str, folders: Sequence[str]) -> Path | None:
     """The file of a module, found without running any of it."""
     parts = module.split(".")
     for folder in filter(None, folders):

@@ -73,7 +73,7 @@ def check(objective: Objective, examples: Sequence[Example]) -> float:
     return measure(objective, [example.answer for example in sample], sample)[0]
 
 
-def _row(example: Example) -> dict[str, object]:
+def _row_for_function(example: Example) -> dict[str, object]:
     prompt = "\n\n".join(message.content for message in example.messages[:-1])
     return {
         "text": example.text or prompt,
@@ -120,13 +120,13 @@ def answer(request: ItemsToMeasure) -> ItemValues:
         sys.path.append("")
     function: Any = None
     try:
-        file = importlib.import_module(module)
-        function = getattr(file, name, None)
+        user_module = importlib.import_module(module)
+        function = getattr(user_module, name, None)
         if not callable(function):
             raise _InvalidFunction(f"{module} has no function {name!r}")
         predictions = list(request.predictions)
         references = [example.answer for example in request.examples]
-        rows = [_row(example) for example in request.examples]
+        rows = [_row_for_function(example) for example in request.examples]
         returned = _call(function, predictions, references, rows)
         if isinstance(returned, list):
             return ItemValues(value=math.fsum(returned) / len(returned), items=tuple(returned))
@@ -136,15 +136,15 @@ def answer(request: ItemsToMeasure) -> ItemValues:
             value = _call(function, list(predicted), kept_references, kept_rows)
             return value if isinstance(value, float) else math.fsum(value) / len(value)
 
-        numbered = [(reference, row) for row, reference in enumerate(references)]
-        items = item_values(compute, predictions, numbered, per_item=False)
+        numbered_references = [(reference, row) for row, reference in enumerate(references)]
+        items = item_values(compute, predictions, numbered_references, per_item=False)
     except _InvalidFunction as error:
         raise _wrong_function_error(
-            request, str(error), _definition(function) or file.__file__ or ""
+            request, str(error), _position_of_function(function) or user_module.__file__ or ""
         ) from None
     except BaseException as error:  # noqa: BLE001 - it is anybody's code
         what = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise _wrong_function_error(request, what, _line(error)) from None
+        raise _wrong_function_error(request, what, _position_of_error(error)) from None
     return ItemValues(value=returned, items=tuple(items))
 
 
@@ -156,21 +156,25 @@ def _wrong_function_error(request: ItemsToMeasure, what: str, place: str) -> Spe
     )
 
 
-def _definition(function: Any) -> str:
+def _position_of_function(function: Any) -> str:
     try:
         return f"{inspect.getsourcefile(function)}:{function.__code__.co_firstlineno}"
     except (AttributeError, TypeError):
         return ""
 
 
-def _line(error: BaseException) -> str:
+def _position_of_error(error: BaseException) -> str:
     """The last line of the user's code in the traceback."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     own_files = (__file__, "importlib")
-    of_user = [frame for frame in frames if not any(name in frame.filename for name in own_files)]
-    if not of_user:
+    user_frames = [
+        frame for frame in frames if not any(name in frame.filename for name in own_files)
+    ]
+    if not user_frames:
         return ""
-    last = of_user[-1]
-    return f"{last.filename}:{last.lineno} in {last.name}".removesuffix(_MODULE_LEVEL)
+    last_frame = user_frames[-1]
+    return f"{last_frame.filename}:{last_frame.lineno} in {last_frame.name}".removesuffix(
+        _MODULE_LEVEL
+    )

@@ -26,12 +26,12 @@ _FIRST_PATHS = {
     "base": "result.base.folder",
 }
 # Mappings, and fields of a result that have another column.
-_LEFT_OUT = {
+_EXCLUDED_FIELDS = {
     "schema_version", "number", "features", "metrics", "measures", "seen", "notes", "versions",
     "feature_seconds", "validation_by_source", *_FIRST_PATHS,
 }  # fmt: skip
 _PATHS = _FIRST_PATHS | {
-    name: f"result.{name}" for name in TrialResult.model_fields if name not in _LEFT_OUT
+    name: f"result.{name}" for name in TrialResult.model_fields if name not in _EXCLUDED_FIELDS
 }
 _TRIAL_COLUMNS = ("trial", "strategy", "state")
 _RUNG_COLUMNS = (
@@ -109,6 +109,6 @@ def harmless(value: object) -> object:
     if not isinstance(value, str):
         return value
     # Spreadsheets skip white space and invisible characters before a formula.
-    printable = "".join(char for char in value if char.isprintable() and not char.isspace())
+    printable_text = "".join(char for char in value if char.isprintable() and not char.isspace())
     text = visible(value)
-    return f"'{text}" if printable.startswith(_FORMULA) else text
+    return f"'{text}" if printable_text.startswith(_FORMULA) else text

@@ -51,11 +51,11 @@ def _templates() -> Environment:
 
 def _rendered(template: str, report: Report, **values: object) -> str:
     findings = report.findings
-    shared = {"report": report, "findings": findings, "run": findings.run}
+    common_values = {"report": report, "findings": findings, "run": findings.run}
     return (
         _templates()
         .get_template(template)
-        .render(**shared, words=words, units=units, unknown=Markup(UNKNOWN), **values)
+        .render(**common_values, words=words, units=units, unknown=Markup(UNKNOWN), **values)
     )
 
 

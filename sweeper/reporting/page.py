@@ -33,9 +33,9 @@ def page(report: Report) -> Page:
             _unfolded_section(part) if part.id == "failures" else part for part in shown_sections
         ]
         shown_sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
-    if missing := tuple(_missing(report)):
-        names = units.joined([block.title.lower() for block in missing])
-        shown_sections.append(Section("not-measured", "Not measured", missing, f"{names}."))
+    if missing_blocks := tuple(_missing_blocks(report)):
+        names = units.joined([block.title.lower() for block in missing_blocks])
+        shown_sections.append(Section("not-measured", "Not measured", missing_blocks, f"{names}."))
     return Page(
         title=f"{run.name}: sweeper report",
         name=run.name,
@@ -53,7 +53,7 @@ def _unfolded_section(section: Section) -> Section:
     return replace(section, finding="", blocks=(Text((section.finding,)), *section.blocks))
 
 
-def _missing(report: Report) -> Iterator[Empty]:
+def _missing_blocks(report: Report) -> Iterator[Empty]:
     """The reasons why sections have no figures, and the commands that compute them."""
     for module in sections():
         heading = HEADING.required(module)
@@ -68,7 +68,7 @@ def _section(module: ModuleType, report: Report) -> Section | None:
         finding = finding_of(module, report)
         if FINDING.defined_in(module) and not finding:
             return None
-        blocks = tuple(_call(BLOCKS, module, report) or ())
+        blocks = tuple(_call_hook(BLOCKS, module, report) or ())
     except SweeperError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
@@ -78,10 +78,10 @@ def _section(module: ModuleType, report: Report) -> Section | None:
 
 def finding_of(module: ModuleType, report: Report) -> str:
     """The line of a folded section; empty for an open section or one without figures."""
-    return str(_call(FINDING, module, report) or "")
+    return str(_call_hook(FINDING, module, report) or "")
 
 
-def _call(hook: Hook[Any], module: ModuleType, report: Report) -> Any:
+def _call_hook(hook: Hook[Any], module: ModuleType, report: Report) -> Any:
     """The result of a section's hook; None if it has no such hook or no figures."""
     function, kind = hook.defined_in(module), FIGURES.defined_in(module)
     figures = report.figures(HEADING.required(module).id, kind) if kind else None
@@ -118,8 +118,8 @@ def banner(report: Report) -> str:
         "timeout": "This sweep reached its time limit or the end of its budget",
         "failed": f"This sweep failed ({run.failed_because or 'see its log'})",
     }.get(run.status, "This sweep was interrupted")
-    asked = units.plural(run.trials_asked, "trial")
-    return f"{state}: {run.ended} of {asked}; results may change."
+    requested = units.plural(run.trials_asked, "trial")
+    return f"{state}: {run.ended} of {requested}; results may change."
 
 
 def _no_charts(report: Report) -> str:
@@ -166,7 +166,7 @@ def in_order(modules: list[ModuleType]) -> tuple[ModuleType, ...]:
     for module in modules:
         heading = HEADING.required(module)
         for key in (heading.order, heading.id):
-            if (other := by_key.setdefault(key, module)) is not module:
-                both = f"{other.__name__} and {module.__name__}"
-                raise ValueError(f"{both} have the same order or id in the report: {key}")
+            if (other_module := by_key.setdefault(key, module)) is not module:
+                module_names = f"{other_module.__name__} and {module.__name__}"
+                raise ValueError(f"{module_names} have the same order or id in the report: {key}")
     return tuple(sorted(modules, key=lambda module: HEADING.required(module).order))

@@ -54,8 +54,8 @@ def render_file(template: Path, style: str, script: str, **values: object) -> st
     Args:
         template: A template with ``policy``, ``style``, ``script`` and the names in ``values``.
     """
-    own = {"policy": policy(style, script), "style": Markup(style), "script": Markup(script)}
-    return _environment(template.parent).get_template(template.name).render(**own, **values)
+    assets = {"policy": policy(style, script), "style": Markup(style), "script": Markup(script)}
+    return _environment(template.parent).get_template(template.name).render(**assets, **values)
 
 
 def policy(style: str, script: str) -> str:

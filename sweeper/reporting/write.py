@@ -48,10 +48,10 @@ def _write_forest(run: RunFolder, report: Report) -> None:
     if plot is None or report.no_charts:
         return
     with suppress(NotDrawn):
-        picture, pixels = pictures(plot, lead, light_colors())
+        picture, png = pictures(plot, lead, light_colors())
         write_text(run.path / "forest.svg", picture)
         with replacing(run.path / "forest.png") as part:
-            part.write_bytes(pixels)
+            part.write_bytes(png)
 
 
 def _render_page(report: Report) -> tuple[Report, str]:

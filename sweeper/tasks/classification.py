@@ -187,13 +187,13 @@ class Classification(ClassDecisions):
         encoded = self.tokenizer(texts, truncation=True, max_length=self.sequence_length)
         # A tokenizer without special tokens gives no token for an empty text.
         rows = [ids or [self.padding] for ids in encoded["input_ids"]]
-        cut = [bool(encoding.overflowing) for encoding in encoded.encodings or ()] or [
+        are_cut = [bool(encoding.overflowing) for encoding in encoded.encodings or ()] or [
             len(ids) >= self.sequence_length for ids in rows
         ]
-        triples = zip(rows, self.targets(examples), cut, strict=True)
+        rows_with_targets = zip(rows, self.targets(examples), are_cut, strict=True)
         return [
             {"input_ids": ids, "label": target, "encoding_kinds": ("cut",) if is_cut else ()}
-            for ids, target, is_cut in triples
+            for ids, target, is_cut in rows_with_targets
         ]
 
     def collate(self, features: Sequence[Feature]) -> Batch:
@@ -217,9 +217,9 @@ class Classification(ClassDecisions):
         weights = self.class_weights(parameters)
         if weights is None:
             return self
-        weighted = copy.copy(self)
-        weighted._class_weight = torch.from_numpy(weights).float()
-        return weighted
+        task = copy.copy(self)
+        task._class_weight = torch.from_numpy(weights).float()
+        return task
 
     def training_weights(self, examples: Sequence[Example]) -> Floats | None:
         if self._class_weight is None:

@@ -49,8 +49,10 @@ def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
     """
     start, end = sorted(random.Random(seed).sample(range(len(text) + 1), 2))
     prompt = f"{form.prefix}{text[:start]}{form.suffix}{text[end:]}{form.middle}"
-    whole = prompt + text[start:end]
-    return with_bos_and_eos(tokenise(tokenizer, whole, ((len(prompt), len(whole)),)), tokenizer)
+    full_text = prompt + text[start:end]
+    return with_bos_and_eos(
+        tokenise(tokenizer, full_text, ((len(prompt), len(full_text)),)), tokenizer
+    )
 
 
 class CodeTask(Instruction):

@@ -42,10 +42,10 @@ class Domain(Instruction):
                 items[number] = self.encode([example])
                 continue
             pieces = split_tokens(self.encode_one(example).ids, self.sequence_length)
-            full = (piece for piece in pieces if len(piece) == self.sequence_length)
-            items[number] = [_item([piece]) for piece in full]
-            short = (piece for piece in pieces if len(piece) < self.sequence_length)
-            short_pieces[example.source] += [(number, piece) for piece in short]
+            full_pieces = (piece for piece in pieces if len(piece) == self.sequence_length)
+            items[number] = [_item([piece]) for piece in full_pieces]
+            rest = (piece for piece in pieces if len(piece) < self.sequence_length)
+            short_pieces[example.source] += [(number, piece) for piece in rest]
             if len(pieces) > 1:
                 items[number][0]["encoding_kinds"] = ("divided",)
         for pieces_of_source in short_pieces.values():
@@ -81,11 +81,11 @@ def shared_blocks(lengths: Sequence[int], block_length: int) -> list[list[int]]:
         fullest = bisect_left(open_blocks, (size, -1))
         if fullest == len(open_blocks):
             blocks.append([])
-            free, block = block_length, len(blocks) - 1
+            free_tokens, block = block_length, len(blocks) - 1
         else:
-            free, block = open_blocks.pop(fullest)
+            free_tokens, block = open_blocks.pop(fullest)
         blocks[block].append(number)
-        insort(open_blocks, (free - size, block))
+        insort(open_blocks, (free_tokens - size, block))
     return blocks
 
 

@@ -68,7 +68,10 @@ class FewShot:
         device = next(model.parameters()).device
         shots, shot_ids = _turns(self.task, self.shots)
         examples = self.context.dataset.splits[split]
-        features = [self.task.feature(self._item(shot_ids, shots, item), item) for item in examples]
+        features = [
+            self.task.feature(self._encoded_after_shots(shot_ids, shots, item), item)
+            for item in examples
+        ]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
         scores: list[ItemScores] = []
         with self.context.computing(), torch.no_grad():
@@ -84,21 +87,25 @@ class FewShot:
         """The tokens of the shots and of an item's question; the question is cut on the left if
         it is too long."""
         shots, shot_ids = _turns(self.task, self.shots)
-        whole, keep = self.task.chat.prompt([*shots, *self.task.turns(example)[:-1]]), len(shot_ids)
-        return whole[:keep] + whole[keep:][-self.task.sequence_length :]
+        ids, length = self.task.chat.prompt([*shots, *self.task.turns(example)[:-1]]), len(shot_ids)
+        return ids[:length] + ids[length:][-self.task.sequence_length :]
 
-    def _item(self, shot_ids: list[int], shots: list[Message], item: Example) -> Encoded:
+    def _encoded_after_shots(
+        self, shot_ids: list[int], shots: list[Message], item: Example
+    ) -> Encoded:
         """The tokens of an item after the shots, or alone if the template rewrites the shots."""
-        whole = self.task.chat.encode([*shots, *self.task.turns(item)])
-        cut = len(shot_ids)
-        if whole.ids[:cut] != shot_ids:
+        encoded = self.task.chat.encode([*shots, *self.task.turns(item)])
+        length = len(shot_ids)
+        if encoded.ids[:length] != shot_ids:
             return self.task.chat.encode(self.task.turns(item))
-        of_item = [number for number, (start, _) in enumerate(whole.answers) if start >= cut]
+        numbers = [number for number, (start, _) in enumerate(encoded.answers) if start >= length]
         return replace(
-            whole,
-            ids=whole.ids[cut:],
-            answers=tuple((a - cut, b - cut) for a, b in (whole.answers[i] for i in of_item)),
-            answer_bytes=tuple(whole.answer_bytes[i] for i in of_item),
+            encoded,
+            ids=encoded.ids[length:],
+            answers=tuple(
+                (a - length, b - length) for a, b in (encoded.answers[i] for i in numbers)
+            ),
+            answer_bytes=tuple(encoded.answer_bytes[i] for i in numbers),
         )
 
 
@@ -112,7 +119,7 @@ def shot_baselines(
     """
     zero_shot = ZeroShot(task, context)
     min_shots = 1 if shots is not None else SHOTS
-    shots = _choose(task, context.dataset.splits["train"]) if shots is None else shots
+    shots = _chosen_shots(task, context.dataset.splits["train"]) if shots is None else shots
     shot_tokens = task.facts.context_length - task.sequence_length
     if len(shots) < min_shots or not cacheable(context.base()):
         return (zero_shot,)
@@ -126,10 +133,10 @@ def _turns(task: TextTask, shots: Sequence[Example]) -> tuple[list[Message], lis
     return turns, task.chat.encode(turns).ids
 
 
-def _choose(task: TextTask, train: Sequence[Example]) -> tuple[Example, ...]:
+def _chosen_shots(task: TextTask, train: Sequence[Example]) -> tuple[Example, ...]:
     """The first ``SHOTS`` of the ``_SHOT_CANDIDATES`` that have at most their median length."""
     candidates = [example for example in train[:_SHOT_CANDIDATES] if example.messages]
     lengths = [len(task.chat.encode(task.turns(example)).ids) for example in candidates]
     median = sorted(lengths)[len(lengths) // 2] if lengths else 0
-    short = [e for e, length in zip(candidates, lengths, strict=True) if length <= median]
-    return tuple(short[:SHOTS])
+    short_examples = [e for e, length in zip(candidates, lengths, strict=True) if length <= median]
+    return tuple(short_examples[:SHOTS])

@@ -32,9 +32,10 @@ class GenerateLabel(ClassDecisions, TextTask):
     @cached_property
     def tree(self) -> AnswerTree:
         """The tokens of every class name with its end of turn."""
-        asked = Message("user", "?")
+        question = Message("user", "?")
         names = [
-            self.chat.encode([asked, Message("assistant", label)]) for label in self.dataset.labels
+            self.chat.encode([question, Message("assistant", label)])
+            for label in self.dataset.labels
         ]
         return AnswerTree([name.ids[name.answers[-1][0] :] for name in names])
 
@@ -70,10 +71,10 @@ class GenerateLabel(ClassDecisions, TextTask):
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model zero-shot and, if the context has room, with one example of each
         class (of ten classes, if there are more)."""
-        first: dict[str, Example] = {}
+        first_examples: dict[str, Example] = {}
         for example in self.dataset.splits["train"]:
-            first.setdefault(str(example.label), example)
-        return shot_baselines(self, context, tuple(first.values())[:MAX_LISTED_CLASSES])
+            first_examples.setdefault(str(example.label), example)
+        return shot_baselines(self, context, tuple(first_examples.values())[:MAX_LISTED_CLASSES])
 
 
 def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -41,13 +41,13 @@ class Instruction(TextTask):
     def prompt(self, example: Example) -> list[int]:
         """The prompt's tokens, cut on the left if it is too long."""
         if templated_text(example) is not None:
-            whole = self.encode_one(example)
-            ids = whole.ids[: whole.answers[-1][0]]
+            encoded = self.encode_one(example)
+            ids = encoded.ids[: encoded.answers[-1][0]]
         else:
             ids = self.chat.prompt(self.prompt_messages(example))
         cut_tokens = max(0, len(ids) - self.sequence_length)
-        keep = int(ids[:1] == [self.tokenizer.bos_token_id])
-        return ids[:keep] + ids[keep + cut_tokens :]
+        bos_length = int(ids[:1] == [self.tokenizer.bos_token_id])
+        return ids[:bos_length] + ids[bos_length + cut_tokens :]
 
     def _encode_templated(self, text: str) -> Encoded:
         """The tokens of a text whose chat markers show the answers; no template is applied."""
@@ -58,14 +58,14 @@ class Instruction(TextTask):
                 "no answer can be found in this text with chat markers",
                 fix="Give the data as messages, or as prompt and completion.",
             )
-        kept = text[: spans[-1][1]]
-        return with_bos_and_eos(tokenise(self.tokenizer, kept, spans), self.tokenizer)
+        kept_text = text[: spans[-1][1]]
+        return with_bos_and_eos(tokenise(self.tokenizer, kept_text, spans), self.tokenizer)
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         train = self.dataset.splits["train"]
         # Tools belong to one conversation: shots before the prompt would mix them.
-        tools = any(message.more for example in train for message in example.messages)
-        if tools or any(templated_text(example) is not None for example in train):
+        has_tools = any(message.more for example in train for message in example.messages)
+        if has_tools or any(templated_text(example) is not None for example in train):
             return (ZeroShot(self, context),)
         return shot_baselines(self, context)
 
@@ -140,12 +140,12 @@ def answers(text: str, markers: Markers) -> Answers:
     spans: list[tuple[int, int]] = []
     for opening in re.finditer(markers.opens, text):
         start = opening.end()
-        closing = re.search(markers.closes, text[start:])
-        following = re.search(markers.next_turn, text[start:])
-        if closing and (following is None or closing.start() <= following.start()):
-            end = closing.end()
+        end_marker = re.search(markers.closes, text[start:])
+        next_turn = re.search(markers.next_turn, text[start:])
+        if end_marker and (next_turn is None or end_marker.start() <= next_turn.start()):
+            end = end_marker.end()
         else:
-            end = following.start() if following else len(text[start:].rstrip())
+            end = next_turn.start() if next_turn else len(text[start:].rstrip())
         if end > 0:
             spans.append((start, start + end))
     return tuple(spans)

@@ -156,9 +156,9 @@ class Evaluation:
 
     def on_all_items(self, values: Floats) -> Floats:
         """``(items,)``: the ``values`` of the scored items, and 0 for the others."""
-        filled = np.zeros(len(self.weights))
-        filled[self.scored] = values
-        return filled
+        item_values = np.zeros(len(self.weights))
+        item_values[self.scored] = values
+        return item_values
 
     @property
     def loss(self) -> float:
@@ -304,10 +304,10 @@ class Task(ABC):
     def evaluation(self, scored: ItemScores, examples: Sequence[Example]) -> Evaluation:
         """The evaluation of a split, from the scores of its items in item order."""
         losses, weights = scored.losses.double().numpy(), scored.weights.double().numpy()
-        unfinished = Evaluation(losses, weights, losses, {}, self.decisions(scored, examples))
-        kept = scored.select(scored.weights > 0)
-        metrics, scores = self.metrics(kept, unfinished.scored_examples(examples))
-        return replace(unfinished, scores=unfinished.on_all_items(scores), metrics=metrics)
+        evaluation = Evaluation(losses, weights, losses, {}, self.decisions(scored, examples))
+        scores_of_scored = scored.select(scored.weights > 0)
+        metrics, scores = self.metrics(scores_of_scored, evaluation.scored_examples(examples))
+        return replace(evaluation, scores=evaluation.on_all_items(scores), metrics=metrics)
 
     def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions | None:
         """The predicted class of each item; None if the task has no classes."""

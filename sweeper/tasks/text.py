@@ -82,30 +82,30 @@ class TextTask(Task):
         kinds: list[EncodingKind] = ["rewritten"] if encoded.rewritten else []
         has_prompt = not encoded.answers or encoded.answers[-1][0] > 1
         if long_row(self.spec.task, has_prompt=has_prompt) != "shortened":
-            uncut, encoded = encoded, self._beginning(encoded)
+            uncut, encoded = encoded, self._cut_document(encoded)
             kinds += ["cut"] if encoded is not uncut else []
-        short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
-        if short is None:
-            dropped: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
-            return {**dropped, "encoding_kinds": (*kinds, "dropped")}
-        kinds += ["shortened"] if len(short.ids) < len(encoded.ids) else []
-        answer_bytes = sum(short.answer_bytes)
+        shortened = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
+        if shortened is None:
+            stub: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
+            return {**stub, "encoding_kinds": (*kinds, "dropped")}
+        kinds += ["shortened"] if len(shortened.ids) < len(encoded.ids) else []
+        answer_bytes = sum(shortened.answer_bytes)
         item: Feature = {
-            "input_ids": short.ids,
-            "labels": short.labels(),
+            "input_ids": shortened.ids,
+            "labels": shortened.labels(),
             "answer_bytes": answer_bytes,
         }
         return {**item, "encoding_kinds": tuple(kinds)} if kinds else item
 
-    def _beginning(self, document: Encoded) -> Encoded:
+    def _cut_document(self, document: Encoded) -> Encoded:
         """The first ``sequence_length`` tokens of a text without a prompt."""
         cap = self.sequence_length
         if len(document.ids) <= cap:
             return document
-        kept = document.ids[:cap]
-        size = len(self.tokenizer.decode(kept, skip_special_tokens=True).encode())
+        ids = document.ids[:cap]
+        size = len(self.tokenizer.decode(ids, skip_special_tokens=True).encode())
         start = document.answers[-1][0]
-        return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(size,))
+        return replace(document, ids=ids, answers=((start, cap),), answer_bytes=(size,))
 
     def collate(self, features: Sequence[Feature]) -> Batch:
         """One batch, padded on the right to its longest item."""

@@ -73,16 +73,16 @@ class Model:
         Raises:
             UsageError: A text is empty or not a string, or does not fit into memory alone.
         """
-        invalid = (
+        invalid_texts = (
             [texts] if isinstance(texts, str) else [t for t in texts if not isinstance(t, str)]
         )
-        if invalid:
-            raise UsageError(f"predict takes a list of texts, got {invalid[0]!r:.60}")
+        if invalid_texts:
+            raise UsageError(f"predict takes a list of texts, got {invalid_texts[0]!r:.60}")
         if not texts:
             return []
-        empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]
-        if empty:
-            raise UsageError(f"text {empty[0]} is empty", fix="Leave it out.")
+        empty_numbers = [number for number, text in enumerate(texts, start=1) if not text.strip()]
+        if empty_numbers:
+            raise UsageError(f"text {empty_numbers[0]} is empty", fix="Leave it out.")
         predictions: list[Prediction | None] = [None] * len(texts)
         examples = [self.example(text) for text in texts]
         for indices, batch in self.batches(
@@ -130,7 +130,9 @@ class Model:
             batch = [rows[index] for index in indices]
             try:
                 predictions = (
-                    self._classify(batch) if self.classes else self._write(batch, max_new_tokens)
+                    self._class_predictions(batch)
+                    if self.classes
+                    else self._generated_predictions(batch, max_new_tokens)
                 )
             except torch.OutOfMemoryError as error:
                 if batch_size == 1:
@@ -157,8 +159,8 @@ class Model:
     def _features(self, examples: Sequence[Example]) -> list[Feature]:
         # The features of an example do not depend on its class.
         label = self.classes[0]
-        labelled = [Example(e.key, e.line, text=e.text, label=label) for e in examples]
-        return self.task.encode(labelled)
+        labelled_examples = [Example(e.key, e.line, text=e.text, label=label) for e in examples]
+        return self.task.encode(labelled_examples)
 
     def _class_logits(self, features: Sequence[Feature]) -> Tensor:
         device = next(self.model.parameters()).device
@@ -166,13 +168,13 @@ class Model:
         with torch.inference_mode(), autocast(device, autocast_dtype(self.record.precision)):
             return self.task.score(self.model, batch).outputs["logits"]
 
-    def _classify(self, features: Sequence[Feature]) -> list[Prediction]:
+    def _class_predictions(self, features: Sequence[Feature]) -> list[Prediction]:
         probabilities = self._class_logits(features).softmax(1)
-        best = probabilities.argsort(1, descending=True).tolist()
+        orders = probabilities.argsort(1, descending=True).tolist()
         names = self.classes
         return [
             Prediction(names[order[0]], {names[number]: row[number] for number in order})
-            for order, row in zip(best, probabilities.tolist(), strict=True)
+            for order, row in zip(orders, probabilities.tolist(), strict=True)
         ]
 
     def _prompts(self, examples: Sequence[Example]) -> list[list[int]]:
@@ -185,7 +187,9 @@ class Model:
             for example in examples
         ]
 
-    def _write(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Prediction]:
+    def _generated_predictions(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int
+    ) -> list[Prediction]:
         assert isinstance(self.task, Instruction)
         device = next(self.model.parameters()).device
         with autocast(device, autocast_dtype(self.record.precision)):

@@ -119,16 +119,16 @@ def is_live(mode: str = "auto") -> bool:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    terminal = stream.isatty()
-    colour = not plain and (terminal or bool(os.environ.get("FORCE_COLOR")))
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    is_terminal = stream.isatty()
+    has_colour = not is_plain and (is_terminal or bool(os.environ.get("FORCE_COLOR")))
     return _EscapingConsole(
         stderr=stderr,
         highlight=False,
-        no_color=not colour,
-        force_terminal=colour or None,
+        no_color=not has_colour,
+        force_terminal=has_colour or None,
         # Otherwise rich would redraw in a pipe if FORCE_COLOR is set.
-        force_interactive=terminal and not plain,
-        width=None if terminal else 100,
-        soft_wrap=not terminal,
+        force_interactive=is_terminal and not is_plain,
+        width=None if is_terminal else 100,
+        soft_wrap=not is_terminal,
     )

@@ -39,14 +39,14 @@ _MAX_EXAMPLE_LINES = 4
 # Most lines of the default view at ``MAX_WIDTH``. If there are more, the last paragraphs of these
 # sections are left to --verbose, the least important section first. None is the table's rows.
 _MAX_LINES = 25
-_OPTIONAL = (
+_OPTIONAL_SECTIONS = (
     "Compared", "GPUs", "Set-up", "Objective", "Declared", "Left out", "Hardware", "Example",
     "Model", None, "Why", "Watch out", "Broken", "Data", "Search", "Time",
 )  # fmt: skip
 # Most characters in a line of a summary.
 _MAX_CHARACTERS = 400
 # Most faults of unreadable rows that are listed.
-_MAX_BROKEN = 3
+_MAX_BROKEN_ROWS = 3
 # Most parts of a shortened conversation: three at its start, the rest from its end.
 _MAX_PARTS = 7
 # A price of time that changes the ranking is shown up to this multiple of the user's price.
@@ -61,43 +61,56 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
 def page(plan: Plan, *, verbose: bool = False) -> Group:
     """A plan as a page for a terminal or a notebook."""
     heads, rows = candidate_table(plan)
-    above = _listed(*_first(plan), *_facts(plan, verbose=verbose))
-    below = _listed(*_body(plan, verbose=verbose))
+    top_sections = _with_paragraph_lists(
+        *_first_sections(plan), *_fact_sections(plan, verbose=verbose)
+    )
+    bottom_sections = _with_paragraph_lists(*_body_sections(plan, verbose=verbose))
     if verbose:
-        models = () if plan.model_choice is None else _models(plan.model_choice)
-        first = [sections([above.pop(0)]) for _ in range(2)]
-        middle = [sections(above), table(heads, rows), sections(below)]
-        return Group(*first, *models, *middle, *_details(plan), sections([("Next", [_next(plan)])]))
-    paragraphs: dict[str | None, list[Any]] = {**dict(above + below), None: rows[1:]}
-    dropped: list[str] = []
+        models = () if plan.model_choice is None else _model_tables(plan.model_choice)
+        first_sections = [sections([top_sections.pop(0)]) for _ in range(2)]
+        middle_parts = [sections(top_sections), table(heads, rows), sections(bottom_sections)]
+        return Group(
+            *first_sections,
+            *models,
+            *middle_parts,
+            *_details(plan),
+            sections([("Next", [_next_command(plan)])]),
+        )
+    paragraphs: dict[str | None, list[Any]] = {
+        **dict(top_sections + bottom_sections),
+        None: rows[1:],
+    }
+    dropped_names: list[str] = []
 
     def shown() -> Group:
-        hidden = f": {', '.join(dict.fromkeys(dropped))}" if dropped else ""
-        following = [f"{_next(plan)} --verbose shows more{hidden}."]
+        hidden_text = f": {', '.join(dict.fromkeys(dropped_names))}" if dropped_names else ""
+        next_lines = [f"{_next_command(plan)} --verbose shows more{hidden_text}."]
         candidates = table(heads, [rows[0], *paragraphs[None]])
-        return Group(sections(above), candidates, sections([*below, ("Next", following)]))
+        return Group(
+            sections(top_sections), candidates, sections([*bottom_sections, ("Next", next_lines)])
+        )
 
-    for name in _OPTIONAL:
+    for name in _OPTIONAL_SECTIONS:
         while paragraphs[name] and len(lines_of(shown(), Console(width=MAX_WIDTH))) > _MAX_LINES:
             paragraphs[name].pop()
-            dropped.append(name or "strategies")
+            dropped_names.append(name or "strategies")
     return shown()
 
 
-def _listed(*parts: Section) -> list[tuple[str, list[str]]]:
+def _with_paragraph_lists(*parts: Section) -> list[tuple[str, list[str]]]:
     return [(name, list(filter(None, paragraphs))) for name, paragraphs in parts]
 
 
-def _neighbours(choice: ModelChoice) -> str:
+def _neighbour_line(choice: ModelChoice) -> str:
     """Text on the next smaller and the next larger model of the same kind that fit."""
-    fitting = {option.model: option for option in choice.options if option.strategies}
-    chosen = fitting.pop(choice.model)
-    others = sorted(
-        (option for option in fitting.values() if option.kind == chosen.kind),
+    options_by_model = {option.model: option for option in choice.options if option.strategies}
+    chosen_option = options_by_model.pop(choice.model)
+    options = sorted(
+        (option for option in options_by_model.values() if option.kind == chosen_option.kind),
         key=lambda option: option.parameters,
     )
-    smaller = [option for option in others if option.parameters < chosen.parameters][-1:]
-    larger = [option for option in others if option.parameters > chosen.parameters][:1]
+    smaller = [option for option in options if option.parameters < chosen_option.parameters][-1:]
+    larger = [option for option in options if option.parameters > chosen_option.parameters][:1]
     return " ".join(
         f"{option.model}: {units.number(option.memory.peak_gib)} GiB, search "
         f"{units.duration(option.search.seconds)}."
@@ -106,7 +119,7 @@ def _neighbours(choice: ModelChoice) -> str:
     )
 
 
-def _models(choice: ModelChoice) -> Iterator[RenderableType]:
+def _model_tables(choice: ModelChoice) -> Iterator[RenderableType]:
     """A table of the models that fit, and one line with the others."""
     rows = [
         (
@@ -134,12 +147,12 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
         "fits with",
     )
     yield table(heads, rows)
-    unfit = [option for option in choice.options if not option.strategies]
-    encoders = [option.model for option in unfit if option.kind == "encoder"]
-    large = [option.model for option in unfit if option.kind != "encoder"]
+    unfit_options = [option for option in choice.options if not option.strategies]
+    encoders = [option.model for option in unfit_options if option.kind == "encoder"]
+    large_models = [option.model for option in unfit_options if option.kind != "encoder"]
     yield sections(
         [
-            ("Too large", [f"{', '.join(large)}."] if large else []),
+            ("Too large", [f"{', '.join(large_models)}."] if large_models else []),
             ("No text", [f"{', '.join(encoders)}: encoders write no text."] if encoders else []),
             ("Why", [reason.why for reason in choice.reasons]),
             ("Scores", [f"{name}: {what}." for name, what in choice.measures.items()]),
@@ -149,13 +162,18 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
 
 def summary(plan: Plan) -> str:
     """A plan in three lines: its task, what to start with, and the other strategies."""
-    fitting = list(dict.fromkeys(item.strategy for item in plan.candidates))
-    left_out = [item.strategy for item in plan.rejected if item.strategy not in fitting]
-    others = {"Also fit": fitting[1:], "Left out": list(dict.fromkeys(left_out))}
+    fitting_strategies = list(dict.fromkeys(item.strategy for item in plan.candidates))
+    rejected_strategies = [
+        item.strategy for item in plan.rejected if item.strategy not in fitting_strategies
+    ]
+    lists = {
+        "Also fit": fitting_strategies[1:],
+        "Left out": list(dict.fromkeys(rejected_strategies)),
+    }
     lines = [
         title(plan),
         f"Start with {start(plan)}",
-        " ".join(f"{head}: {', '.join(names)}." for head, names in others.items() if names),
+        " ".join(f"{head}: {', '.join(names)}." for head, names in lists.items() if names),
     ]
     return "\n".join(_without_middle(visible(line), _MAX_CHARACTERS) for line in lines if line)
 
@@ -187,33 +205,33 @@ def _duration(candidate: Candidate) -> str:
     return units.span(candidate.duration.low, candidate.duration.high)
 
 
-def _first(plan: Plan) -> list[Section]:
+def _first_sections(plan: Plan) -> list[Section]:
     """The sections on unreadable rows and on what to start with."""
     broken = by_kind(plan.facts.data.faults).get("unreadable", ())
     return [
-        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN]]),
+        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN_ROWS]]),
         ("Start with", [start(plan)]),
     ]
 
 
-def _facts(plan: Plan, *, verbose: bool) -> list[Section]:
+def _fact_sections(plan: Plan, *, verbose: bool) -> list[Section]:
     """The sections above the table of strategies, with the plan's facts."""
     facts, machine = plan.facts, plan.facts.hardware
     choice = None if verbose else plan.model_choice
-    many = f"{machine.gpus} x " if machine.gpus > 1 else ""
+    gpu_count = f"{machine.gpus} x " if machine.gpus > 1 else ""
     origin = "detected" if machine.detected else "stated"
     return [
-        ("Model", [_model(model) for model in facts.models]),
-        ("Compared", [] if choice is None else [_neighbours(choice)]),
-        ("Data", [_data(facts, verbose=verbose)]),
+        ("Model", [_model_line(model) for model in facts.models]),
+        ("Compared", [] if choice is None else [_neighbour_line(choice)]),
+        ("Data", [_data_line(facts, verbose=verbose)]),
         ("Example", example_lines(facts.data, facts.models[0], verbose=verbose)),
-        ("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({origin})."]),
+        ("Hardware", [f"{gpu_count}{machine.name}, {units.gib(machine.memory_gib)} ({origin})."]),
     ]
 
 
-def _model(model: ModelFacts) -> str:
-    about = "" if model.parameters_exact else "about "
-    count = f"{about}{units.count(model.parameters)} parameters"
+def _model_line(model: ModelFacts) -> str:
+    prefix = "" if model.parameters_exact else "about "
+    count = f"{prefix}{units.count(model.parameters)} parameters"
     return (
         f"{model.id}: {model.model_type} {model.kind}, {count}. {model.weights_note or ''}".strip()
     )
@@ -223,8 +241,8 @@ def example_lines(data: DataFacts, model: ModelFacts | None, *, verbose: bool) -
     """An example as the model reads it: shortened, or whole if ``verbose``."""
     if (example := data.example) is None:
         return []
-    no_template_here = model is None or model.folder is None
-    lacks_template = no_template_here and data.format not in ("text-label", "text")
+    model_is_elsewhere = model is None or model.folder is None
+    lacks_template = model_is_elsewhere and data.format not in ("text-label", "text")
     remark = " (without the chat template, which is not on this machine)" if lacks_template else ""
     head = f"Line {example.line}; the loss is on «...»{remark}: "
     max_characters = _MAX_EXAMPLE_LINES * (MAX_WIDTH - _INDENT) - len(head) - 20
@@ -248,13 +266,13 @@ def marked(example: ShownExample, max_characters: int | None) -> str:
         if len(parts) > _MAX_PARTS:
             parts = [*parts[:3], (" ... ", False), *parts[3 - _MAX_PARTS :]]
         for done, index in enumerate(sorted(range(len(parts)), key=lambda n: len(parts[n][0]))):
-            text, trained = parts[index]
+            text, is_trained = parts[index]
             shortened = _without_middle(
                 text.replace("\n", " ↵ "), max_characters // (len(parts) - done)
             )
-            parts[index] = (shortened, trained)
+            parts[index] = (shortened, is_trained)
             max_characters -= len(shortened)
-    return "".join(f"«{part}»" if trained else part for part, trained in parts)
+    return "".join(f"«{part}»" if is_trained else part for part, is_trained in parts)
 
 
 def _without_middle(text: str, max_characters: int) -> str:
@@ -265,10 +283,10 @@ def _without_middle(text: str, max_characters: int) -> str:
     )
 
 
-def _data(facts: Facts, *, verbose: bool) -> str:
+def _data_line(facts: Facts, *, verbose: bool) -> str:
     data = facts.data
     path = f"{data.path}: " if data.path else ""
-    sentences = [f"{path}{_sizes(data)}."]
+    sentences = [f"{path}{_size_line(data)}."]
     for source_facts in data.sources:
         weight = "" if source_facts.weight is None else f" with weight {source_facts.weight:g}"
         sentences.append(f"{source_facts.title}: {source_facts.rows['train']:,} to train{weight}.")
@@ -277,12 +295,12 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         sentences.append(f"Further rows, to train only: {further}.")
     if data.format:
         columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
-        guess = [
+        guess_lines = [
             evidence_lines
             for evidence_lines in data.format_evidence
             if "this is a guess" in evidence_lines
         ]
-        evidence_lines = data.format_evidence if verbose else [columns, *guess]
+        evidence_lines = data.format_evidence if verbose else [columns, *guess_lines]
         evidence = f" ({'; '.join(evidence_lines)})" if columns else ""
         sentences.append(f"Format {data.format}{evidence}.")
     if data.changes:
@@ -294,43 +312,43 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         )
         sentences.append(f"{len(rows)} classes with {sizes}.")
     if lengths := data.lengths:
-        short = "assumed: no data given" if lengths.assumed else lengths.measured_with
-        method = lengths.measured_with if verbose else short
+        short_method = "assumed: no data given" if lengths.assumed else lengths.measured_with
+        method = lengths.measured_with if verbose else short_method
         longest = f", the longest {lengths.longest:,}" if lengths.longest > lengths.p99 else ""
         sentences.append(
             f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,}{longest} "
             f"({method})."
         )
-        if (long := lengths.too_long) is not None and long.rows:
+        if (long_rows := lengths.too_long) is not None and long_rows.rows:
             sentences.append(
-                f"{long.rows:,} of {long.of:,} rows are longer than the cap of {long.cap:,} and "
-                f"{IN_WORDS[long.becomes]}."
+                f"{long_rows.rows:,} of {long_rows.of:,} rows are longer than the cap of "
+                f"{long_rows.cap:,} and {IN_WORDS[long_rows.becomes]}."
             )
     if data.domain.distance:
         sentences.append(f"{words.sentence(domain_line(data.domain))}.")
     return " ".join(sentences)
 
 
-def _sizes(data: DataFacts) -> str:
+def _size_line(data: DataFacts) -> str:
     """The number of examples by split. Splits in separate files come last."""
-    uses = {"train": "to train", "validation": "for validation", "test": "for test"}
+    purposes = {"train": "to train", "validation": "for validation", "test": "for test"}
     own_files = [
         split for split in data.splits if split.origin == "official" and split.name != "train"
     ]
-    from_train, separate = (
+    train_sizes, separate_sizes = (
         [
-            f"{split.rows:,} {uses[split.name]}"
+            f"{split.rows:,} {purposes[split.name]}"
             for split in data.splits
             if (split in own_files) is separate_file
         ]
         for separate_file in (False, True)
     )
     text = f"{data.examples:,} examples"
-    if len(from_train) > 1:
-        text += f": {', '.join(from_train)}"
-    elif from_train:
+    if len(train_sizes) > 1:
+        text += f": {', '.join(train_sizes)}"
+    elif train_sizes:
         text += " to train"
-    return f"{text}; in files of their own: {', '.join(separate)}" if separate else text
+    return f"{text}; in files of their own: {', '.join(separate_sizes)}" if separate_sizes else text
 
 
 def domain_line(domain: DomainFacts) -> str:
@@ -344,24 +362,24 @@ def domain_line(domain: DomainFacts) -> str:
             f"{domain.bits_per_byte:.2f} bits a byte under the model, general text "
             f"{domain.general_bits_per_byte:.2f}"
         )
-    decisive = measures.pop(domain.decided_by, "as stated")
-    others = f"; also {'; '.join(measures.values())}" if measures else ""
-    where = "near" if domain.distance == "near" else f"{domain.distance} from"
-    return f"language: {where} general text ({decisive}{others})"
+    decisive_measure = measures.pop(domain.decided_by, "as stated")
+    other_measures = f"; also {'; '.join(measures.values())}" if measures else ""
+    distance = "near" if domain.distance == "near" else f"{domain.distance} from"
+    return f"language: {distance} general text ({decisive_measure}{other_measures})"
 
 
 def setup_line(candidate: Candidate) -> str:
     """A candidate's set-up in one line."""
-    micro, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
+    micro_batch, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
     gpus = candidate.gpus
     parts: list[str] = [candidate.precision]
     if candidate.quantization is not None:
         parts.append(f"{candidate.quantization} base")
     if candidate.one_trial:
-        parts.append(f"batch {micro}")
+        parts.append(f"batch {micro_batch}")
     else:
         devices = f" x {gpus} GPUs" if gpus > 1 else ""
-        parts.append(f"batch {micro * steps * gpus} = {micro} x {steps}{devices}")
+        parts.append(f"batch {micro_batch * steps * gpus} = {micro_batch} x {steps}{devices}")
         parts.append("checkpointing" if candidate.gradient_checkpointing else "no checkpointing")
         parts.append(candidate.optimizer)
     padding_free = candidate.parameters.get(PADDING_FREE)
@@ -404,7 +422,7 @@ _LEGEND = (
 )
 
 
-def _body(plan: Plan, *, verbose: bool) -> list[Section]:
+def _body_sections(plan: Plan, *, verbose: bool) -> list[Section]:
     """The sections below the table: search, reasons, warnings and time."""
     best = plan.candidates[0]
     stages = (stage.parameter for stage in best.stages.values())
@@ -426,13 +444,13 @@ def _body(plan: Plan, *, verbose: bool) -> list[Section]:
             "Set-up",
             [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in set_ups.items()],
         ),
-        ("GPUs", [_gpus(plan)]),
+        ("GPUs", [_gpu_line(plan)]),
         ("Declared", declared_lines(plan)),
         ("Objective", [] if plan.objective.is_loss else [objective_line(plan.objective)]),
         ("Why", why if plan.runner_up is not None else []),
-        ("Watch out", _watch_out(plan, verbose=verbose)),
-        ("Left out", _left_out(plan, verbose=verbose)),
-        ("Time", _time(plan, verbose=verbose)),
+        ("Watch out", _warning_lines(plan, verbose=verbose)),
+        ("Left out", _rejected_lines(plan, verbose=verbose)),
+        ("Time", _time_lines(plan, verbose=verbose)),
     ]
 
 
@@ -457,15 +475,17 @@ def comparison_line(plan: Plan) -> str:
             f"instead of {price:g} (--points-per-doubling)."
         )
     chance = f"{runner_up.probability:.0%}, {runner_up.points:+.1f} points expected"
-    better = f"a toss-up: {best.strategy} is better with" if runner_up.toss_up else "better with"
+    chance_text = (
+        f"a toss-up: {best.strategy} is better with" if runner_up.toss_up else "better with"
+    )
     return (
-        f"{best.strategy} over {name}: {better} {chance}; {_duration(best)} instead of "
+        f"{best.strategy} over {name}: {chance_text} {chance}; {_duration(best)} instead of "
         f"{_duration(other)} a trial, {units.number(best.memory.peak_gib)} instead of "
         f"{units.gib(other.memory.peak_gib)}.{break_even}"
     )
 
 
-def _gpus(plan: Plan) -> str:
+def _gpu_line(plan: Plan) -> str:
     """GPUs per trial and parallel trials of each strategy; empty with fewer than two GPUs."""
     if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
@@ -491,7 +511,7 @@ def range_of(parameter: Parameter, name: str = "") -> str:
     return f"{low}..{high} ({default})"
 
 
-def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
+def _warning_lines(plan: Plan, *, verbose: bool) -> list[str]:
     """Warnings about plan and data; if ``verbose``, cautions about the recommended candidate."""
     best = plan.candidates[0]
     warnings = [f"{best.strategy} in {PURE_BF16}."] if best.precision == "bf16-pure" else []
@@ -502,13 +522,13 @@ def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
     return [*warnings, *plan.facts.data.warnings, *(of_candidate if verbose else ())]
 
 
-def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
+def _rejected_lines(plan: Plan, *, verbose: bool) -> list[str]:
     """Rejected strategies with reasons: all if ``verbose``, else those that the user named."""
-    asked = plan.facts.aim.strategies or ()
+    named_strategies = plan.facts.aim.strategies or ()
     reasons: dict[tuple[str, str], list[str]] = {}
     # Strategies that rules advise against come last.
     for item in sorted(plan.rejected, key=lambda item: item.if_named):
-        if verbose or item.strategy in asked:
+        if verbose or item.strategy in named_strategies:
             reasons.setdefault((item.reason, item.remedy), []).append(item.strategy)
     return [
         f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
@@ -516,7 +536,7 @@ def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
     ]
 
 
-def _time(plan: Plan, *, verbose: bool) -> list[str]:
+def _time_lines(plan: Plan, *, verbose: bool) -> list[str]:
     """The time and cost of the study and of its phases."""
     budget = plan.budget
     span = {name: units.span(phase.low, phase.high) for name, phase in budget.phases.items()}
@@ -536,14 +556,16 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
         "test": "test split",
         **{name: cost.title for name, cost in budget.features.items()},
     }
-    others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)
+    other_phases = "; ".join(
+        f"{names[name]} {text}" for name, text in span.items() if name in names
+    )
     total = ""
     if budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
         interval = units.span(budget.sweep.low, budget.sweep.high)
         seconds = units.duration(budget.sweep.seconds)
         total = f" Together about {seconds} ({interval}){hours}, with {STACK}."
-    texts.append(f"{words.sentence(others)}.{total}")
+    texts.append(f"{words.sentence(other_phases)}.{total}")
     texts += [f"{words.sentence(note)}." for note in plan.candidates[0].stage_notes]
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
@@ -578,14 +600,14 @@ def _details(plan: Plan) -> Iterator[RenderableType]:
     yield sections([("Answers", answers), ("Advice", advice)])
 
 
-def _next(plan: Plan) -> str:
+def _next_command(plan: Plan) -> str:
     model = f" and --model {plan.model_choice.model}" if plan.model_choice is not None else ""
     if plan.identity is not None:
         return f"The same flags{model} with sweeper run."
-    sized = any(model_facts.source == "size" for model_facts in plan.facts.models)
-    needs = [] if plan.facts.data.fingerprint else ["--data"]
-    needs += ["a --model with weights"] if sized and not model else []
-    return f"To train, give sweeper run {' and '.join(needs) or 'data'}{model}."
+    has_sizes = any(model_facts.source == "size" for model_facts in plan.facts.models)
+    needed_flags = [] if plan.facts.data.fingerprint else ["--data"]
+    needed_flags += ["a --model with weights"] if has_sizes and not model else []
+    return f"To train, give sweeper run {' and '.join(needed_flags) or 'data'}{model}."
 
 
 def objective_line(objective: Objective) -> str:
@@ -604,9 +626,9 @@ def declared_lines(plan: Plan) -> list[str]:
         for name, parameter in candidate.parameters.items():
             if parameter.shipped:
                 origin = f"{parameter.source}; the rule book: {parameter.shipped}"
-                given = f"{name} {range_of(parameter)}"
-                by_text.setdefault((given, origin), []).append(candidate.strategy)
+                range_text = f"{name} {range_of(parameter)}"
+                by_text.setdefault((range_text, origin), []).append(candidate.strategy)
     return [
-        f"{given} ({', '.join(dict.fromkeys(strategies))}): {origin}"
-        for (given, origin), strategies in by_text.items()
+        f"{range_text} ({', '.join(dict.fromkeys(strategies))}): {origin}"
+        for (range_text, origin), strategies in by_text.items()
     ]

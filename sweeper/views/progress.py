@@ -37,7 +37,7 @@ _NOTEBOOK_SECONDS = 0.5
 
 # Kinds of events for which no line is printed.
 SILENT = ("rung", "progress", "trial-started", "job-started", "worker-started", "worker-ended")
-_LEVELS = "▁▂▃▄▅▆▇█"
+_SPARK_CHARACTERS = "▁▂▃▄▅▆▇█"
 
 # The parameters of a configuration that are shown, with their short names.
 _SHORT_NAMES = {
@@ -101,7 +101,7 @@ class PlainProgress:
         self._heartbeat_seconds = heartbeat_seconds
         self._status: Status | None = None
         self._printed, self._closed = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._print_heartbeats, daemon=True)
         self._thread.start()
 
     def __call__(self, event: Event, status: Status) -> None:
@@ -110,12 +110,12 @@ class PlainProgress:
             self._printed.set()
             print(plain_line(event, status), file=sys.stderr, flush=True)
 
-    def _beat(self) -> None:
+    def _print_heartbeats(self) -> None:
         """Print a heartbeat when nothing else was printed for a while."""
         while not self._closed.is_set():
-            quiet = not self._printed.wait(self._heartbeat_seconds)
+            is_quiet = not self._printed.wait(self._heartbeat_seconds)
             self._printed.clear()
-            if quiet and self._status is not None and not self._closed.is_set():
+            if is_quiet and self._status is not None and not self._closed.is_set():
                 print(f"{now()} heartbeat {_heartbeat(self._status)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -141,21 +141,21 @@ def plain_line(event: Event, status: Status) -> str:
     if event.objective is not None:
         parts.append(f"{status.objective.title.replace(' ', '_')}={event.objective:.4f}")
     if event.kind == "trial-ended":
-        parts.append(_counts(status))
+        parts.append(_count_pairs(status))
         parts += [] if status.outlook is None else [f"({status.outlook})"]
     if event.text:
         parts.append(event.text)
     return visible(" ".join(parts))
 
 
-def _counts(status: Status) -> str:
+def _count_pairs(status: Status) -> str:
     best = f"best={status.best.trial} " if status.best else ""
     return f"{best}done={status.done}/{status.trials}"
 
 
 def _heartbeat(status: Status) -> str:
     """The progress of the run, and of current work without rungs."""
-    return " ".join([_counts(status), *filter(None, map(_current_work, status.running))])
+    return " ".join([_count_pairs(status), *filter(None, map(_current_work, status.running))])
 
 
 def _current_work(running: Event) -> str:
@@ -194,16 +194,22 @@ class Screen:
 
         Empty without losses, or if stderr cannot encode it.
         """
-        own = self.curves.get(-1 if trial is None else trial, [])
+        points = self.curves.get(-1 if trial is None else trial, [])
         values = [value for curve in self.curves.values() for value in curve if isfinite(value)]
         # While rich draws, sys.stderr is a proxy without an encoding.
-        if not own or not values or not can_encode_bars(getattr(sys.__stderr__, "encoding", None)):
+        if (
+            not points
+            or not values
+            or not can_encode_bars(getattr(sys.__stderr__, "encoding", None))
+        ):
             return ""
-        lowest, span = min(values), max(values) - min(values) or 1.0
-        highest = len(_LEVELS) - 1
+        minimum, span = min(values), max(values) - min(values) or 1.0
+        max_level = len(_SPARK_CHARACTERS) - 1
         return "".join(
-            _LEVELS[round(highest * (value - lowest) / span)] if isfinite(value) else "×"
-            for value in own
+            _SPARK_CHARACTERS[round(max_level * (value - minimum) / span)]
+            if isfinite(value)
+            else "×"
+            for value in points
         )
 
 
@@ -273,9 +279,9 @@ class NotebookProgress:
 
     def _draw(self) -> None:
         self._drawn_at = time.monotonic()
-        ended = map(text, self._ended_lines)
+        ended_lines = map(text, self._ended_lines)
         page = [] if self._status is None else [view(self._status, 100, self._screen)]
-        self._handle.update(self._display.HTML(html_of(Group(*ended, *page))))
+        self._handle.update(self._display.HTML(html_of(Group(*ended_lines, *page))))
 
     def close(self) -> None:
         self._draw()
@@ -306,36 +312,36 @@ def view(status: Status, width: int, screen: Screen | None = None) -> Group:
     Below 80 columns, the bar and the medians are left out.
     """
     screen = screen or Screen()
-    head = [plan_line(screen.plan)] if screen.plan else []
-    head.append(_headline(status, width, screen))
-    free_lines = MAX_LINES - 1 - len(head) - (status.outlook is not None)
+    head_lines = [plan_line(screen.plan)] if screen.plan else []
+    head_lines.append(_headline(status, width, screen))
+    free_lines = MAX_LINES - 1 - len(head_lines) - (status.outlook is not None)
     rows = [
         _running_cells(job, width, status.objective, screen) for job in status.running[:free_lines]
     ]
-    running, tail = Table.grid(padding=(0, 2, 0, 0)), []
-    filled = [column for column in zip(*rows, strict=True) if any(column)]
-    for row in zip(*filled, strict=True):
+    running, tail_lines = Table.grid(padding=(0, 2, 0, 0)), []
+    filled_columns = [column for column in zip(*rows, strict=True) if any(column)]
+    for row in zip(*filled_columns, strict=True):
         running.add_row(*map(text, row))
     if status.best is not None:
         best, title = status.best, status.objective.title
         default = f", best default {units.number(status.default.value)}" if status.default else ""
         name = "val" if status.objective.is_loss else title
         interval = f"{screen.interval}; " if screen.interval else ""
-        tail.append(
+        tail_lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
             f"{name} {units.number(best.value)} ({interval}{status.objective.direction}){default}"
             f"{''.join(f', over the limit on {title}' for title in best.over_limits)}"
         )
     if status.outlook is not None:
-        tail.append(str(status.outlook))
-    return Group(*map(text, head), *([running] if rows else []), *map(text, tail))
+        tail_lines.append(str(status.outlook))
+    return Group(*map(text, head_lines), *([running] if rows else []), *map(text, tail_lines))
 
 
 def _headline(status: Status, width: int, screen: Screen) -> str:
     bar = ""
     if width >= 80:
-        filled = round(10 * status.done / max(status.trials, 1))
-        bar = f" {'#' * filled}{'-' * (10 - filled)}"
+        filled_cells = round(10 * status.done / max(status.trials, 1))
+        bar = f" {'#' * filled_cells}{'-' * (10 - filled_cells)}"
     failed = status.failed - status.out_of_memory
     counts = [f"{status.complete} ok", f"{status.pruned} pruned"]
     counts += [f"{status.out_of_memory} OOM"] if status.out_of_memory else []
@@ -345,12 +351,12 @@ def _headline(status: Status, width: int, screen: Screen) -> str:
         if status.eta
         else _planned_time_left(status, screen)
     )
-    done, time_left = f"{status.done}/{status.trials}", f"  ETA {eta}"
+    done_text, time_left = f"{status.done}/{status.trials}", f"  ETA {eta}"
     if status.phase == "search":
-        return f"sweep {done}{bar}  {' '.join(counts)}{time_left}"
+        return f"sweep {done_text}{bar}  {' '.join(counts)}{time_left}"
     jobs = f" {status.jobs_done}/{status.jobs} jobs" if status.jobs else ""
     time_left = time_left if status.eta or status.phase == "baselines" else ""
-    return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{time_left}"
+    return f"{status.phase}{jobs}  sweep {done_text}  {' '.join(counts)}{time_left}"
 
 
 def _planned_time_left(status: Status, screen: Screen) -> str:

@@ -47,8 +47,8 @@ def bars(board: Scoreboard) -> Iterator[str]:
         point = points[{"recommended": 0, "baseline": 2}.get(model.role, 1)]
         characters[column(model.score.value)] = point
         score = words.score_with_interval(model.score, board.metric).replace("95% CI ", "")
-        tied = "=" if model.tied else " "
+        tie_mark = "=" if model.tied else " "
         title = words.fitted(model.title, _TITLE_COLUMNS)
-        yield f"  {title:{_TITLE_COLUMNS}} {''.join(characters)} {tied} {score}"
+        yield f"  {title:{_TITLE_COLUMNS}} {''.join(characters)} {tie_mark} {score}"
     if any(model.tied for model in models):
         yield "  = cannot be told apart from the chosen trial"

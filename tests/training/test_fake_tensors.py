@@ -57,7 +57,7 @@ def _without_data(monkeypatch: pytest.MonkeyPatch) -> None:
         chosen = torch.tensor(places, device=given.device)
         return chosen - 1, given.flatten().index_select(0, chosen)
 
-    monkeypatch.setattr(answer_logits, "_predicting", predicting)
+    monkeypatch.setattr(answer_logits, "_predicting_positions", predicting)
     monkeypatch.setattr(answer_logits, "_OUTPUTS_ARE_LOGITS", AlwaysPlain())
     monkeypatch.setattr("transformers.masking_utils.fast_all", lambda _: False)
     always_masked = "transformers.masking_utils._ignore_bidirectional_mask_sdpa"

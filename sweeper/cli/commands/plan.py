@@ -69,7 +69,7 @@ def plan(
     if any(show(spec, as_json=as_json) for _, show in parts.PLAN_OUTPUT.all()):
         return
     try:
-        spec, made = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
+        spec, new_plan = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
     except NothingFits as error:
         if as_json and error.plan:
             typer.echo(error.plan, nl=False)
@@ -82,10 +82,13 @@ def plan(
         folder = RunFolder.named(name)
         with folder.lock():
             write_text(folder.spec, to_yaml(spec))
-            made.write(folder.plan)
+            new_plan.write(folder.plan)
     if as_json:
-        typer.echo(made.to_json(), nl=False)
+        typer.echo(new_plan.to_json(), nl=False)
     else:
-        plan_view.show(made, verbose=verbose)
+        plan_view.show(new_plan, verbose=verbose)
     if output is not None:
-        say(f"Written: {output}" + (f"; to train: sweeper run {output}" if made.identity else ""))
+        say(
+            f"Written: {output}"
+            + (f"; to train: sweeper run {output}" if new_plan.identity else "")
+        )

@@ -137,9 +137,9 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     if as_json:
         typer.echo(ended.report.findings.to_json(), nl=False)
         return
-    findings, done = ended.report.findings, ended.outcome.signal is None
+    findings, is_done = ended.report.findings, ended.outcome.signal is None
     lines = [
-        *verdict_lines(findings, findings.next_step if done else None, ended.report.because),
+        *verdict_lines(findings, findings.next_step if is_done else None, ended.report.because),
         f"{sentence(findings.run.search_ended)}." if findings.run.search_ended else "",
         f"report: {ended.folder.report_html}",
     ]

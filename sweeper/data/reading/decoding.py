@@ -136,7 +136,8 @@ class TextFile:
         return (
             f"lines of {self._name} that are not UTF-8 are read as {self._fallback_encoding}, the "
             f"most likely encoding (line {listing([*map(str, self._non_utf8_lines)], 3)}): check "
-            "the accents. If they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW",
+            "the accents. If they are wrong, convert the file: "
+            "iconv -f ENCODING -t utf-8 OLD > NEW",
         )
 
 

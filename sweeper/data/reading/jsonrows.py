@@ -51,8 +51,8 @@ def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
     """
     if _document_kind(text, suffix) != "{":
         return ()
-    listed = _keys_of_lists(text, name)
-    return listed or tuple(filter(None, _object_rows(_value(text, name))[0]))
+    keys = _keys_of_lists(text, name)
+    return keys or tuple(filter(None, _object_rows(_value(text, name))[0]))
 
 
 def _keys_of_lists(text: TextFile, name: str) -> tuple[str, ...]:
@@ -139,12 +139,12 @@ def _rows_of_object(text: TextFile, key: str, table: RowTable) -> Iterator[Numbe
 
 
 def _value(text: TextFile, name: str) -> Any:
-    limit, whole = MemoryLimit(name), io.StringIO()
+    limit, text_buffer = MemoryLimit(name), io.StringIO()
     for piece in text.pieces():
-        whole.write(piece)
-        limit.check(whole.tell())
+        text_buffer.write(piece)
+        limit.check(text_buffer.tell())
     try:
-        return value_of(whole.getvalue())
+        return value_of(text_buffer.getvalue())
     except ValueError as error:
         where = f"{name}:{getattr(error, 'lineno', 1)}"
         raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error

@@ -59,34 +59,36 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     if not trials:
         return None
     min_cost = _MIN_COST_SHARE * min(cost.values[trial.number] for trial in trials)
-    untrained = _baselines(findings, cost, min_cost)
-    x_values = [*_x_values(cost, trials), *(row["x"] for row in untrained)]
+    baseline_rows = _baseline_rows(findings, cost, min_cost)
+    x_values = [*_x_values(cost, trials), *(row["x"] for row in baseline_rows)]
     x_scale, y_scale = fit(x_values, log=cost.log, pad=0.08), cost_scale(findings)
-    worse = findings.objective.as_cost
-    front = front_of([(cost.values[t.number], worse(t.value or 0.0), t.number) for t in trials])
+    as_cost = findings.objective.as_cost
+    front = front_of([(cost.values[t.number], as_cost(t.value or 0.0), t.number) for t in trials])
     x = x_scale.x(7, title=cost.title, grid=False)
     y = y_scale.y(title=draw.value_title(findings))
-    best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
-    rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
+    intervals = {
+        s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None
+    }
+    rows = [_row(t, cost, t.number in front, intervals, y_scale) for t in trials]
     rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
     sheet = draw.Sheet()
     best_rows = [row for row in rows if row["best"]]
-    chart = _front(sheet, draw.clipped(rows, y_scale), front, x, y)
+    chart = _front_line(sheet, draw.clipped(rows, y_scale), front, x, y)
     chart = chart + draw.whiskers(sheet, best_rows, x, y_scale)
-    on_axis = draw.inside(rows, y_scale)
-    chart = chart + draw.marks(sheet, [r for r in on_axis if r["best"]], x, y, 110)
+    visible_rows = draw.inside(rows, y_scale)
+    chart = chart + draw.marks(sheet, [r for r in visible_rows if r["best"]], x, y, 110)
     chart = chart + draw.marks(
-        sheet, [*(r for r in on_axis if not r["best"]), *untrained], x, y, 30
+        sheet, [*(r for r in visible_rows if not r["best"]), *baseline_rows], x, y, 30
     )
     chart = chart + draw.arrows(sheet, rows, x, y, y_scale)
     recommended = findings.verdict.recommended_trial
     recommended_rows = [
-        row | {"label": "recommended"} for row in on_axis if row["trial"] == str(recommended)
+        row | {"label": "recommended"} for row in visible_rows if row["trial"] == str(recommended)
     ]
     if findings.verdict.kind not in ("recommend", "tie") or findings.verdict.recommended_baseline:
         recommended_rows = []
     label = partial(draw.end_labels, sheet, x=x, scale=y_scale, height=draw.HEIGHT)
-    chart = chart + label(rows=untrained, up=9, align="left", dx=7, color=draw.MUTED)
+    chart = chart + label(rows=baseline_rows, up=9, align="left", dx=7, color=draw.MUTED)
     # No better trial is cheaper than the front, so that there is room to its left.
     chart = chart + label(rows=recommended_rows, align="right", dx=-10, color=draw.INK)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
@@ -97,11 +99,13 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     return sheet.draw(chart, (_WIDTH, draw.HEIGHT), title, description, wide=True)
 
 
-def _baselines(findings: Findings, cost: Cost, edge: float) -> list[dict[str, Any]]:
+def _baseline_rows(findings: Findings, cost: Cost, min_cost: float) -> list[dict[str, Any]]:
     """Rows of the baselines that have this cost and are on the vertical axis."""
     scale, style = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
     return [
-        draw.row_of("", None, x=max(edge, x), y=baseline.objective, label=baseline.title, **style)
+        draw.row_of(
+            "", None, x=max(min_cost, x), y=baseline.objective, label=baseline.title, **style
+        )
         for baseline in findings.baselines
         if (x := cost.baselines.get(baseline.name)) is not None
         and baseline.objective is not None
@@ -119,12 +123,12 @@ def _x_values(cost: Cost, trials: list[Trial]) -> list[float]:
 
 def cost_scale(findings: Findings) -> Scale:
     """The vertical axis of all cost panels: most trials, the best of each strategy, baselines."""
-    trials_only = trial_scale(findings)
+    scale = trial_scale(findings)
     intervals = [s.best_interval for s in findings.strategies if s.best_interval is not None]
     ends = [end for interval in intervals for end in interval.ends]
-    untrained = [b.objective for b in findings.baselines if b.objective is not None]
-    on_axis = [value for value in _values(findings) if not trials_only.off(value)]
-    return replace(fit([*on_axis, *ends, *untrained]), off_low=trials_only.off_low)
+    baseline_values = [b.objective for b in findings.baselines if b.objective is not None]
+    visible_values = [value for value in _values(findings) if not scale.off(value)]
+    return replace(fit([*visible_values, *ends, *baseline_values]), off_low=scale.off_low)
 
 
 def trial_scale(findings: Findings) -> Scale:
@@ -151,9 +155,11 @@ def _row(
     )
 
 
-def _front(sheet: draw.Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:
-    on_front = [row for row in rows if int(row["trial"]) in front]
-    steps = [{"x": row["x"], "y": row["y"]} for row in sorted(on_front, key=lambda r: r["x"])]
+def _front_line(
+    sheet: draw.Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any
+) -> Any:
+    front_rows = [row for row in rows if int(row["trial"]) in front]
+    steps = [{"x": row["x"], "y": row["y"]} for row in sorted(front_rows, key=lambda r: r["x"])]
     return (
         sheet.chart(steps)
         .mark_line(interpolate="step-after", strokeWidth=1, color=draw.MUTED)

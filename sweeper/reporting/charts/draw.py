@@ -188,8 +188,8 @@ def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
 def lines(sheet: Sheet, rows: Rows, x: Any, y: Any, detail: str = "trial", **style: Any) -> Any:
     """A line for each value of ``detail``, with the colour and dash of its rows."""
     line = sheet.chart(rows).mark_line(**style)
-    look_ = {"color": COLOR, "strokeDash": DASH, "description": "trial:N"}
-    return line.encode(x=x, y=y, detail=f"{detail}:N", **look_)
+    style_encoding = {"color": COLOR, "strokeDash": DASH, "description": "trial:N"}
+    return line.encode(x=x, y=y, detail=f"{detail}:N", **style_encoding)
 
 
 def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: Any, **more: Any) -> Any:
@@ -197,8 +197,8 @@ def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: Any, **more: Any) -> A
     points = sheet.chart(rows).mark_point(opacity=1, strokeWidth=1.5)
     size = alt.value(size) if isinstance(size, int) else size
     fill = alt.Fill("fill:N", scale=None)
-    look_ = {"stroke": STROKE, "fill": fill, "shape": SHAPE, "description": "trial:N"}
-    return points.encode(x=x, y=y, size=size, **look_, **more)
+    style_encoding = {"stroke": STROKE, "fill": fill, "shape": SHAPE, "description": "trial:N"}
+    return points.encode(x=x, y=y, size=size, **style_encoding, **more)
 
 
 def dots(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int, opacity: float = 1) -> Any:
@@ -315,8 +315,8 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
 
 
 def _is_drawn(element: ElementTree.Element) -> bool:
-    hidden = element.get("display") == "none" or element.get("class") == "background"
-    return not hidden and element.tag not in (f"{_SVG}rect", f"{_SVG}defs")
+    is_hidden = element.get("display") == "none" or element.get("class") == "background"
+    return not is_hidden and element.tag not in (f"{_SVG}rect", f"{_SVG}defs")
 
 
 def _rounded(number: re.Match[str]) -> str:

@@ -69,8 +69,8 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             label = texts.mark_text(align=align, **style)
             chart = chart + label.encode(x=alt.value(pixel), y=y, text=f"{field}:N")
     # The pieces of neighbouring rows form one bracket.
-    tied = [{"y": n - 0.5, "y2": n + 0.5} for n, model in enumerate(models) if model.tied]
-    bracket = sheet.chart(tied).mark_rule(strokeWidth=3, color=draw.MUTED)
+    tied_rows = [{"y": n - 0.5, "y2": n + 0.5} for n, model in enumerate(models) if model.tied]
+    bracket = sheet.chart(tied_rows).mark_rule(strokeWidth=3, color=draw.MUTED)
     bracket = bracket.encode(x=alt.value(_WIDTH + 12), y=alt.Y("y:Q", scale=row_scale), y2="y2:Q")
     # The page's font may be wider than the one that Vega measures.
     plot = (chart + bracket).properties(padding={"left": 26, "right": 22, "top": 4, "bottom": 4})

@@ -91,9 +91,9 @@ def _round_values(low: float, high: float, max_ticks: int) -> list[float]:
     >>> _round_values(0.2504, 0.2518, 5)
     [0.2505, 0.251, 0.2515]
     """
-    rough = (high - low) / max_ticks
-    decade = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= rough)
+    min_step = (high - low) / max_ticks
+    decade = 10.0 ** math.floor(math.log10(min_step))
+    step = next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= min_step)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
@@ -113,13 +113,13 @@ def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> 
     if log:
         if high == low:
             return Scale(low / 2, high * 2, log=True)
-        room = (high / low) ** pad
-        return Scale(low / room, high * room, log=True)
+        padding = (high / low) ** pad
+        return Scale(low / padding, high * padding, log=True)
     if high == low:
-        room = abs(high) * 0.1 or 1.0
-        return Scale(low - room, high + room, log=False)
-    room = (high - low) * pad
-    return Scale(low - room, high + room, log=False)
+        padding = abs(high) * 0.1 or 1.0
+        return Scale(low - padding, high + padding, log=False)
+    padding = (high - low) * pad
+    return Scale(low - padding, high + padding, log=False)
 
 
 def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
@@ -134,22 +134,22 @@ def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
     (0.098, 0.142)
     """
     if higher_is_better:
-        negated = focus([-value for value in values])
-        return Scale(-negated.high, -negated.low, log=False, off_low=True)
-    all_values = fit(values)
-    positions = sorted(map(all_values.place, values))
+        negated_scale = focus([-value for value in values])
+        return Scale(-negated_scale.high, -negated_scale.low, log=False, off_low=True)
+    full_scale = fit(values)
+    positions = sorted(map(full_scale.place, values))
     if len(positions) < _MIN_VALUES:
-        return all_values
+        return full_scale
     first, _, third = quantiles(positions, n=4, method="inclusive")
     fence = third + 3 * (third - first)
-    kept = [
+    kept_values = [
         value
-        for value, position in zip(values, map(all_values.place, values), strict=True)
+        for value, position in zip(values, map(full_scale.place, values), strict=True)
         if position <= fence
     ]
-    if all_values.place(max(kept)) - positions[0] >= 0.5:
-        return all_values
-    return fit(kept)
+    if full_scale.place(max(kept_values)) - positions[0] >= 0.5:
+        return full_scale
+    return fit(kept_values)
 
 
 def dodge(positions: Sequence[float], gap: float) -> list[float]:
@@ -166,11 +166,11 @@ def dodge(positions: Sequence[float], gap: float) -> list[float]:
             (above, first), (below, second) = groups[-2:]
             center = (above * len(first) + below * len(second)) / (len(first) + len(second))
             groups[-2:] = [(center, first + second)]
-    moved = [0.0] * len(positions)
+    moved_positions = [0.0] * len(positions)
     for center, members in groups:
         for rank, index in enumerate(members):
-            moved[index] = center + (rank - (len(members) - 1) / 2) * gap
-    return moved
+            moved_positions[index] = center + (rank - (len(members) - 1) / 2) * gap
+    return moved_positions
 
 
 def _overlap(above: tuple[float, list[int]], below: tuple[float, list[int]], gap: float) -> bool:

@@ -30,7 +30,7 @@ def plan_table(report: Report) -> Table:
         Number.of("of", "/memory/limit_gib", _gib, "GiB"),
         Column("a trial", lambda p: units.span(p.duration.low, p.duration.high)),
         Number.of("trained parameters", "/trainable_parameters", units.count),
-        Column("search space (default)", _spaces),
+        Column("search space (default)", _search_spaces),
     ]
     rows = with_pointers(report.plan.strategies, "/plan/strategies")
     return Table.of("plan", "The plan (estimates)", columns, rows)
@@ -40,7 +40,7 @@ def _gib(size: float) -> str:
     return units.gib(size).removesuffix(" GiB")
 
 
-def _spaces(planned: Candidate) -> str:
+def _search_spaces(planned: Candidate) -> str:
     return " · ".join(
         f"{name} {space_of(planned.parameters[name])}"
         for name in KEY_PARAMETERS
@@ -68,8 +68,8 @@ def declared_table(report: Report) -> list[Block]:
         Column("where", lambda row: row[2].source),
     ]
     rows = [
-        (f"{at}/parameters/{name}", (planned.strategy, name, parameter))
-        for at, planned in with_pointers(report.plan.strategies, "/plan/strategies")
+        (f"{parent}/parameters/{name}", (planned.strategy, name, parameter))
+        for parent, planned in with_pointers(report.plan.strategies, "/plan/strategies")
         for name, parameter in planned.parameters.items()
         if parameter.shipped
     ]
@@ -79,13 +79,13 @@ def declared_table(report: Report) -> list[Block]:
 
 def rejected_table(report: Report) -> Table:
     """Rejected strategies and remedies, a row for each reason."""
-    grouped: dict[tuple[str, str], list[str]] = {}
+    names_by_reason: dict[tuple[str, str], list[str]] = {}
     for rejected in report.plan.rejected:
-        names = grouped.setdefault((rejected.reason, rejected.remedy), [])
+        names = names_by_reason.setdefault((rejected.reason, rejected.remedy), [])
         names.append(words.short(rejected.strategy))
     columns: list[Column[tuple[str, str]]] = [
-        Column("strategy", lambda why: ", ".join(dict.fromkeys(grouped[why]))),
+        Column("strategy", lambda why: ", ".join(dict.fromkeys(names_by_reason[why]))),
         Column("reason", lambda why: why[0]),
         Column("what would change it", lambda why: why[1] or words.DASH),
     ]
-    return Table.of("left-out", "Left out by the plan", columns, with_pointers(grouped))
+    return Table.of("left-out", "Left out by the plan", columns, with_pointers(names_by_reason))

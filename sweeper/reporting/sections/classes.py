@@ -69,21 +69,21 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     pairs = matrices[0]
     if max(max(true, predicted) for true, predicted, _ in pairs) >= len(labels):
         return None
-    items, chosen = Counter[int](), Counter[int]()
+    items, guesses = Counter[int](), Counter[int]()
     for true, predicted, count in pairs:
         items[true] += count
-        chosen[predicted] += count
-    right = Counter({true: count for true, predicted, count in pairs if true == predicted})
+        guesses[predicted] += count
+    hits = Counter({true: count for true, predicted, count in pairs if true == predicted})
     rows = tuple(
         ClassRow(
             label=shortened(clean(label.label), LABEL_CHARACTERS),
             rows=label.rows,
             items=items[n],
-            chosen=chosen[n],
-            right=right[n],
-            precision=right[n] / chosen[n] if chosen[n] else None,
-            recall=right[n] / items[n] if items[n] else None,
-            f1=2 * right[n] / (items[n] + chosen[n]) if items[n] + chosen[n] else None,
+            chosen=guesses[n],
+            right=hits[n],
+            precision=hits[n] / guesses[n] if guesses[n] else None,
+            recall=hits[n] / items[n] if items[n] else None,
+            f1=2 * hits[n] / (items[n] + guesses[n]) if items[n] + guesses[n] else None,
         )
         for n, label in enumerate(labels)
     )
@@ -92,10 +92,10 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 def finding(figures: Figures, report: Report) -> str:
     """The most common confusion."""
-    wrong = [cell for cell in figures.confusion if cell[0] != cell[1]]
-    if not wrong:
+    errors = [cell for cell in figures.confusion if cell[0] != cell[1]]
+    if not errors:
         return "No class was taken for another one on the test split."
-    true, predicted, count = min(wrong, key=lambda cell: (-cell[2], cell))
+    true, predicted, count = min(errors, key=lambda cell: (-cell[2], cell))
     names, items = figures.classes, figures.classes[true].items
     return (
         f"{names[true].label} is taken for {names[predicted].label} in {count} of {items:,} items."
@@ -104,11 +104,15 @@ def finding(figures: Figures, report: Report) -> str:
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """A table of classes, then the confusion matrix or the most common confusions."""
-    yield _classes(figures)
-    yield _matrix(figures) if len(figures.classes) <= MAX_MATRIX_CLASSES else _confusions(figures)
+    yield _class_table(figures)
+    yield (
+        _confusion_matrix(figures)
+        if len(figures.classes) <= MAX_MATRIX_CLASSES
+        else _confusion_list(figures)
+    )
 
 
-def _classes(figures: Figures) -> Table:
+def _class_table(figures: Figures) -> Table:
     """The classes, those with the lowest F1 first."""
     columns: list[Column[ClassRow]] = [
         Column.of("class", "/label"),
@@ -116,21 +120,21 @@ def _classes(figures: Figures) -> Table:
         Number.of("test items", "/items", "{:,}".format),
         *(Number.of(name, f"/{name.lower()}", percent, "%") for name in _SHARES),
     ]
-    ranked = sorted(
+    ranking = sorted(
         with_pointers(figures.classes, "/sections/by-class/classes"),
         key=lambda entry: (2.0 if entry[1].f1 is None else entry[1].f1, entry[1].label),
     )
-    listed = ranked[:MAX_ROWS]
+    shown = ranking[:MAX_ROWS]
     rows = [row.rows for row in figures.classes]
     note = f"Rows per class in all splits: {min(rows):,} to {max(rows):,}."
-    if len(ranked) > len(listed):
-        note += f" The {len(listed)} of {len(ranked)} classes with the lowest F1; all are in "
+    if len(ranking) > len(shown):
+        note += f" The {len(shown)} of {len(ranking)} classes with the lowest F1; all are in "
         note += "report.json."
     caption = f"Class by class on the test split: {figures.title}, lowest F1 first"
-    return Table.of("classes", caption, columns, listed, note=note)
+    return Table.of("classes", caption, columns, shown, note=note)
 
 
-def _matrix(figures: Figures) -> Table:
+def _confusion_matrix(figures: Figures) -> Table:
     """Test items by true class (rows) and predicted class (columns), without empty classes."""
     counts = {(true, predicted): count for true, predicted, count in figures.confusion}
     rows = [n for n, row in enumerate(figures.classes) if row.items]
@@ -150,10 +154,10 @@ def _matrix(figures: Figures) -> Table:
     )
 
 
-def _confusions(figures: Figures) -> Table:
+def _confusion_list(figures: Figures) -> Table:
     """The most common confusions, for too many classes for a matrix."""
-    wrong = [cell for cell in figures.confusion if cell[0] != cell[1]]
-    wrong.sort(key=lambda cell: (-cell[2], cell))
+    errors = [cell for cell in figures.confusion if cell[0] != cell[1]]
+    errors.sort(key=lambda cell: (-cell[2], cell))
     columns: list[Column[tuple[int, int, int]]] = [
         Column("true class", lambda cell: figures.classes[cell[0]].label),
         Column("taken for", lambda cell: figures.classes[cell[1]].label),
@@ -164,6 +168,6 @@ def _confusions(figures: Figures) -> Table:
         "confusion",
         f"Most common confusions on the test split: {figures.title}",
         columns,
-        with_pointers(wrong[:MAX_ROWS]),
+        with_pointers(errors[:MAX_ROWS]),
         note="The whole confusion matrix is in report.json.",
     )

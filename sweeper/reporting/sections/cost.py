@@ -78,15 +78,15 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
 
 def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
     best, default = best_of(run, strategy), default_of(run, strategy)
-    done = default if default is not None and default.completed else None
-    comparison = pairs.of(done, best) if done and best else None
+    completed = default if default is not None and default.completed else None
+    comparison = pairs.of(completed, best) if completed and best else None
     return SearchGain(
         strategy=strategy,
         default_trial=default.config.number if default else None,
         best_trial=best.config.number if best else None,
-        default=value_interval(done, seeds=True) if done else None,
+        default=value_interval(completed, seeds=True) if completed else None,
         best=value_interval(best, seeds=True) if best else None,
-        default_seeds=len(done.trainings()) if done else 1,
+        default_seeds=len(completed.trainings()) if completed else 1,
         best_seeds=len(best.trainings()) if best else 1,
         **(comparison.gain(run.margin) if comparison else {}),
     )
@@ -94,21 +94,21 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
     """Advise more trials if the search gained beyond noise and still improved at its end."""
-    run, last = findings.run, findings.last_gain
+    run, last_gain = findings.run, findings.last_gain
     row = findings.trial(findings.verdict.recommended_trial)
     gain = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
-    if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:
+    if run.search_ended or last_gain is None or last_gain + 1 <= _LATE_SHARE * run.ended:
         return None
     if gain is None or gain.gain is None or gain.outcome != "better":
         return None
     metric = findings.objective
-    gained = f"{words.amount(gain.gain, metric)} {metric.unit}".rstrip()
+    gain_text = f"{words.amount(gain.gain, metric)} {metric.unit}".rstrip()
     verb = "raised" if metric.higher_is_better else "lowered"
-    because = (
-        f"The search gained {gained} over the default, and trial {last}, one of the last of "
-        f"{run.ended}, still {verb} the best {words.bare(metric)}."
+    reason = (
+        f"The search gained {gain_text} over the default, and trial {last_gain}, one of the last "
+        f"of {run.ended}, still {verb} the best {words.bare(metric)}."
     )
-    return twice_the_trials(findings, because)
+    return twice_the_trials(findings, reason)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -138,13 +138,13 @@ def _figure(figures: Figures, report: Report) -> Figure:
     ]
     drawn_costs = [(cost.name, cost_panel(findings, cost, finding)) for cost in costs]
     scale = cost_scale(findings)
-    outside = [
+    outside_baselines = [
         f"{b.title} {words.score(b.objective, findings.objective)}"
         for b in findings.baselines
         if b.objective is not None and scale.off(b.objective)
     ]
     note = "Large: best of a strategy. Stepped line: no trial is both cheaper and better."
-    note += f" Off the chart: {units.joined(outside)}." if outside else ""
+    note += f" Off the chart: {units.joined(outside_baselines)}." if outside_baselines else ""
     return Figure(
         id="cost-quality",
         finding=finding,
@@ -152,7 +152,10 @@ def _figure(figures: Figures, report: Report) -> Figure:
         options=tuple((name, panel) for name, panel in drawn_costs if panel is not None),
         panels=existing_panels(slope(figures, findings, finding)),
         legend=draw.legend([s.strategy for s in findings.strategies if s.best_trial is not None]),
-        tables=(_gains(figures, findings), *([_baselines(report)] if findings.baselines else ())),
+        tables=(
+            _gain_table(figures, findings),
+            *([_baseline_table(report)] if findings.baselines else ()),
+        ),
     )
 
 
@@ -172,25 +175,25 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
     text = f"{name}, best found against default: {gap}"
     if best.outcome == "better":
         return f"{text}."
-    enough = "" if best.lacking else _enough(best, findings)
-    return f"{text}: {_outcome(best, findings.margin_points)}.{enough}"
+    enough_sentence = "" if best.lacking else _enough_sentence(best, findings)
+    return f"{text}: {_outcome(best, findings.margin_points)}.{enough_sentence}"
 
 
-def _enough(gain: SearchGain, findings: Findings) -> str:
+def _enough_sentence(gain: SearchGain, findings: Findings) -> str:
     """A sentence that the default is enough, and why the best trial is recommended if it is."""
-    decided = findings.verdict
-    if decided.recommended_baseline or decided.recommended_trial != gain.best_trial:
+    verdict = findings.verdict
+    if verdict.recommended_baseline or verdict.recommended_trial != gain.best_trial:
         return " The default would have been enough."
-    why = "it was ahead of its default when the finalists were chosen"
+    reason = "it was ahead of its default when the finalists were chosen"
     if findings.finalist(gain.default_trial):
-        why = "no finalist close to the best is clearly cheaper to train"
+        reason = "no finalist close to the best is clearly cheaper to train"
     return (
         f" The default would have been enough; trial {gain.best_trial} is recommended because "
-        f"{why}."
+        f"{reason}."
     )
 
 
-def _gains(figures: Figures, findings: Findings) -> Table:
+def _gain_table(figures: Figures, findings: Findings) -> Table:
     metric = findings.objective
     unit, score = words.column_unit(metric), partial(words.score, metric=metric)
     columns: list[Column[SearchGain]] = [
@@ -223,11 +226,11 @@ def _gains(figures: Figures, findings: Findings) -> Table:
 def _outcome(gain: SearchGain, margin_points: float) -> str:
     if gain.outcome:
         return words.outcome(gain, margin_points / 100)
-    same = gain.best_trial is not None and gain.best_trial == gain.default_trial
-    return "the default is the best" if same else words.DASH
+    is_same = gain.best_trial is not None and gain.best_trial == gain.default_trial
+    return "the default is the best" if is_same else words.DASH
 
 
-def _baselines(report: Report) -> Table:
+def _baseline_table(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
     columns: list[Column[BaselineResult]] = [

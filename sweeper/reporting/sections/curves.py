@@ -74,10 +74,10 @@ def _saved_seconds(trial: TrialFiles) -> float:
     """Seconds that the remaining rungs of a pruned trial would have taken at its pace."""
     if not trial.rungs:
         return 0.0
-    last = trial.rungs[-1]
-    used = last.seconds
-    remaining = trial.config.budget.rungs / last.rung - 1
-    return max(0.0, used * remaining) if math.isfinite(used) else 0.0
+    last_report = trial.rungs[-1]
+    used_seconds = last_report.seconds
+    remaining_share = trial.config.budget.rungs / last_report.rung - 1
+    return max(0.0, used_seconds * remaining_share) if math.isfinite(used_seconds) else 0.0
 
 
 def finding(figures: Figures, report: Report) -> str:
@@ -87,13 +87,13 @@ def finding(figures: Figures, report: Report) -> str:
     run = report.findings.run
     saved = figures.saved_seconds
     saving = f", which saved {units.duration(saved)}" if saved is not None else ""
-    return f"{_finding(report)} {units.plural(run.pruned, 'trial')} pruned{saving}."
+    return f"{_finding_sentence(report)} {units.plural(run.pruned, 'trial')} pruned{saving}."
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """The learning curves of all trials, and a text on pruning."""
     findings = report.findings
-    caption = _finding(report)
+    caption = _finding_sentence(report)
     if panels := existing_panels(curves(findings, caption)):
         names = dict.fromkeys(t.strategy for t in findings.trials if t.rungs)
         ends = (
@@ -109,23 +109,26 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
             legend=draw.legend(list(names), *ends),
             tables=(_table(report),),
         )
-    if sentences := _pruning(figures, report):
+    if sentences := _pruning_sentences(figures, report):
         yield Text(sentences)
 
 
-def _finding(report: Report) -> str:
+def _finding_sentence(report: Report) -> str:
     findings = report.findings
     rows = [t for t in findings.trials if t.number in findings.best_trials and t.rungs]
     noise = _noise(findings)
-    rising = [t for t in rows if t.losses and t.losses[-1] - min(t.losses) > noise]
+    rising_trials = [t for t in rows if t.losses and t.losses[-1] - min(t.losses) > noise]
     failures = [t.result.failure for t in findings.trials if t.result.failure]
-    diverged = [failure for failure in failures if failure.kind == "diverged"]
-    if rising:
-        trials = units.joined([f"trial {t.number} after rung {t.result.best_rung}" for t in rising])
+    divergences = [failure for failure in failures if failure.kind == "diverged"]
+    if rising_trials:
+        trials = units.joined(
+            [f"trial {t.number} after rung {t.result.best_rung}" for t in rising_trials]
+        )
         return f"Validation loss rose again, beyond noise: {trials}."
-    if diverged and rows:
+    if divergences and rows:
         return (
-            f"{units.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
+            f"{units.plural(len(divergences), 'trial')} diverged; the best of each strategy "
+            "did not."
         )
     if rows:
         return "No best trial's validation loss rose again beyond noise."
@@ -143,7 +146,7 @@ def _noise(findings: Findings) -> float:
 
 def _note(report: Report, items: int | None) -> str:
     trials = [t for t in report.findings.trials if t.rungs]
-    drawn = drawn_trials(report.findings)
+    sample = drawn_trials(report.findings)
     text = (
         "Thick: the best of each strategy, its training loss dotted. Dashed: pruned, ending in a "
     )
@@ -154,24 +157,26 @@ def _note(report: Report, items: int | None) -> str:
             f" Rungs before the last score {items:,} of {rows['validation']:,} validation items,"
         )
         text += " the same ones in every trial."
-    text += _off_range(report)
-    if len(drawn) < len(trials):
+    text += _off_range_sentence(report)
+    if len(sample) < len(trials):
         text += (
-            f" Drawn are {len(drawn):,} of {len(trials):,} curves: the best and a sample of each"
+            f" Drawn are {len(sample):,} of {len(trials):,} curves: the best and a sample of each"
         )
         text += " strategy; curves.csv has them all."
     return text
 
 
-def _off_range(report: Report) -> str:
+def _off_range_sentence(report: Report) -> str:
     """A sentence on the curves that leave the drawn range; empty if none does."""
     scale, trials = curve_scale(report.findings), drawn_trials(report.findings)
     if scale is None:
         return ""
-    cut = sum(any(loss > scale.high for loss in trial.losses) for trial in trials)
-    leave = units.plural(cut, "curve leaves", "curves leave")
+    cut_curves = sum(any(loss > scale.high for loss in trial.losses) for trial in trials)
+    count_text = units.plural(cut_curves, "curve leaves", "curves leave")
     return (
-        f" {leave} the drawn range at its top; an arrow marks those that end there." if cut else ""
+        f" {count_text} the drawn range at its top; an arrow marks those that end there."
+        if cut_curves
+        else ""
     )
 
 
@@ -190,26 +195,26 @@ def _table(report: Report) -> Table:
     ]
     rows = [
         (pointer, (trial, point))
-        for at, trial in with_pointers(report.findings.trials, "/findings/trials")
+        for parent, trial in with_pointers(report.findings.trials, "/findings/trials")
         if trial.number in best
-        for pointer, point in with_pointers(trial.rungs, f"{at}/rungs")
+        for pointer, point in with_pointers(trial.rungs, f"{parent}/rungs")
     ]
     caption = "The curves of the best trials (all of them: curves.csv)"
     return Table.of("curve-points", caption, columns, rows, trial=lambda row: row[0].number)
 
 
-def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
+def _pruning_sentences(figures: Figures, report: Report) -> tuple[str, ...]:
     run = report.findings.run
     if run.ended and not run.pruned:
         return ("No trial was pruned.",)
     if not run.pruned:
         return ()
-    by_it, metric = report.plan.objective.at_rungs, report.findings.objective
-    title = words.on_validation(metric) if by_it else "validation loss"
+    by_objective, metric = report.plan.objective.at_rungs, report.findings.objective
+    title = words.on_validation(metric) if by_objective else "validation loss"
     parts = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
     if figures.median_prune_step is not None:
-        which = "at" if run.pruned == 1 else "half of them by"
-        parts.append(f"{which} optimizer step {figures.median_prune_step:,}")
+        verb = "at" if run.pruned == 1 else "half of them by"
+        parts.append(f"{verb} optimizer step {figures.median_prune_step:,}")
     if figures.saved_seconds is not None:
         parts.append(f"which saved {units.duration(figures.saved_seconds)} of training")
     return (", ".join(parts) + ".", "Pruned trials have no final score.")
@@ -221,10 +226,10 @@ def drawn_trials(findings: Findings) -> tuple[Trial, ...]:
     if len(trials) <= MAX_CURVES:
         return tuple(trials)
     best = findings.best_trials
-    ordered = sorted(trials, key=lambda t: (t.strategy, t.number))
-    every = math.ceil(len(ordered) / (MAX_CURVES - len(best)))
-    kept = {t.number for t in ordered[::every]} | best
-    return tuple(t for t in trials if t.number in kept)
+    sorted_trials = sorted(trials, key=lambda t: (t.strategy, t.number))
+    stride = math.ceil(len(sorted_trials) / (MAX_CURVES - len(best)))
+    numbers = {t.number for t in sorted_trials[::stride]} | best
+    return tuple(t for t in trials if t.number in numbers)
 
 
 @dataclass(frozen=True)
@@ -257,10 +262,16 @@ def curves(findings: Findings, description: str) -> Drawing | None:
     x = x_scale.x(format="~s" if by_tokens else ",d", grid=False, title=title)
     y = y_scale.y(title=f"validation loss, {findings.loss_unit} (lower is better)")
     axes = _Axes(draw.Sheet(), x, y, y_scale, by_tokens)
-    others = [t for t in trials if t.number not in best]
-    opacity = 0.45 if len(others) < 100 else 0.25
-    faint = _line(axes, _rows(axes, others, "validation_loss"), strokeWidth=1, opacity=opacity)
-    chart = faint + _ends(axes, trials) + _best(axes, [t for t in trials if t.number in best])
+    other_trials = [t for t in trials if t.number not in best]
+    opacity = 0.45 if len(other_trials) < 100 else 0.25
+    other_lines = _line(
+        axes, _rows(axes, other_trials, "validation_loss"), strokeWidth=1, opacity=opacity
+    )
+    chart = (
+        other_lines
+        + _end_symbols(axes, trials)
+        + _best_curves(axes, [t for t in trials if t.number in best])
+    )
     title = "Validation loss during training"
     return axes.sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
@@ -273,8 +284,8 @@ def curve_scale(findings: Findings) -> Scale | None:
     curves = [trial.losses for trial in drawn_trials(findings) if trial.losses]
     if not curves:
         return None
-    last = focus([trial[-1] for trial in curves])
-    return fit([loss for trial in curves if trial[-1] <= last.high for loss in trial])
+    end_scale = focus([trial[-1] for trial in curves])
+    return fit([loss for trial in curves if trial[-1] <= end_scale.high for loss in trial])
 
 
 def _rows(axes: _Axes, trials: Sequence[Trial], field: str) -> list[dict[str, Any]]:
@@ -318,11 +329,11 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
 
 
 def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
-    broken = "break-paths-filter-domains"
-    return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=broken, **style)
+    gap_mode = "break-paths-filter-domains"
+    return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=gap_mode, **style)
 
 
-def _ends(axes: _Axes, trials: Sequence[Trial]) -> Any:
+def _end_symbols(axes: _Axes, trials: Sequence[Trial]) -> Any:
     """Symbols at the ends of curves: a tick for pruned, an x for a loss that was not finite, an
     arrow for an end above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
@@ -330,7 +341,7 @@ def _ends(axes: _Axes, trials: Sequence[Trial]) -> Any:
         points = [p for p in trial.rungs if math.isfinite(p.validation_loss)]
         if points:
             ends.setdefault(trial.result.state, []).append(_point_row(axes, trial, points[-1]))
-    look_ = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
+    encoding = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
     ticks = axes.sheet.chart(draw.inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
     )
@@ -338,28 +349,32 @@ def _ends(axes: _Axes, trials: Sequence[Trial]) -> Any:
         filled=False, shape="M-1,-1L1,1M1,-1L-1,1", size=60, strokeWidth=1.75
     )
     arrows = draw.arrows(
-        axes.sheet, [row for of in ends.values() for row in of], axes.x, axes.y, axes.scale
+        axes.sheet,
+        [row for end_rows in ends.values() for row in end_rows],
+        axes.x,
+        axes.y,
+        axes.scale,
     )
-    return ticks.encode(**look_) + crosses.encode(**look_) + arrows
+    return ticks.encode(**encoding) + crosses.encode(**encoding) + arrows
 
 
-def _best(axes: _Axes, trials: Sequence[Trial]) -> Any:
+def _best_curves(axes: _Axes, trials: Sequence[Trial]) -> Any:
     """The best trials: thick lines with training loss, symbols at rungs, and labels.
 
     Solid lines are drawn first, so that they are visible below dashed ones.
     """
     sheet, x, y, scale = axes.sheet, axes.x, axes.y, axes.scale
     trials = sorted(trials, key=lambda t: look(t.strategy).dash != (1, 0))
-    thick = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
-    train = [row | {"dash": _TRAINING_DASH} for row in _rows(axes, trials, "train_loss")]
-    thin = _line(axes, train, strokeWidth=1)
+    validation_lines = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
+    training_rows = [row | {"dash": _TRAINING_DASH} for row in _rows(axes, trials, "train_loss")]
+    training_lines = _line(axes, training_rows, strokeWidth=1)
     rung_points = [
         _point_row(axes, trial, point)
         for trial in trials
         for point in trial.rungs[:-1]
         if math.isfinite(point.validation_loss)
     ]
-    small = (
+    rung_symbols = (
         sheet.chart(draw.inside(rung_points, scale))
         .mark_point(filled=True, size=28, opacity=1, stroke=draw.PAPER, strokeWidth=0.75)
         .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=draw.SHAPE)
@@ -373,7 +388,7 @@ def _best(axes: _Axes, trials: Sequence[Trial]) -> Any:
     ]
     points = draw.dots(sheet, draw.inside(ends, scale), x, y, 60)
     text = draw.end_labels(sheet, ends, x, scale, _HEIGHT, dx=8, color=draw.INK)
-    return thin + thick + small + points + text
+    return training_lines + validation_lines + rung_symbols + points + text
 
 
 def _point_row(axes: _Axes, trial: Trial, point: RungReport, **more: Any) -> dict[str, Any]:

@@ -29,19 +29,19 @@ _REMEDIES = {
 
 def finding(figures: None, report: Report) -> str:
     """The most common failure, and what usually helps."""
-    failed = [trial for trial in report.findings.trials if trial.result.state == "FAIL"]
-    counts = Counter(map(_kind, failed))
+    failed_trials = [trial for trial in report.findings.trials if trial.result.state == "FAIL"]
+    counts = Counter(map(_kind, failed_trials))
     if not counts:
         return ""
     kind, count = min(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-    text = f"{count} of {units.plural(len(failed), 'failure')}: {words.failure(kind)}."
+    text = f"{count} of {units.plural(len(failed_trials), 'failure')}: {words.failure(kind)}."
     return f"{text} What usually helps: {_REMEDIES[kind]}." if kind in _REMEDIES else text
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """A table of failed trials with memory needed and available, and the last line of the error."""
     trials = with_pointers(report.findings.trials, "/findings/trials")
-    failed = [(at, trial) for at, trial in trials if trial.result.state == "FAIL"]
+    failed_trials = [(pointer, trial) for pointer, trial in trials if trial.result.state == "FAIL"]
     columns: list[Column[Trial]] = [
         Column("class", lambda t: words.failure(_kind(t)), "/result/failure/kind"),
         Number.of("trial", "/config/number"),
@@ -51,8 +51,10 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
         Column.of("last line of the error", "/result/failure/detail"),
         Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
     ]
-    ordered = sorted(failed, key=lambda entry: (_kind(entry[1]), entry[1].number))
-    yield Table.of("failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number)
+    sorted_trials = sorted(failed_trials, key=lambda entry: (_kind(entry[1]), entry[1].number))
+    yield Table.of(
+        "failure-table", "Failures by class", columns, sorted_trials, trial=lambda t: t.number
+    )
 
 
 def _kind(trial: Trial) -> str:

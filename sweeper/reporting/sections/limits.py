@@ -27,7 +27,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
     else:
         yield Empty("no-limits", "None of the limits that sweeper checks for applies here.")
     changes = [f"Rows changed before training: {change}." for change in report.plan.data.changes]
-    if lines := (*_seeds(report), *changes, *report.confidence):
+    if lines := (*_seed_range(report), *changes, *report.confidence):
         yield Bullets(lines)
 
 
@@ -36,7 +36,7 @@ def _rank(limit: Limitation) -> int:
     return 0 if limit.could_change_verdict else 1 if limit.rows is not None else 2
 
 
-def _seeds(report: Report) -> Iterator[str]:
+def _seed_range(report: Report) -> Iterator[str]:
     """The range of the test scores of the recommended trial's seeds."""
     findings = report.findings
     finalist = findings.finalist(findings.verdict.recommended_trial)

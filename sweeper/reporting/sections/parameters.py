@@ -126,12 +126,12 @@ def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
 
 
 def _effect(run: RunFiles, name: str, pair: Pair, comparison: ComparedPair | None) -> EffectFinding:
-    without, with_it = pair
+    trial_without, trial_with = pair
     return EffectFinding(
-        strategy=with_it.config.strategy,
+        strategy=trial_with.config.strategy,
         parameter=name,
-        with_trial=with_it.config.number,
-        without_trial=without.config.number,
+        with_trial=trial_with.config.number,
+        without_trial=trial_without.config.number,
         same_configuration=same_but_for(name, *pair),
         **(comparison.gain(run.margin) if comparison else {}),
     )
@@ -144,13 +144,16 @@ def parameter_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[ParameterFi
         trials = [trial for trial in run.ranked if trial.config.strategy == strategy]
         candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
         if trials and candidate is not None:
-            kept = list(filter(run.is_within, trials)) or trials
-            findings += _of_strategy(trials, kept, candidate, pairs)
+            within_limits = list(filter(run.is_within, trials)) or trials
+            findings += _strategy_findings(trials, within_limits, candidate, pairs)
     return tuple(findings)
 
 
-def _of_strategy(
-    trials: list[TrialFiles], kept: list[TrialFiles], candidate: Candidate, pairs: ComparedPairs
+def _strategy_findings(
+    trials: list[TrialFiles],
+    within_limits: list[TrialFiles],
+    candidate: Candidate,
+    pairs: ComparedPairs,
 ) -> list[ParameterFinding]:
     searched = {
         name: parameter
@@ -164,32 +167,34 @@ def _of_strategy(
             [trial.cost for trial in trials],
             {name: parameter.log for name, parameter in searched.items()},
         )
-    tied = [trial for trial in kept if _tied(trial, kept[0], pairs)]
+    tied_trials = [trial for trial in within_limits if _is_tied(trial, within_limits[0], pairs)]
     return [
-        _finding(trials, tied, candidate.strategy, name, parameter, weights.get(name))
+        _parameter_finding(
+            trials, tied_trials, candidate.strategy, name, parameter, weights.get(name)
+        )
         for name, parameter in searched.items()
     ]
 
 
-def _finding(
+def _parameter_finding(
     trials: list[TrialFiles],
-    tied: list[TrialFiles],
+    tied_trials: list[TrialFiles],
     strategy: str,
     name: str,
     parameter: Parameter,
     importance: Interval | None,
 ) -> ParameterFinding:
-    best = tied[0].config.parameters[name]
+    best = tied_trials[0].config.parameters[name]
     values = [t.config.parameters[name] for t in trials if name in t.config.parameters]
-    tied_values = [t.config.parameters[name] for t in tied if name in t.config.parameters]
-    varied = len(set(values)) > 1
-    comparable, numeric = varied and len(tied_values) > 1, parameter.kind != "categorical"
+    tied_values = [t.config.parameters[name] for t in tied_trials if name in t.config.parameters]
+    has_varied = len(set(values)) > 1
+    is_comparable, is_numeric = has_varied and len(tied_values) > 1, parameter.kind != "categorical"
     numbers = (
-        [float(value) for value in tied_values if comparable and is_number(value)]
-        if numeric
+        [float(value) for value in tied_values if is_comparable and is_number(value)]
+        if is_numeric
         else []
     )
-    choices = sorted(set(tied_values), key=str) if comparable and not numeric else []
+    choices = sorted(set(tied_values), key=str) if is_comparable and not is_numeric else []
     low, high = parameter.bounds
     return ParameterFinding(
         strategy=strategy,
@@ -201,18 +206,18 @@ def _finding(
         low=low,
         high=high,
         best=best,
-        best_trial=tied[0].config.number,
+        best_trial=tied_trials[0].config.number,
         within_noise=tuple(choices),
         within_noise_trials=len(tied_values),
         within_noise_low=min(numbers, default=None),
         within_noise_high=max(numbers, default=None),
-        at_edge=_edge(best, parameter) if varied else None,
-        importance=importance if varied else None,
-        varied=varied,
+        at_edge=_edge(best, parameter) if has_varied else None,
+        importance=importance if has_varied else None,
+        varied=has_varied,
     )
 
 
-def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
+def _is_tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
     """Whether a trial is not clearly worse than the best on the same items; False if unknown.
 
     Pairs that are not in ``pairs`` get a t interval over the items of one training each: a
@@ -269,11 +274,15 @@ def importances(
     if not names:
         return {}
     distributions = {name: _distribution(rows, name, log=parameters[name]) for name in names}
-    all_trials = _shares(rows, costs, distributions)
+    all_trials = _importance_shares(rows, costs, distributions)
     folds = []
     for fold in range(min(FOLDS, len(rows))):
-        kept = [i for i in range(len(rows)) if i % FOLDS != fold]
-        folds.append(_shares([rows[i] for i in kept], [costs[i] for i in kept], distributions))
+        kept_rows = [i for i in range(len(rows)) if i % FOLDS != fold]
+        folds.append(
+            _importance_shares(
+                [rows[i] for i in kept_rows], [costs[i] for i in kept_rows], distributions
+            )
+        )
     return {
         name: Interval(
             value=all_trials.get(name, 0.0),
@@ -294,7 +303,7 @@ def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool)
     return FloatDistribution(low, high, log=log and low > 0)
 
 
-def _shares(
+def _importance_shares(
     rows: Sequence[Mapping[str, Scalar]], costs: Sequence[float], distributions: Mapping[str, Any]
 ) -> dict[str, float]:
     # Imported here, as it loads scikit-learn, which takes 0.8 s.
@@ -304,8 +313,10 @@ def _shares(
     study = optuna.create_study()
     for row, cost in zip(rows, costs, strict=True):
         params = {name: row[name] for name in distributions if name in row}
-        used = {name: distributions[name] for name in params}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=used, value=cost))
+        used_distributions = {name: distributions[name] for name in params}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=used_distributions, value=cost)
+        )
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -357,11 +368,11 @@ def finding(figures: Figures, report: Report) -> str:
     """The answer for the strategy with most trials; with few trials, the effects."""
     answers = [*_drawn_strategies(figures)]
     if not answers:
-        many = any(p.trials >= MIN_TRIALS for p in figures.parameters)
-        nothing = "No searched parameter varied." if many else ""
-        return " ".join(_effects(figures, report.findings)) or nothing
-    main = max(answers, key=lambda strategy: _trials(figures, strategy))
-    return _answer(_main(_key_parameters(figures.parameters, main)))
+        has_enough_trials = any(p.trials >= MIN_TRIALS for p in figures.parameters)
+        empty_answer = "No searched parameter varied." if has_enough_trials else ""
+        return " ".join(_effect_sentences(figures, report.findings)) or empty_answer
+    main_strategy = max(answers, key=lambda strategy: _trial_count(figures, strategy))
+    return _answer_sentence(_main_parameter(_key_parameters(figures.parameters, main_strategy)))
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -372,29 +383,29 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         if figure is not None:
             yield figure
     yield _table(parameters)
-    sentences = [*_effects(figures, report.findings)]
+    sentences = [*_effect_sentences(figures, report.findings)]
     if not any(p.importance for p in parameters):
         message = f"Importances need {MIN_TRIALS_FOR_IMPORTANCE} completed trials of one strategy; "
         sentences.append(f"{message}with fewer they are noise.")
     yield Text(tuple(sentences))
 
 
-def _trials(figures: Figures, strategy: str) -> int:
+def _trial_count(figures: Figures, strategy: str) -> int:
     return max(p.trials for p in figures.parameters if p.strategy == strategy)
 
 
 def _drawn_strategies(figures: Figures) -> Iterator[str]:
     """The strategies with enough trials for charts and a varied parameter."""
     for strategy in dict.fromkeys(p.strategy for p in figures.parameters if p.varied):
-        if _trials(figures, strategy) >= MIN_TRIALS:
+        if _trial_count(figures, strategy) >= MIN_TRIALS:
             yield strategy
 
 
-def _main(chosen: list[ParameterFinding]) -> ParameterFinding:
-    return next((p for p in chosen if p.within_noise_low is not None), chosen[0])
+def _main_parameter(key_parameters: list[ParameterFinding]) -> ParameterFinding:
+    return next((p for p in key_parameters if p.within_noise_low is not None), key_parameters[0])
 
 
-def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
+def _effect_sentences(figures: Figures, findings: Findings) -> Iterator[str]:
     """A sentence for each comparison of a trial with a parameter on and one with it off."""
     metric = findings.objective
     for effect in figures.effects:
@@ -415,29 +426,29 @@ def _figure(
     findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: str
 ) -> Figure | None:
     """The panels of one strategy, all with the same vertical scale."""
-    chosen = _key_parameters(parameters, strategy)
+    key_parameters = _key_parameters(parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
     values = [t.value for t in trials if t.value is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
-    drawings = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
+    drawings = [parameter_panel(findings, p, scale, _answer_sentence(p)) for p in key_parameters]
     of_strategy = [p for p in parameters if p.strategy == strategy]
     panels = existing_panels(*drawings, importance_panel(of_strategy))
     if not panels:
         return None
-    main = _main(chosen)
+    main_parameter = _main_parameter(key_parameters)
     note = "Large: the best trial."
-    if main.within_noise_low is not None:
+    if main_parameter.within_noise_low is not None:
         note += " Shaded: values whose trials cannot be told apart from it on the same items."
     if len(values) >= MIN_WINDOW:
         note += f" Line: running median over {window(len(values))} trials."
-    if any(is_strip(p, trials) for p in chosen):
+    if any(is_strip(p, trials) for p in key_parameters):
         note += " Bars: medians."
     if any(p.importance for p in of_strategy):
         note += " Importance: whiskers are its range when a fifth of the trials is left out."
     note += off_scale_sentence(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
-        finding=_answer(main),
+        finding=_answer_sentence(main_parameter),
         note=note,
         panels=panels,
         legend=draw.legend([strategy]),
@@ -452,7 +463,7 @@ def _key_parameters(
     return of_strategy[:_MAX_PANELS]
 
 
-def _answer(finding: ParameterFinding) -> str:
+def _answer_sentence(finding: ParameterFinding) -> str:
     """The answer for one parameter in a sentence."""
     name = words.sentence(f"{words.strategy(finding.strategy)}, {finding.parameter}")
     best = (
@@ -556,17 +567,17 @@ def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
         + labels.encode(x=x_of["zero"], y=y, text="label:N")
     )
     title = f"{words.short(findings[0].strategy)}: importance of parameters"
-    largest = f"{shares[0][0]} decides most whether a trial is among the best."
-    return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), title, largest)
+    description = f"{shares[0][0]} decides most whether a trial is among the best."
+    return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), title, description)
 
 
 def is_strip(finding: ParameterFinding, trials: list[Trial]) -> bool:
     """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
     parameters, name = [t.config.parameters for t in trials], finding.parameter
-    values = {each[name] for each in parameters if name in each}
-    number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    integers = all(isinstance(v, int) for v in values)
-    return not number or (integers and len(values) <= 12)
+    values = {configuration[name] for configuration in parameters if name in configuration}
+    is_numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    is_integer = all(isinstance(v, int) for v in values)
+    return not is_numeric or (is_integer and len(values) <= 12)
 
 
 def window(trials: int) -> int:
@@ -582,7 +593,7 @@ def _title(finding: ParameterFinding) -> str:
     return f"{finding.parameter} ({finding.unit})" if finding.unit else finding.parameter
 
 
-def _mark(trial: Trial, finding: ParameterFinding, x: Any) -> dict[str, Any]:
+def _point_row(trial: Trial, finding: ParameterFinding, x: Any) -> dict[str, Any]:
     best = trial.number == finding.best_trial
     return draw.row_of(trial.strategy, trial.number, x=x, y=trial.value, best=best)
 
@@ -590,11 +601,11 @@ def _mark(trial: Trial, finding: ParameterFinding, x: Any) -> dict[str, Any]:
 def _scatter(
     sheet: draw.Sheet, trials: list[Trial], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
-    rows = [_mark(t, finding, float(t.config.parameters[finding.parameter])) for t in trials]
+    rows = [_point_row(t, finding, float(t.config.parameters[finding.parameter])) for t in trials]
     x_scale = fit([row["x"] for row in rows], log=finding.log or None, pad=0.08)
-    numbers = "~e" if x_scale.log and x_scale.low < 0.01 else ".3~r"
-    x = x_scale.x(5, format=numbers, title=_title(finding), grid=False)
-    chart = _median(sheet, draw.clipped(rows, scale), x, y) + _points(sheet, rows, x, y, scale)
+    number_format = "~e" if x_scale.log and x_scale.low < 0.01 else ".3~r"
+    x = x_scale.x(5, format=number_format, title=_title(finding), grid=False)
+    chart = _median_line(sheet, draw.clipped(rows, scale), x, y) + _points(sheet, rows, x, y, scale)
     low, high = finding.within_noise_low, finding.within_noise_high
     if low is not None and high is not None:
         band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
@@ -613,7 +624,7 @@ def _strip(
     """One column for each value, with its median. Users' texts are in the data, not in the spec."""
     values = sorted({t.config.parameters[finding.parameter] for t in trials}, key=_strip_order)
     columns = {value: index for index, value in enumerate(values)}
-    rows = [_mark(t, finding, columns[t.config.parameters[finding.parameter]]) for t in trials]
+    rows = [_point_row(t, finding, columns[t.config.parameters[finding.parameter]]) for t in trials]
     x = alt.X(
         "x:Q",
         scale=alt.Scale(domain=[-0.5, len(values) - 0.5], nice=False),
@@ -648,19 +659,24 @@ def _strip_order(value: object) -> tuple[int, float, str]:
 
 
 def _points(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any, scale: Scale) -> Any:
-    small = [row for row in draw.inside(rows, scale) if not row["best"]]
-    large = [row for row in draw.inside(rows, scale) if row["best"]]
-    marks = draw.dots(sheet, small, x, y, 30, opacity=0.75) + draw.dots(sheet, large, x, y, 110)
+    other_rows = [row for row in draw.inside(rows, scale) if not row["best"]]
+    best_rows = [row for row in draw.inside(rows, scale) if row["best"]]
+    marks = draw.dots(sheet, other_rows, x, y, 30, opacity=0.75) + draw.dots(
+        sheet, best_rows, x, y, 110
+    )
     return marks + draw.arrows(sheet, rows, x, y, scale)
 
 
-def _median(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
-    half = window(len(rows)) // 2
+def _median_line(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
+    half_window = window(len(rows)) // 2
     return (
         sheet.chart(rows if len(rows) >= MIN_WINDOW else [])
         .mark_line(strokeWidth=1.5, color=draw.INK, opacity=0.7)
         .transform_window(
-            middle="median(y)", frame=[-half, half], sort=[alt.SortField("x")], ignorePeers=True
+            middle="median(y)",
+            frame=[-half_window, half_window],
+            sort=[alt.SortField("x")],
+            ignorePeers=True,
         )
         .transform_calculate(y="datum.middle")
         .encode(x=x, y=y)

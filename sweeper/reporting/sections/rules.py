@@ -63,16 +63,16 @@ def _applied_rules(plan: PlanShown) -> list[tuple[str, _AppliedRule]]:
     """Each rule once, with its JSON pointer: reasons, then cautions, then warnings."""
     rules = [
         (pointer, _AppliedRule(reason, strategy.strategy))
-        for at, strategy in with_pointers(plan.strategies, "/plan/strategies")
-        for pointer, reason in with_pointers(strategy.reasons, f"{at}/reasons")
+        for parent, strategy in with_pointers(plan.strategies, "/plan/strategies")
+        for pointer, reason in with_pointers(strategy.reasons, f"{parent}/reasons")
     ]
-    for at, strategy in with_pointers(plan.strategies, "/plan/strategies"):
+    for parent, strategy in with_pointers(plan.strategies, "/plan/strategies"):
         rules += [
-            (p, _AppliedRule(r)) for p, r in with_pointers(strategy.cautions, f"{at}/cautions")
+            (p, _AppliedRule(r)) for p, r in with_pointers(strategy.cautions, f"{parent}/cautions")
         ]
     rules += [(p, _AppliedRule(r)) for p, r in with_pointers(plan.warnings, "/plan/warnings")]
-    first: dict[str, tuple[str, _AppliedRule]] = {}
+    first_rules: dict[str, tuple[str, _AppliedRule]] = {}
     for pointer, rule in rules:
         if rule.reason.rule != DECLARED:  # the user's choice, no rule
-            first.setdefault(rule.reason.rule, (pointer, rule))
-    return list(first.values())
+            first_rules.setdefault(rule.reason.rule, (pointer, rule))
+    return list(first_rules.values())

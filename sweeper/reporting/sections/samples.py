@@ -100,10 +100,10 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     confident errors and probable label errors are added.
     """
     scored, models = entries(run), compared_models(run)
-    chosen = next((model.name for model in models if model.role == "winner"), None)
+    winner_name = next((model.name for model in models if model.role == "winner"), None)
     if not run.texts:
         return NotMeasured(reason="Texts of rows and answers were left out of this report.")
-    if chosen is None:
+    if winner_name is None:
         return NotMeasured(reason="Answers are shown once the test split has been scored.")
     scores = [scored[model.name][0] for model in models]
     labels = sorted(label.label for label in run.plan.facts.data.labels)
@@ -111,8 +111,8 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     item_count = min(len(row) for score in scores for row in _rows(score))
     readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
     scored_indices = np.flatnonzero(scored_items(run)[:item_count]).tolist()
-    kept = stored_texts(run)
-    texts = {item: text for item, text in kept.items() if item < item_count and readable}
+    texts_by_item = stored_texts(run)
+    texts = {item: text for item, text in texts_by_item.items() if item < item_count and readable}
     if not texts:
         return NotMeasured(reason="This run kept no texts of test rows.")
     winner = next(s for s, model in zip(scores, models, strict=True) if model.role == "winner")
@@ -132,14 +132,14 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
         else []
     )
     if not written:
-        suspects = suspected(scored[chosen], scored_indices)
+        suspects = suspected(scored[winner_name], scored_indices)
         groups.append(
             groups_of_items.group("suspect", [p for p in suspects if p in texts], len(suspects))
         )
-        wrong = [p for p in scored_indices if not winner.item_scores[p]]
-        wrong.sort(key=lambda p: winner.confidence[p], reverse=True)
-        others = [p for p in wrong if p in texts and p not in suspects]
-        groups.append(groups_of_items.group("confident", others, len(wrong)))
+        wrong_items = [p for p in scored_indices if not winner.item_scores[p]]
+        wrong_items.sort(key=lambda p: winner.confidence[p], reverse=True)
+        other_items = [p for p in wrong_items if p in texts and p not in suspects]
+        groups.append(groups_of_items.group("confident", other_items, len(wrong_items)))
     groups = [group for group in groups if group.items]
     return Figures(models=models, groups=tuple(groups), written=written)
 
@@ -155,16 +155,16 @@ def _most_changed_items(
     """The items whose loss improved or worsened most from base to winner, and random others."""
     gain = {p: base.item_losses[p] - winner.item_losses[p] for p in indices}
     ranked = sorted(indices, key=lambda p: -gain[p])
-    better = [p for p in ranked if gain[p] > _MIN_CHANGE]
-    worse = [p for p in reversed(ranked) if gain[p] < -_MIN_CHANGE]
-    listed = {*better[:_MAX_ITEMS], *worse[:_MAX_ITEMS]}
+    improved = [p for p in ranked if gain[p] > _MIN_CHANGE]
+    worsened = [p for p in reversed(ranked) if gain[p] < -_MIN_CHANGE]
+    listed_items = {*improved[:_MAX_ITEMS], *worsened[:_MAX_ITEMS]}
     # Items are in the order of a hash of their content, so the first ones are a random sample.
-    rest = [p for p in indices if p not in listed]
+    other_items = [p for p in indices if p not in listed_items]
     gains = np.subtract(base.item_losses, winner.item_losses)[list(groups_of_items.scored_indices)]
     return [
-        groups_of_items.group("improved", better, int((gains > _MIN_CHANGE).sum())),
-        groups_of_items.group("worsened", worse, int((gains < -_MIN_CHANGE).sum())),
-        groups_of_items.group("random", rest, len(gains)),
+        groups_of_items.group("improved", improved, int((gains > _MIN_CHANGE).sum())),
+        groups_of_items.group("worsened", worsened, int((gains < -_MIN_CHANGE).sum())),
+        groups_of_items.group("random", other_items, len(gains)),
     ]
 
 
@@ -216,9 +216,9 @@ def _open_table(figures: Figures, report: Report) -> Table:
         else {"confident": 6}
     )
     items = _open_items(figures, max_items)
-    firsts = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
+    first_items = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
     columns: list[Column[tuple[GroupKind, ShownItem]]] = [
-        Column("", lambda row: _TITLES[row[0]] if row in firsts else ""),
+        Column("", lambda row: _TITLES[row[0]] if row in first_items else ""),
         Column("input", lambda row: Cell(shortened(row[1].asked, _OPEN_CHARACTERS), css="quoted")),
         Column(
             "reference",
@@ -254,12 +254,12 @@ def _open_items(
         for turn in range(min(len(group.items), max_items.get(group.kind, 0)))
     )
     word_counts = accumulate(_word_count(figures.groups[i].items[turn]) for turn, i in turns)
-    kept = [
+    places = [
         (index, turn)
-        for place, ((turn, index), word_count) in enumerate(zip(turns, word_counts, strict=True))
-        if place < 2 or word_count <= _OPEN_WORDS
+        for rank, ((turn, index), word_count) in enumerate(zip(turns, word_counts, strict=True))
+        if rank < 2 or word_count <= _OPEN_WORDS
     ]
-    return [(figures.groups[i].kind, figures.groups[i].items[turn]) for i, turn in sorted(kept)]
+    return [(figures.groups[i].kind, figures.groups[i].items[turn]) for i, turn in sorted(places)]
 
 
 def _word_count(item: ShownItem) -> int:
@@ -271,9 +271,9 @@ def _word_count(item: ShownItem) -> int:
 def _answer_cell(index: int, row: tuple[GroupKind, ShownItem]) -> Cell:
     """The cell of an answer; a check mark shows that it equals the reference."""
     answer, reference = _answer(index, row[1]), row[1].reference
-    answer_ = row[1].answers[index]
-    right = answer_ is not None and answer_.text == reference
-    return Cell(shortened(f"{'✓ ' if right else ''}{answer}", _OPEN_CHARACTERS), css="quoted")
+    shown_answer = row[1].answers[index]
+    is_right = shown_answer is not None and shown_answer.text == reference
+    return Cell(shortened(f"{'✓ ' if is_right else ''}{answer}", _OPEN_CHARACTERS), css="quoted")
 
 
 def _title(group: OutputGroup) -> str:

@@ -39,8 +39,8 @@ class Figures(Record):
 def finding(figures: Figures, report: Report) -> str:
     """The sweep's measured and planned time; before its end, the time of its trials."""
     seconds = report.findings.run.seconds
-    used = f"The trials took {units.duration(seconds)}." if seconds is not None else ""
-    return took_sentence(figures.predictions) or used
+    trial_sentence = f"The trials took {units.duration(seconds)}." if seconds is not None else ""
+    return took_sentence(figures.predictions) or trial_sentence
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -51,8 +51,8 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     if run.seconds is not None:
         name = "GPU time" if time_unit(report).startswith("GPU") else "training time"
         message = f"The trials used {units.duration(run.seconds)} of {name}"
-        more = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
-        yield Text((f"{message}{f', confirmation {more} more' if more else ''}.",))
+        confirmation = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
+        yield Text((f"{message}{f', confirmation {confirmation} more' if confirmation else ''}.",))
 
 
 def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
@@ -65,7 +65,7 @@ def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
             "which the last column leaves out"
         )
     columns: list[Column[PredictedFigure]] = [
-        Column("what", lambda p: _what(p, device)),
+        Column("what", lambda p: _figure_title(p, device)),
         Number("planned", lambda p: _planned(p, _amount(p, p.predicted), "not planned")),
         Number("range", lambda p: _planned(p, _range(p), words.DASH)),
         Number("measured", lambda p: _amount(p, p.actual)),
@@ -81,7 +81,7 @@ def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
     return otherwise if prediction.factor is None else figure
 
 
-def _what(prediction: PredictedFigure, device: str) -> str:
+def _figure_title(prediction: PredictedFigure, device: str) -> str:
     if title := prediction.title or _TITLES.get(prediction.what):
         return title
     if not prediction.strategy:
@@ -112,10 +112,12 @@ def took_sentence(predictions: Sequence[PredictedFigure]) -> str:
     sweep = next((p for p in predictions if p.what == "sweep"), None)
     if sweep is None:
         return ""
-    planned = f"planned {units.duration(sweep.predicted)} ({units.span(sweep.low, sweep.high)})"
-    busy = f"; other programs had {words.share(sweep.disturbed)} of the processor's time"
-    disturbed = busy if sweep.disturbed >= _MIN_DISTURBED_SHARE else ""
-    return f"Took {units.duration(sweep.actual)}, {planned}{disturbed}."
+    planned_text = (
+        f"planned {units.duration(sweep.predicted)} ({units.span(sweep.low, sweep.high)})"
+    )
+    disturbed_text = f"; other programs had {words.share(sweep.disturbed)} of the processor's time"
+    disturbed = disturbed_text if sweep.disturbed >= _MIN_DISTURBED_SHARE else ""
+    return f"Took {units.duration(sweep.actual)}, {planned_text}{disturbed}."
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:

@@ -80,18 +80,27 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     if low_rank_best is None or full_best is None:
         return None
     metric, tests = headline(run.plan, run.seal), test_scores(run).by_name
-    first, second = (
+    low_rank_test, full_test = (
         tests.get(trial_name(trial.config.number)) for trial in (low_rank_best, full_best)
     )
     sources: list[tuple[Literal["test", "validation"], Scores | None, Scores | None, Scores | None]]
     if metric.higher_is_better:
-        above, below = validation_scores(low_rank_best), validation_scores(full_best)
-        sources = [("test", first, second, None), ("validation", above, below, None)]
-    else:
-        above, below = validation_costs(low_rank_best), validation_costs(full_best)
+        low_rank_validation, full_validation = (
+            validation_scores(low_rank_best),
+            validation_scores(full_best),
+        )
         sources = [
-            ("test", first, second, tests.get("zero_shot")),
-            ("validation", above, below, untrained_losses(run)),
+            ("test", low_rank_test, full_test, None),
+            ("validation", low_rank_validation, full_validation, None),
+        ]
+    else:
+        low_rank_validation, full_validation = (
+            validation_costs(low_rank_best),
+            validation_costs(full_best),
+        )
+        sources = [
+            ("test", low_rank_test, full_test, tests.get("zero_shot")),
+            ("validation", low_rank_validation, full_validation, untrained_losses(run)),
         ]
     for split, low_rank_scores, full_scores, floor in sources:
         if (
@@ -126,8 +135,8 @@ def _share_bounds(metric: Metric, full_scores: Scores, floor: Scores | None) -> 
     if floor is None:
         low, high = score_bounds(metric)
         return low, high / full_scores.mean
-    step = floor.mean - full_scores.mean
-    return (-math.inf, floor.mean / step) if step > 0 else UNBOUNDED
+    decrease = floor.mean - full_scores.mean
+    return (-math.inf, floor.mean / decrease) if decrease > 0 else UNBOUNDED
 
 
 def finding(figures: Figures, report: Report) -> str:
@@ -136,7 +145,7 @@ def finding(figures: Figures, report: Report) -> str:
         return ""
     if figures.quality_share:
         return share_sentence(figures.quality_share, report.findings)
-    return _leader(report)
+    return _leader_sentence(report)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -153,25 +162,27 @@ def share_sentence(share: QualityShare, findings: Findings) -> str:
     """LoRA's share of full fine-tuning's quality in a sentence, with its interval."""
     metric = findings.metric
     text = words.score_with_interval(share.share, _SHARE)
-    where = "test split" if share.split == "test" else "validation split"
-    other = words.strategy(share.second)
+    split = "test split" if share.split == "test" else "validation split"
+    full_strategy = words.strategy(share.second)
     if metric.higher_is_better:
-        result = f"reaches {text} of {other}'s {metric.title}"
+        result = f"reaches {text} of {full_strategy}'s {metric.title}"
     else:  # for a loss, quality is the decrease from the untrained model's
-        result = f"reaches {text} of {other}'s gain in {metric.title} over the untrained model"
+        result = (
+            f"reaches {text} of {full_strategy}'s gain in {metric.title} over the untrained model"
+        )
     return words.sentence(
-        f"{words.strategy(share.first)} {result} on the {where} "
+        f"{words.strategy(share.first)} {result} on the {split} "
         f"(trial {share.first_trial} against {share.second_trial})."
     )
 
 
-def _leader(report: Report) -> str:
+def _leader_sentence(report: Report) -> str:
     metric = report.findings.objective
-    done = [s for s in report.findings.strategies if s.best_value is not None]
-    first = min(done, key=lambda s: metric.as_cost(s.best_value or 0.0))
-    value = words.score(first.best_value, metric, first.best_interval)
+    scored = [s for s in report.findings.strategies if s.best_value is not None]
+    best = min(scored, key=lambda s: metric.as_cost(s.best_value or 0.0))
+    value = words.score(best.best_value, metric, best.best_interval)
     return words.sentence(
-        f"{words.strategy(first.strategy)} has the "
+        f"{words.strategy(best.strategy)} has the "
         f"{'highest' if metric.higher_is_better else 'lowest'} {words.on_validation(metric)} of "
         f"{units.plural(report.findings.run.ended, 'trial')} tried, {value} "
         f"{words.column_unit(metric)}".rstrip()
@@ -181,20 +192,20 @@ def _leader(report: Report) -> str:
 
 def _table(report: Report) -> Table:
     findings = report.findings
-    metric, compared = findings.metric, findings.objective
-    unit = words.column_unit(compared)
+    metric, objective = findings.metric, findings.objective
+    unit = words.column_unit(objective)
     columns: list[Column[StrategySummary]] = [
         Column.of("strategy", "/strategy", strategy_cell),
         Number.of("best trial", "/best_trial", "#{}".format),
         Number(
-            words.on_validation(compared),
-            lambda s: words.score(s.best_value, compared, s.best_interval),
+            words.on_validation(objective),
+            lambda s: words.score(s.best_value, objective, s.best_interval),
             "/best_value",
             unit,
         ),
-        Number("95% CI", lambda s: interval_text(s.best_interval, compared), "", unit),
+        Number("95% CI", lambda s: interval_text(s.best_interval, objective), "", unit),
     ]
-    if metric.higher_is_better and metric.name != compared.name:
+    if metric.higher_is_better and metric.name != objective.name:
         title = f"validation {metric.title}"
         columns.append(
             Number(title, lambda s: words.score(s.best_metrics.get(metric.name), metric))

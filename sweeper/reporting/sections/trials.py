@@ -38,14 +38,14 @@ from sweeper.reporting.parts import (
 )
 from sweeper.trials import Trial
 
-_WORDS = {
+_STATE_WORDS = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
     "FAIL": "failed",
     "RUNNING": "running",
     "WAITING": "interrupted",
 }
-_STATES = tuple(_WORDS)
+_STATES = tuple(_STATE_WORDS)
 
 _WIDTH, _HEIGHT = 880, 200
 # With more trials, marks are smaller and translucent.
@@ -56,11 +56,11 @@ HEADING = Heading(110, "trials", "Trials")
 
 def finding(figures: None, report: Report) -> str:
     """The number of trials by state, and the trial that last improved the best value."""
-    run, last = report.findings.run, report.findings.last_gain
+    run, last_gain = report.findings.run, report.findings.last_gain
     if not report.findings.trials:
         return ""
     text = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
-    text += f"; the last gain came with trial {last}" if last is not None else ""
+    text += f"; the last gain came with trial {last_gain}" if last_gain is not None else ""
     return f"{text}; {run.search_ended}." if run.search_ended else f"{text}."
 
 
@@ -83,23 +83,23 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
 
 def progress(findings: Findings) -> Drawing | None:
     """A chart of all completed trials, with the best value so far as steps."""
-    done, metric = findings.best_first(), findings.objective
-    if len(done) < 2:
+    completed, metric = findings.best_first(), findings.objective
+    if len(completed) < 2:
         return None
-    scale, last = trial_scale(findings), max(t.number for t in findings.trials)
+    scale, last_trial = trial_scale(findings), max(t.number for t in findings.trials)
     x = alt.X(
         "x:Q",
-        scale=alt.Scale(domain=[-0.6, last + 0.6], nice=False),
+        scale=alt.Scale(domain=[-0.6, last_trial + 0.6], nice=False),
         axis=alt.Axis(title="trial", grid=False, format="d", tickMinStep=1),
     )
     y = scale.y(4, title=draw.value_title(findings))
     points = [
         draw.row_of(t.strategy, t.number, x=t.number, y=t.value)
-        for t in sorted(done, key=lambda trial: trial.strategy)
+        for t in sorted(completed, key=lambda trial: trial.strategy)
     ]
     sheet = draw.Sheet()
     best = "max(y)" if metric.higher_is_better else "min(y)"
-    steps = sheet.chart([*draw.clipped(points, scale), {"x": last}])
+    steps = sheet.chart([*draw.clipped(points, scale), {"x": last_trial}])
     chart = (
         steps.mark_line(interpolate="step-after", strokeWidth=1.5, color=draw.INK)
         .transform_window(best=best, frame=[None, 0], sort=[alt.SortField("x")])
@@ -122,7 +122,9 @@ def _table(report: Report) -> Table:
         Number.of("trial", "/config/number"),
         Column.of("strategy", "/config/strategy", strategy_cell),
         Column.of(
-            "state", "/result/state", lambda state: Cell(_WORDS[state], css=f"st-{_WORDS[state]}")
+            "state",
+            "/result/state",
+            lambda state: Cell(_STATE_WORDS[state], css=f"st-{_STATE_WORDS[state]}"),
         ),
         Number.of("validation loss", "/result/validation_loss", words.loss, findings.loss_unit),
     ]
@@ -131,7 +133,7 @@ def _table(report: Report) -> Table:
         columns.append(Number.of(metric.title, f"/result/metrics/{metric.name}", score))
     columns += [
         Number.of("learning rate", "/config/parameters/learning_rate", words.value),
-        Column("other searched parameters", lambda t: _others(report, t)),
+        Column("other searched parameters", lambda t: _other_parameters(report, t)),
         Number("steps", _steps),
         Number("time", lambda t: minutes(t.seconds), unit=time_unit(report)),
         Number.of("peak", "/result/peak_memory_gib", number_text, "GiB"),
@@ -144,25 +146,27 @@ def _table(report: Report) -> Table:
         columns,
         sorted(
             with_pointers(findings.trials, "/findings/trials"),
-            key=lambda entry: _order(entry[1], findings.objective),
+            key=lambda entry: _sort_key(entry[1], findings.objective),
         ),
         trial=lambda t: t.number,
         sortable=True,
         strategies=tuple(dict.fromkeys(words.short(t.strategy) for t in findings.trials)),
-        states=tuple(_WORDS[state] for state in states),
+        states=tuple(_STATE_WORDS[state] for state in states),
         note=f"Validation figures; trials are compared by {findings.objective.title}, "
         f"{findings.objective.direction}. trials.csv has every parameter.",
     )
 
 
-def _order(trial: Trial, metric: Metric) -> tuple[int, float, int]:
+def _sort_key(trial: Trial, metric: Metric) -> tuple[int, float, int]:
     value = float("inf") if trial.value is None else metric.as_cost(trial.value)
     return (_STATES.index(trial.result.state), value, trial.number)
 
 
-def _others(report: Report, trial: Trial) -> str:
-    fixed = set(trial.config.parameters) - searched_parameters(report, trial.strategy)
-    return parameters_text(trial.config.parameters, "learning_rate", *fixed) or words.DASH
+def _other_parameters(report: Report, trial: Trial) -> str:
+    fixed_parameters = set(trial.config.parameters) - searched_parameters(report, trial.strategy)
+    return (
+        parameters_text(trial.config.parameters, "learning_rate", *fixed_parameters) or words.DASH
+    )
 
 
 def _steps(trial: Trial) -> str:
@@ -176,8 +180,10 @@ def _remark(trial: Trial) -> str:
     if note := loss_note(trial):
         remarks.append(note)
     if result.stopped_at_rung is not None:
-        kept = f", kept rung {result.best_rung}" if result.best_rung else ""
-        remarks.append(f"stopped at rung {result.stopped_at_rung}{kept}: {result.stopped_because}")
+        rung_note = f", kept rung {result.best_rung}" if result.best_rung else ""
+        remarks.append(
+            f"stopped at rung {result.stopped_at_rung}{rung_note}: {result.stopped_because}"
+        )
     if result.base is not None:
         remarks.append(
             f"{'made and trained on' if result.preparing_seconds else 'trained on'} "

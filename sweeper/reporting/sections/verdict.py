@@ -73,7 +73,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
 
 def _forest(report: Report) -> Figure | None:
     board = scoreboard(report.findings)
-    tables = [_comparisons(report)] if report.findings.verdict.comparisons else []
+    tables = [_comparison_table(report)] if report.findings.verdict.comparisons else []
     tables += [_test_table(report)] if report.findings.tested else []
     note = "Large: recommended. Hollow: baseline."
     if any(model.tied for model in board.models):
@@ -86,10 +86,10 @@ def _forest(report: Report) -> Figure | None:
     )
 
 
-def _comparisons(report: Report) -> Table:
+def _comparison_table(report: Report) -> Table:
     findings, verdict = report.findings, report.findings.verdict
     margin_value = findings.margin_points / 100
-    loss = _loss(findings)
+    loss = _loss_metric(findings)
     first = model_title(report, verdict.comparisons[0].first)
     margin = words.points(findings.margin_points)
     if findings.metric.unit != "points":
@@ -135,7 +135,7 @@ def model_title(report: Report, name: str) -> str:
 def _test_table(report: Report) -> Table:
     findings = report.findings
     models, metric = findings.tested, findings.metric
-    plain = [
+    metric_names = [
         name
         for name, description in metrics().items()
         if description.of != "answers" and any(name in model.metrics for model in models)
@@ -152,11 +152,17 @@ def _test_table(report: Report) -> Table:
         ]
     unit = findings.loss_unit
     columns += [
-        Number("loss", lambda m: _score(m.test_loss, _loss(findings)), "/test_loss/value", unit),
+        Number(
+            "loss", lambda m: _score(m.test_loss, _loss_metric(findings)), "/test_loss/value", unit
+        ),
         Number("95% CI", lambda m: interval_text(m.test_loss), "", unit),
-        *(_metric(name, "/metrics") for name in plain if name != metric.name),
-        *(_metric(n, "/generated/metrics") for n in _answer_metrics(models) if n != metric.name),
-        *_costs(report),
+        *(_metric_column(name, "/metrics") for name in metric_names if name != metric.name),
+        *(
+            _metric_column(n, "/generated/metrics")
+            for n in _answer_metrics(models)
+            if n != metric.name
+        ),
+        *_cost_columns(report),
     ]
     return Table.of(
         "tested",
@@ -168,7 +174,7 @@ def _test_table(report: Report) -> Table:
     )
 
 
-def _costs(report: Report) -> list[Column[TestedModel]]:
+def _cost_columns(report: Report) -> list[Column[TestedModel]]:
     """Columns with a model's costs of training and use."""
 
     def of_trial(text: Callable[[Trial], str]) -> Callable[[TestedModel], str]:
@@ -191,21 +197,23 @@ def _costs(report: Report) -> list[Column[TestedModel]]:
 
 def _answer_metrics(models: tuple[TestedModel, ...]) -> list[str]:
     """Names of the metrics of generated answers, in the order of the table."""
-    measured = {name for model in models if model.generated for name in model.generated.metrics}
-    passes = sorted((n for n in measured if n.startswith("pass@")), key=lambda n: int(n[5:]))
+    measured_names = {
+        name for model in models if model.generated for name in model.generated.metrics
+    }
+    passes = sorted((n for n in measured_names if n.startswith("pass@")), key=lambda n: int(n[5:]))
     names = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
-    return [*(n for n in names if n in measured), *passes]
+    return [*(n for n in names if n in measured_names), *passes]
 
 
 def _score(score: Interval | None, metric: Metric) -> str:
     return words.score(score.value if score else None, metric, score).removesuffix("%")
 
 
-def _loss(findings: Findings) -> Metric:
+def _loss_metric(findings: Findings) -> Metric:
     return Metric(name="loss", title="loss", higher_is_better=False, unit=findings.loss_unit)
 
 
-def _metric(name: str, parent: str) -> Column[TestedModel]:
+def _metric_column(name: str, parent: str) -> Column[TestedModel]:
     metric = metrics().get(name)
     title, unit = (metric.title, metric.unit) if metric else (name, "%")  # pass@k, of any k
     return Number.of(title, f"{parent}/{name}", percent if unit == "%" else number_text, unit)

@@ -37,9 +37,11 @@ class AnswerTree:
 
     def __init__(self, answers: Sequence[Sequence[int]]) -> None:
         self.answers = [tuple(answer) for answer in answers]
-        inner = {answer[:length] for answer in self.answers for length in range(1, len(answer))}
+        inner_paths = {
+            answer[:length] for answer in self.answers for length in range(1, len(answer))
+        }
         # Node 0 is the prompt. Parents come before their children.
-        paths = sorted({(), *inner}, key=lambda path: (len(path), path))
+        paths = sorted({(), *inner_paths}, key=lambda path: (len(path), path))
         self._node_numbers = {path: number for number, path in enumerate(paths)}
         edges = {
             (self._node_numbers[answer[:length]], answer[length])
@@ -105,7 +107,7 @@ def log_likelihoods(
     prefix_length = prefix.length if prefix is not None else 0
     shares_prompt = shareable(model, prefix_length + ids.shape[1] + len(tree.tokens))
     batch_size = max(1, _MAX_POSITIONS // (1 + len(tree.tokens))) if shares_prompt else 1
-    score = _with_shared_prompt if shares_prompt else _one_answer_at_a_time
+    score = _scores_with_shared_prompt if shares_prompt else _scores_one_by_one
     parts = []
     for start in range(0, len(ids), batch_size):
         part_mask = mask[start : start + batch_size]
@@ -150,12 +152,12 @@ def _inputs(ids: Tensor, mask: Tensor, prefix: CachedPrefix | None) -> dict[str,
     return batch if prefix is None else prefix.continued_by(batch)
 
 
-def _with_shared_prompt(
+def _scores_with_shared_prompt(
     model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, prefix: CachedPrefix | None
 ) -> Tensor:
     rows = torch.arange(len(mask), device=mask.device)
-    last = rows * mask.shape[1] + mask.sum(1) - 1
-    prompt = logits_at(model, {**_inputs(ids, mask, prefix), "use_cache": True}, last)
+    last_positions = rows * mask.shape[1] + mask.sum(1) - 1
+    prompt = logits_at(model, {**_inputs(ids, mask, prefix), "use_cache": True}, last_positions)
     logits = prompt.logits.float().unsqueeze(1)
     if len(tree.tokens):
         logits = torch.cat([logits, _node_logits(_base(model), tree, mask, prompt["cache"])], 1)
@@ -171,13 +173,13 @@ def _node_logits(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tenso
         cache: Keys and values of virtual tokens, prefix and prompts.
     """
     rows, nodes = len(mask), len(tree.tokens)
-    cached = cache.get_seq_length() - mask.shape[1]
-    before = torch.cat(
-        [torch.ones(rows, cached, dtype=torch.bool, device=mask.device), mask > 0], 1
+    cached_tokens = cache.get_seq_length() - mask.shape[1]
+    context_mask = torch.cat(
+        [torch.ones(rows, cached_tokens, dtype=torch.bool, device=mask.device), mask > 0], 1
     )
     node_mask = torch.cat(
         [
-            before[:, None, :].expand(rows, nodes, before.shape[1]),
+            context_mask[:, None, :].expand(rows, nodes, context_mask.shape[1]),
             tree.visible.to(mask.device).expand(rows, nodes, nodes),
         ],
         2,
@@ -185,7 +187,7 @@ def _node_logits(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tenso
     if base.config._attn_implementation == "eager":  # whose mask is added to the scores
         lowest = torch.finfo(torch.float32).min
         node_mask = torch.zeros_like(node_mask, dtype=torch.float32).masked_fill(~node_mask, lowest)
-    positions = cached + mask.sum(1, keepdim=True) + tree.depths.to(mask.device)
+    positions = cached_tokens + mask.sum(1, keepdim=True) + tree.depths.to(mask.device)
     output = base(
         input_ids=tree.tokens.to(mask.device).expand(rows, nodes),
         attention_mask=node_mask,
@@ -197,7 +199,7 @@ def _node_logits(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tenso
     return logits
 
 
-def _one_answer_at_a_time(
+def _scores_one_by_one(
     model: nn.Module,
     tree: AnswerTree,
     ids: Tensor,

@@ -32,11 +32,11 @@ def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -
         ``(answer tokens,)`` nats in float32, row by row.
     """
     layer = _output_layer(model)
-    if layer is None or not _allows_parts(layer):
+    if layer is None or not _can_split_losses(layer):
         logits, targets = logits_and_targets(model, inputs, labels)
         return cross_entropy(logits.float(), targets, reduction="none")
     layer_inputs: list[Tensor] = []
-    positions, targets = _predicting(labels)
+    positions, targets = _predicting_positions(labels)
     logits = logits_at(model, {"use_cache": False, **inputs}, positions, layer_inputs).logits
     (states,) = layer_inputs
     if layer not in _OUTPUTS_ARE_LOGITS and len(states):
@@ -52,7 +52,7 @@ def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -
 _OUTPUTS_ARE_LOGITS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
-def _allows_parts(layer: nn.Module) -> bool:
+def _can_split_losses(layer: nn.Module) -> bool:
     """Whether the losses can be computed from the output layer for some tokens at a time.
 
     False for a trained output layer: its gradient would be held twice, which takes more memory
@@ -63,8 +63,10 @@ def _allows_parts(layer: nn.Module) -> bool:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return False
     device = layer.weight.device.type
-    half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
-    return not (torch.is_grad_enabled() and (layer.weight.requires_grad or half))
+    is_float16 = (
+        torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    )
+    return not (torch.is_grad_enabled() and (layer.weight.requires_grad or is_float16))
 
 
 class _LossesInParts(torch.autograd.Function):
@@ -102,11 +104,11 @@ def logits_and_targets(
     Returns:
         ``(answer tokens, vocabulary)`` in the model's dtype and ``(answer tokens,)``, row by row.
     """
-    positions, targets = _predicting(labels)
+    positions, targets = _predicting_positions(labels)
     return logits_at(model, {"use_cache": False, **inputs}, positions).logits, targets
 
 
-def _predicting(labels: Tensor) -> tuple[Tensor, Tensor]:
+def _predicting_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
     """The positions of tokens before an answer token, and these answer tokens.
 
     Called once for a batch, since the host waits for the GPU to count them.
@@ -152,7 +154,7 @@ def logits_at(
         The model's output, with ``logits`` of shape ``(positions, vocabulary)``.
     """
     tokens = inputs["input_ids"].shape[1]
-    with _only_at(model, positions, tokens, layer_inputs):
+    with _logits_only_at(model, positions, tokens, layer_inputs):
         output = model(**inputs)
     logits = output.logits
     if layer_inputs:
@@ -186,7 +188,7 @@ def _states_at(states: Tensor, positions: Tensor, tokens: int) -> Tensor:
 
 
 @contextmanager
-def _only_at(
+def _logits_only_at(
     model: nn.Module, positions: Tensor, tokens: int, layer_inputs: list[Tensor] | None
 ) -> Iterator[None]:
     """Give the output layer only the states at ``positions``, inside any wrapper of the model."""
@@ -210,10 +212,10 @@ def _only_at(
 
 
 def _output_layer(model: nn.Module) -> nn.Module | None:
-    inner: Any = model
-    while isinstance(inner, nn.parallel.DistributedDataParallel):
-        inner = inner.module
-    layer = inner.get_output_embeddings()
+    module: Any = model
+    while isinstance(module, nn.parallel.DistributedDataParallel):
+        module = module.module
+    layer = module.get_output_embeddings()
     return layer if isinstance(layer, nn.Module) else None
 
 

@@ -64,20 +64,20 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
         answers: ``(start, end)`` in characters, in order, not overlapping.
     """
     cuts = [cut for answer in answers for cut in answer]
-    heads = [text[:cut] for cut in cuts if cut < len(text)]
-    whole, *parts = tokenizer([text, *heads], add_special_tokens=False)["input_ids"]
+    beginnings = [text[:cut] for cut in cuts if cut < len(text)]
+    ids, *parts = tokenizer([text, *beginnings], add_special_tokens=False)["input_ids"]
     # The last answer usually ends the text.
-    parts += [whole] * (len(cuts) - len(parts))
-    if all(whole[: len(part)] == part for part in parts):
+    parts += [ids] * (len(cuts) - len(parts))
+    if all(ids[: len(part)] == part for part in parts):
         token_cuts = [len(part) for part in parts]
     else:
-        whole, token_cuts = _tokenise_pieces(tokenizer, text, cuts, whole, parts)
+        ids, token_cuts = _tokenise_pieces(tokenizer, text, cuts, ids, parts)
     spans = tuple(zip(token_cuts[::2], token_cuts[1::2], strict=True))
     # Without markers, so that sizes do not depend on the template.
     markers, texts = added_tokens(tokenizer), [text[start:end] for start, end in answers]
     texts = [markers.sub("", answer) for answer in texts] if markers else texts
     answer_sizes = tuple(len(answer.strip().encode()) for answer in texts)
-    return Encoded(whole, spans, rewritten, answer_sizes)
+    return Encoded(ids, spans, rewritten, answer_sizes)
 
 
 def with_bos_and_eos(encoded: Encoded, tokenizer: Any) -> Encoded:
@@ -111,23 +111,23 @@ def split_tokens(ids: Sequence[int], length: int) -> list[Sequence[int]]:
 
 
 def _tokenise_pieces(
-    tokenizer: Any, text: str, cuts: Sequence[int], whole: list[int], parts: list[list[int]]
+    tokenizer: Any, text: str, cuts: Sequence[int], ids_of_text: list[int], parts: list[list[int]]
 ) -> tuple[list[int], list[int]]:
     """The tokens of the pieces between the cuts, and the token index of each cut.
 
-    Tokenizers that put a space before every text cannot be used piece by piece. For them, ``whole``
-    is kept, and a token across a cut belongs to the piece after it.
+    Tokenizers that put a space before every text cannot be used piece by piece. For them,
+    ``ids_of_text`` is kept, and a token across a cut belongs to the piece after it.
     """
     edges = [0, *cuts, len(text)]
     pieces = [text[start:end] for start, end in pairwise(edges)]
     encoded = [
         tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else [] for piece in pieces
     ]
-    joined = [token for ids in encoded for token in ids]
-    if tokenizer.decode(joined, clean_up_tokenization_spaces=False) == text:
+    tokens = [token for ids in encoded for token in ids]
+    if tokenizer.decode(tokens, clean_up_tokenization_spaces=False) == text:
         ends = [sum(map(len, encoded[: number + 1])) for number in range(len(cuts))]
-        return joined, ends
-    return whole, [_common_length(whole, part) for part in parts]
+        return tokens, ends
+    return ids_of_text, [_common_length(ids_of_text, part) for part in parts]
 
 
 def _common_length(first: Sequence[int], other: Sequence[int]) -> int:
@@ -144,18 +144,20 @@ def shorten(encoded: Encoded, cap: int, bos: int | None) -> Encoded | None:
     Returns:
         None if the last answer and one token before it exceed the cap.
     """
-    over = len(encoded.ids) - cap
-    if over <= 0:
+    surplus = len(encoded.ids) - cap
+    if surplus <= 0:
         return encoded
-    if encoded.answers[-1][0] - over < 1:
+    if encoded.answers[-1][0] - surplus < 1:
         return None
-    keep = int(bos is not None and encoded.ids[:1] == [bos])
-    cut = keep + over
+    bos_length = int(bos is not None and encoded.ids[:1] == [bos])
+    cut = bos_length + surplus
     cut_answers = sum(start < cut for start, _ in encoded.answers)
     return replace(
         encoded,
-        ids=encoded.ids[:keep] + encoded.ids[cut:],
-        answers=tuple((start - over, end - over) for start, end in encoded.answers[cut_answers:]),
+        ids=encoded.ids[:bos_length] + encoded.ids[cut:],
+        answers=tuple(
+            (start - surplus, end - surplus) for start, end in encoded.answers[cut_answers:]
+        ),
         answer_bytes=encoded.answer_bytes[cut_answers:],
     )
 
@@ -199,7 +201,7 @@ class Chat:
         template = tokenizer.get_chat_template() if self.has_template else _fallback(tokenizer)
         self.template = _FIXED_DATE + template if "strftime_now" in template else template
         """The Jinja template of conversations, with a fixed date."""
-        self._added = added_tokens(tokenizer)
+        self._added_tokens = added_tokens(tokenizer)
         marker = "probe system"
         self._has_system_role = self._writes([Message("system", marker), *_PROBE], marker)
         self.end_of_turn = self._end_of_turn()
@@ -207,9 +209,9 @@ class Chat:
     @property
     def stop_tokens(self) -> tuple[int, ...]:
         """Ids of the tokens that end a generated answer."""
-        ends = self._ids(self.end_of_turn)[-1:]
+        end_ids = self._ids(self.end_of_turn)[-1:]
         eos = self.tokenizer.eos_token_id
-        return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
+        return tuple(dict.fromkeys([*end_ids, *([] if eos is None else [eos])]))
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
         """Tokens of a whole conversation, trained on in the assistant's turns with ``trained``.
@@ -242,9 +244,9 @@ class Chat:
         answers: list[tuple[int, int]] = []
         for number, turn in enumerate(turns):
             if turn.role == "assistant" and turn.trained and number > 0:
-                span = self._position(text, turns, number)
+                span = self._span_of_answer(text, turns, number)
                 if span is None and turn is turns[-1]:
-                    return self._write_last_by_hand(turns)
+                    return self._with_unchanged_last_answer(turns)
                 answers += [span] if span else []
         if not answers:
             raise DataError("a conversation holds an answer but no question")
@@ -256,26 +258,30 @@ class Chat:
             answers[-1] = (start, len(text))
         return RenderedChat(text, tuple(answers), rewritten)
 
-    def _position(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
+    def _span_of_answer(
+        self, text: str, turns: Sequence[Message], number: int
+    ) -> tuple[int, int] | None:
         """``(start, end)`` of one assistant turn in the text; None if the template rewrites it."""
-        before = self._render(turns[:number], open_turn=True)
-        last = number + 1 == len(turns)
-        through = text if last else self._render(turns[: number + 1])
-        if not (through.startswith(before) and text.startswith(through.rstrip())):
+        prompt = self._render(turns[:number], open_turn=True)
+        is_last = number + 1 == len(turns)
+        rendered = text if is_last else self._render(turns[: number + 1])
+        if not (rendered.startswith(prompt) and text.startswith(rendered.rstrip())):
             return None
         content = turns[number].content.strip()
-        start = text.find(content, len(before), len(through))
+        start = text.find(content, len(prompt), len(rendered))
         if start < 0:
             return None
         end = start + len(content)
         if turns[number].more:  # tool calls follow the text, and may hold added tokens
             marker = self.end_of_turn.strip()
-            at = through.rfind(marker, end)
-            return len(before), at + len(marker) if at >= 0 else len(through.rstrip())
-        closing = self._added.search(text, end, len(through)) if self._added else None
-        return len(before), closing.end() if closing else end
+            position = rendered.rfind(marker, end)
+            return len(prompt), position + len(marker) if position >= 0 else len(rendered.rstrip())
+        marker_match = (
+            self._added_tokens.search(text, end, len(rendered)) if self._added_tokens else None
+        )
+        return len(prompt), marker_match.end() if marker_match else end
 
-    def _write_last_by_hand(self, turns: Sequence[Message]) -> RenderedChat:
+    def _with_unchanged_last_answer(self, turns: Sequence[Message]) -> RenderedChat:
         """The template's prompt and the unchanged answer, if the template rewrites the last answer.
 
         Only the last answer is trained on: the template has changed earlier ones.
@@ -315,19 +321,19 @@ class Chat:
             turns = _system_into_user(turns)
         eos = self.tokenizer.eos_token or ""
         return [
-            replace(turn, content=_without_end(turn.content, self.end_of_turn, eos))
+            replace(turn, content=_without_end_marker(turn.content, self.end_of_turn, eos))
             if turn.role == "assistant"
             else turn
             for turn in _merge_roles(turns)
         ]
 
-    def _writes(self, turns: Sequence[Message], *marks: str) -> bool:
+    def _writes(self, turns: Sequence[Message], *parts: str) -> bool:
         """Whether the template takes a conversation and writes these parts of it."""
         try:
             text = self._render(turns)
         except DataError:
             return False
-        return all(mark in text for mark in marks)
+        return all(part in text for part in parts)
 
     @cached_property
     def writes_tools(self) -> bool:
@@ -338,8 +344,8 @@ class Chat:
         """The text that ends an answer in the template: up to and with its first special token."""
         text = self._render(_PROBE)
         rest = text[text.rfind(_PROBE[1].content) + len(_PROBE[1].content) :]
-        closing = self._added.search(rest) if self._added else None
-        return rest[: closing.end()] if closing else self.tokenizer.eos_token or ""
+        marker = self._added_tokens.search(rest) if self._added_tokens else None
+        return rest[: marker.end()] if marker else self.tokenizer.eos_token or ""
 
 
 def _trained_turns(turns: Sequence[Message]) -> int:
@@ -350,8 +356,8 @@ def _merge_roles(turns: Sequence[Message]) -> list[Message]:
     """The turns with neighbours of one role merged: most templates require alternating roles."""
     merged: list[Message] = []
     for turn in turns:
-        same_role = merged and merged[-1].role == turn.role != "tool"
-        if same_role and not merged[-1].more and not turn.more:
+        has_same_role = merged and merged[-1].role == turn.role != "tool"
+        if has_same_role and not merged[-1].more and not turn.more:
             merged[-1] = replace(turn, content=f"{merged[-1].content}\n\n{turn.content}")
         else:
             merged.append(turn)
@@ -360,21 +366,21 @@ def _merge_roles(turns: Sequence[Message]) -> list[Message]:
 
 def _system_into_user(turns: Sequence[Message]) -> list[Message]:
     """The turns with system messages moved into the next user turn, for templates without them."""
-    moved: list[Message] = []
-    waiting: list[str] = []
+    result: list[Message] = []
+    system_texts: list[str] = []
     for turn in turns:
         if turn.role == "system":
-            waiting += [turn.content] if turn.content else []
-            moved += [replace(turn, content="")] if turn.more else []
-        elif turn.role == "user" and waiting:
-            moved.append(Message("user", "\n\n".join([*waiting, turn.content])))
-            waiting = []
+            system_texts += [turn.content] if turn.content else []
+            result += [replace(turn, content="")] if turn.more else []
+        elif turn.role == "user" and system_texts:
+            result.append(Message("user", "\n\n".join([*system_texts, turn.content])))
+            system_texts = []
         else:
-            moved.append(turn)
-    return moved
+            result.append(turn)
+    return result
 
 
-def _without_end(content: str, *ends: str) -> str:
+def _without_end_marker(content: str, *ends: str) -> str:
     """An answer without the end marker of the data, if it ends with one of ``ends``."""
     for end in ends:
         if end and content.rstrip().endswith(end):

@@ -71,8 +71,8 @@ def keeps_texts_apart(model: nn.Module) -> bool:
         ) in training_modules:  # not eval(), for which quantised layers repack their weights
             module.training = False
         with torch.no_grad(), catch_warnings(action="ignore"):
-            for before in _PROBE[:2]:
-                texts = [{"input_ids": [*ids], "labels": [*ids]} for ids in (before, _PROBE[2])]
+            for first_text in _PROBE[:2]:
+                texts = [{"input_ids": [*ids], "labels": [*ids]} for ids in (first_text, _PROBE[2])]
                 batch = pack_texts(texts)
                 tensors = {n: v.to(device) for n, v in batch.items() if isinstance(v, Tensor)}
                 batch |= tensors
@@ -104,10 +104,10 @@ def _attend_by_text(
         options: ``scaling``, ``dropout`` and ``max_length_q`` among others.
     """
     if cu_seq_lens_q is None:
-        padded: tuple[Tensor, None] = sdpa_attention_forward(
+        output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **options
         )
-        return padded
+        return output
     if attention_mask is None and not options.get("dropout") and has_kernel(query):
         return _attend_in_one_kernel(query, key, value, cu_seq_lens_q, **options), None
     parts = []
@@ -141,10 +141,10 @@ def _attend_in_one_kernel(
     """The attention output of all texts, ``(1, tokens, heads, width)``."""
     assert _KERNEL is not None
     states = [part[0].transpose(0, 1) for part in (query, key, value)]
-    longest = int(options["max_length_q"])
+    max_length = int(options["max_length_q"])
     output = _KERNEL(
         *states,
-        *(ends, ends, longest, longest),
+        *(ends, ends, max_length, max_length),
         scale=options.get("scaling"),
         window_size=(-1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
@@ -158,10 +158,10 @@ def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any)
     Padding is on the right, where causal attention does not look. Checking it would make the host
     wait for the GPU twice, and a mask would rule out FlashAttention.
     """
-    causal = options.get("allow_is_causal_skip") and options["q_length"] == options["kv_length"]
-    trains = causal and torch.is_grad_enabled()
+    is_causal = options.get("allow_is_causal_skip") and options["q_length"] == options["kv_length"]
+    is_training = is_causal and torch.is_grad_enabled()
     mask: Tensor | None = sdpa_mask(
-        *arguments, attention_mask=None if trains else attention_mask, **options
+        *arguments, attention_mask=None if is_training else attention_mask, **options
     )
     return mask
 

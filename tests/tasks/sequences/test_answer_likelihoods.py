@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sweeper.tasks.sequences.answer_likelihoods import (
     AnswerTree,
-    _one_answer_at_a_time,
+    _scores_one_by_one,
     log_likelihoods,
     shareable,
 )
@@ -76,7 +76,7 @@ def test_reading_answers_together_equals_reading_each_alone(
     with torch.no_grad():
         assert shareable(model, 20)
         together = log_likelihoods(model, tree, ids, mask)
-        alone = _one_answer_at_a_time(model, tree, ids, mask)
+        alone = _scores_one_by_one(model, tree, ids, mask)
 
     assert together.shape == (5, 6)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
@@ -93,7 +93,7 @@ def test_every_attention_gives_the_same(attention: str, llama: Any) -> None:
         together = log_likelihoods(llama, tree, ids, mask)
 
         torch.testing.assert_close(
-            together, _one_answer_at_a_time(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
+            together, _scores_one_by_one(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
         )
 
 
@@ -122,5 +122,5 @@ def test_answers_of_one_token_take_no_second_reading(llama: Any) -> None:
         together = log_likelihoods(llama, tree, ids, mask)
 
         torch.testing.assert_close(
-            together, _one_answer_at_a_time(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
+            together, _scores_one_by_one(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
         )
