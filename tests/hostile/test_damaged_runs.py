@@ -64,7 +64,7 @@ def call(finished, monkeypatch, capsys):
         """Computes what a report says; the page of damaged files is the page of fewer files."""
 
         def finish(self, *_args, **_options):
-            return report_of(self._folder)
+            return report_of(self.folder)
 
     monkeypatch.setattr(report_maker, "ReportMaker", Here)
 
