@@ -110,11 +110,11 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
             f"a {demand.gpus_strategy} trial takes {demand.gpus} GPUs, "
             f"and there are {len(machine.gpus)}"
         )
-    count, where = len(machine.gpus), "the machine has"
+    count, resource = len(machine.gpus), "the machine has"
     if count:
-        where = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
+        resource = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
     return head + (
-        f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {where} "
+        f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {resource} "
         f"{machine.memory_gib:.1f} GiB for training"
     )
 
@@ -129,7 +129,7 @@ def demand_of(plan: Plan) -> Demand:
 def machine_of(plan: Plan) -> Machine:
     """This machine, with the memory for training that the plan assumed."""
     limit = max(each.memory.limit_gib for each in plan.candidates)
-    return Machine(_visible(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
+    return Machine(_gpu_names(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
 
 
 def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
@@ -151,7 +151,7 @@ def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
     return None
 
 
-def _visible(plan: Plan) -> tuple[str, ...]:
+def _gpu_names(plan: Plan) -> tuple[str, ...]:
     hardware = plan.facts.hardware
     if hardware.gpus == 0:
         return ()

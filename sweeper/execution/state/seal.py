@@ -19,8 +19,8 @@ from sweeper.trials import TestScore, TestSeal
 
 def seeds_of(plan: Plan) -> list[int]:
     """The seeds of all possible confirmation runs; the trial itself has the plan's seed."""
-    most = plan.budget.confirmation_seeds + plan.budget.extra_seeds
-    return [plan.seed + further for further in range(1, most)]
+    seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds
+    return [plan.seed + further for further in range(1, seeds)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
@@ -51,16 +51,16 @@ def open_seal(
     if run.test_seal.exists():
         return read_seal(run)
     trained = [trainings(run, plan, number, limits) for number in finalists]
-    tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
+    test_items = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
     classification, objective = plan.facts.task == "classification", plan.objective
-    usual = "accuracy" if classification else "loss"
+    default_metric = "accuracy" if classification else "loss"
     seal = TestSeal(
         order=tuple(finalist.trial for finalist in in_order(trained)),
         recommended=recommend(trained),
         opened_at=now(),
-        headline_metric=usual if objective.is_loss else objective.metric,
+        headline_metric=default_metric if objective.is_loss else objective.metric,
         higher_is_better=classification if objective.is_loss else objective.higher_is_better,
-        items=tests,
+        items=test_items,
     )
     seal.write(run.test_seal)
     return seal
