@@ -131,7 +131,7 @@ class FrozenFeatures:
 
     def _fit(self, class_weights: Floats | None) -> FittedProbe:
         context, task = self._context, self.classification
-        base = bytes_of(context.base())  # loaded before the count begins, as for other trials
+        base_bytes = bytes_of(context.base())  # loaded before the count begins, as for other trials
         peak = PeakMemory(context.device)
         train, validation = self.pooled("train"), self.pooled("validation")
         start = time.perf_counter()
@@ -149,4 +149,4 @@ class FrozenFeatures:
         seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]
         # Only the first fit computes features, which takes more memory than any fit.
         earlier = max((fitted.peak_gib for fitted in self._probes.values()), default=0.0)
-        return FittedProbe(probe, seconds, max(earlier, peak.gib(base)))
+        return FittedProbe(probe, seconds, max(earlier, peak.gib(base_bytes)))
