@@ -171,7 +171,9 @@ def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
         tasks = [(task, _same_task(own, task)) for task in model.tasks]
         pairs = {task.task: (task, base) for task, base in tasks if base is not None}
         compared = compare({name: (_scores(t), _scores(b)) for name, (t, b) in pairs.items()})
-        changes += [_task(model, *pairs[name], pair, run.margin) for name, pair in compared.items()]
+        changes += [
+            _task_change(model, *pairs[name], pair, run.margin) for name, pair in compared.items()
+        ]
     return tuple(changes)
 
 
@@ -186,16 +188,16 @@ def _scores(task: TaskScores) -> Scores:
     return Scores.of([task.scores], trained=False, weights=task.weights or None)
 
 
-def _task(
+def _task_change(
     model: ModelScores, task: TaskScores, base: TaskScores, pair: ComparedPair, margin: float
 ) -> TaskChange:
     difference = pair.estimate
     bounds = SHARE if task.unit == "points" else LOSS
     word = outcome(difference, margin, task.higher_is_better, pair.adjusted_p)
-    kept: Retention = "lost" if word == "worse" else "unresolved"
+    retention: Retention = "lost" if word == "worse" else "unresolved"
     worst = -difference.low if task.higher_is_better else difference.high
     if word == "better" or (word != "worse" and worst < margin):
-        kept = "kept"
+        retention = "kept"
     return TaskChange.taken_from(
         task,
         items=len(task.keys),
@@ -204,10 +206,10 @@ def _task(
         base=interval(mean_interval(_scores(base)), bounds),
         tuned=interval(mean_interval(_scores(task)), bounds),
         lost=in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
-        detectable_points=100 * _detectable(difference),
+        detectable_points=100 * _detectable_difference(difference),
         adjusted_p=pair.adjusted_p,
-        outcome=kept,
-        more_items=items_to_settle(difference, margin) if kept == "unresolved" else None,
+        outcome=retention,
+        more_items=items_to_settle(difference, margin) if retention == "unresolved" else None,
     )
 
 
@@ -220,12 +222,12 @@ def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -
     """
     lowest, highest = bounds
     whole = interval(difference, (lowest - highest, highest - lowest))
-    interval_text = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
-    low, high = interval_text if sign > 0 else reversed(interval_text)
+    ends = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
+    low, high = ends if sign > 0 else reversed(ends)
     return Interval(value=100 * sign * whole.value + 0.0, low=low, high=high, n=whole.n)
 
 
-def _detectable(difference: Estimate) -> float:
+def _detectable_difference(difference: Estimate) -> float:
     """The smallest true difference that would be significant in four of five studies."""
     quantiles = special.ndtri(0.5 + CONFIDENCE / 2) + special.ndtri(POWER)
     return float(quantiles) * difference.item_error
@@ -289,8 +291,10 @@ def noise_sentence(changes: Sequence[TaskChange], trial: int) -> str:
         named = [task.task for task in tasks if task.outcome == word]
         if named:
             parts.append(f"{verb} {units.joined(named)}")
-    seen = units.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
+    detectable = units.joined(
+        [f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks]
+    )
     return (
         f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
-        f"of five studies: {seen}."
+        f"of five studies: {detectable}."
     )

@@ -24,10 +24,10 @@ def memory_note(trial: Trial) -> str:
 def loss_note(trial: Trial) -> str:
     """Why a trial has no validation loss; empty if it has one."""
     state, rung, failure = trial.result.state, trial.result.pruned_at_rung, trial.result.failure
-    at = f" at rung {rung} of {trial.config.budget.rungs}" if rung is not None else ""
+    place = f" at rung {rung} of {trial.config.budget.rungs}" if rung is not None else ""
     return {
         "COMPLETE": "" if trial.completed else "the loss was not a finite number",
-        "PRUNED": f"pruned{at}: no final loss",
+        "PRUNED": f"pruned{place}: no final loss",
         "FAIL": words.failure(failure.kind) if failure else "failed",
         "RUNNING": "still training",
         "WAITING": "interrupted, to be continued",
