@@ -102,7 +102,7 @@ MakeBackend = Callable[[RunFolder, Plan, Spec, Tell], Backend]
 Steps = Callable[[int, int], None]
 """Called with the amount done of some work, and the total."""
 
-_MIN_SECONDS_BETWEEN = 0.5
+_MIN_REPORT_SECONDS = 0.5
 
 
 def nothing(_done: int, _of: int) -> None:
@@ -123,7 +123,7 @@ class ProgressReporter:
     ) -> None:
         self._tell = tell
         self._clock = clock
-        self._last: tuple[str, float] | None = None
+        self._last_report: tuple[str, float] | None = None
         self.should_stop: Callable[[], bool] = lambda: False
         self.title = ""
 
@@ -142,11 +142,11 @@ class ProgressReporter:
             raise Interrupted
         what = f"{self.title}: {what}" if self.title else what
         now = self._clock()
-        if self._last is not None:
-            last, told_at = self._last
-            if what == last and now - told_at < _MIN_SECONDS_BETWEEN:
+        if self._last_report is not None:
+            last, reported_at = self._last_report
+            if what == last and now - reported_at < _MIN_REPORT_SECONDS:
                 return
-        self._last = what, now
+        self._last_report = what, now
         self._tell(what, done, of)
 
     def steps(self, what: str) -> Steps:

@@ -144,17 +144,17 @@ class Child:
         Args:
             seconds: Longest wait for a line; None to wait until there is one.
         """
-        until = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + seconds
         with selectors.DefaultSelector() as ready:
             ready.register(self, selectors.EVENT_READ)
             while not self.closed:
-                ready.select(None if until is None else until - time.monotonic())
+                ready.select(None if deadline is None else deadline - time.monotonic())
                 with contextlib.suppress(BlockingIOError):  # there is nothing more to read now
                     while chunk := os.read(self.fileno(), _CHUNK_BYTES):
                         self._pending += chunk
                     self.closed = True
                 *lines, self._pending = self._pending.split(b"\n")
-                if lines or (until is not None and time.monotonic() >= until):
+                if lines or (deadline is not None and time.monotonic() >= deadline):
                     return lines
         return []
 
@@ -303,15 +303,19 @@ def in_child(
                 elif message:
                     reply = message
         status = child.wait(left())
-        last = child.last_errors().strip().splitlines()[-1:]
+        last_lines = child.last_errors().strip().splitlines()[-1:]
     if "problems" in reply:
         kind: type[SweeperError] = getattr(errors, reply["error"], SweeperError)
         raise kind([Problem(**fields) for fields in reply["problems"]])
     if reply:
         return answer.model_validate(reply["answer"])
-    how = f"took longer than {seconds:g} s" if status is None else outcome(status)
-    detail = f": {last[0].strip()[:_MAX_LINE_CHARACTERS]}" if last and status is not None else ""
-    error = ChildFailed(f"{what} {how}{detail}", fix=fix, where=where)
+    end_text = f"took longer than {seconds:g} s" if status is None else outcome(status)
+    detail = (
+        f": {last_lines[0].strip()[:_MAX_LINE_CHARACTERS]}"
+        if last_lines and status is not None
+        else ""
+    )
+    error = ChildFailed(f"{what} {end_text}{detail}", fix=fix, where=where)
     error.status = status
     raise error
 
