@@ -1,6 +1,6 @@
 """Limits on measures of trials: how far a trial exceeds them, and the order of trials.
 
-Each decision needs another certainty that a trial exceeds a limit:
+The required certainty that a trial exceeds a limit depends on the decision:
 
 - The order of trials (``order``) uses the mean. It decides the best trial so far, kept weights,
   finalists, the recommendation, the search, and the first trials of later studies.

@@ -234,7 +234,7 @@ def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
 def sweep(
     prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
 ) -> Ended:
-    """Start or resume the run. Findings and report are written also after an error."""
+    """Start or resume the run. Findings and report are written, if possible after errors too."""
     folder = prepared.folder
     if new:
         set_aside(folder, tell)
