@@ -59,7 +59,7 @@ class Backend(Protocol):
             folder: An empty folder of this attempt. Write ``trainer.log``, ``item_losses.json``
                 and (if ``config.keep_weights``) ``weights/`` here, and nothing elsewhere. If
                 ``config.checkpoints``, also write ``checkpoint-<rung>/`` before each report but
-                the last, renamed from a temporary name when it is complete; older ones may be
+                the last, renamed from a temporary name when complete; older checkpoints may be
                 removed.
             report: Callback, once for each rung in order, even the last. On ``PRUNE``, end at
                 once and return state ``PRUNED`` (``pruned_at_rung`` set, no ``validation_loss``);

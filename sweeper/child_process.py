@@ -34,7 +34,7 @@ from sweeper.jsontext import object_of
 _PR_SET_PDEATHSIG = 1
 # Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
 GPU_SHARE = "SWEEPER_GPU_SHARE"
-# A request on standard input begins with its length, in this many bytes.
+# Number of bytes that encode a request's length, at the beginning of standard input.
 _LENGTH_BYTES = 8
 # Bytes at the end of standard error that are searched for its last line.
 _LAST_BYTES = 20_000

@@ -8,7 +8,7 @@ The required certainty that a trial exceeds a limit depends on the decision:
   (``Limit.is_surely_broken``): a one-sided 95% interval for a running trial, the report's
   two-sided 95% interval for the exit code.
 
-Without a measurement, no trial exceeds the limit, but the exit code is that of an exceeded limit.
+Without a measurement, no trial exceeds the limit, but the command exits as if one did.
 """
 
 from __future__ import annotations

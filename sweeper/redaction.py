@@ -35,7 +35,7 @@ _SECRET_VARIABLE = re.compile(
     r"(?<!MAX_)(?<!MAX_NEW_)(?<!NUM_)TOKEN(?!IZ)|PASSWORD|PASSWD|SECRET|API_?KEY", re.IGNORECASE
 )
 _MIN_SECRET_CHARACTERS = 6
-"""Shortest secret value that is replaced everywhere: shorter ones may be part of words."""
+"""Minimum length of a secret value that is replaced everywhere. Words may contain shorter ones."""
 
 _SYSTEM_PREFIXES = {Path("/"), Path("/usr"), Path("/usr/local")}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.~/-])/(?!/)[^\s:'\"]+")

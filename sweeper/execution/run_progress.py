@@ -196,7 +196,7 @@ class RunProgress:
         seconds_to_deadline = deadline - time.monotonic()
         if (
             seconds_to_deadline < self.seconds_left - STOP_SECONDS - 1
-        ):  # else the budget set the deadline
+        ):  # otherwise the budget set it
             left["until the time limit"] = seconds_to_deadline
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided

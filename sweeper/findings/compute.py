@@ -31,7 +31,7 @@ from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore, Trial
 
 
 def compute(run: RunFolder) -> Findings:
-    """The findings of a run in any state, without those that the report's sections add.
+    """The findings of a run in any state, without the figures that the report's sections add.
 
     The same files give the same findings, since every draw is seeded.
 
@@ -42,7 +42,7 @@ def compute(run: RunFolder) -> Findings:
 
 
 def findings_of(run: RunFiles) -> Findings:
-    """The findings of a run's files, without those that the report's sections add."""
+    """The findings of a run's files, without the figures that the report's sections add."""
     summary, contest = run_summary(run), hold_contest(run)
     baselines = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     verdict_ = verdict(run, summary, contest)

@@ -240,7 +240,7 @@ def outcome(compared: Comparison | Gain, margin: float) -> str:
 
 
 def loss(value: float | None, interval: Interval | None = None) -> str:
-    """A loss with the digits that its interval supports; three significant ones without it."""
+    """A loss with the digits that its interval supports, or three significant digits without it."""
     return DASH if value is None or not math.isfinite(value) else _rounded(value, interval)
 
 

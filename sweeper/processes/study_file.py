@@ -93,7 +93,7 @@ class StudyFile:
             memory.backup(file, progress=refuse_locked)
 
     def _with_waiting_state(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """The trials; those that neither ended nor have a worker get the state WAITING."""
+        """Copies of the trials, with the state WAITING if they neither ended nor have a worker."""
         status = Status.read_or_none(self._run.status)
         running = {job.trial for job in status.running if not job.job} if status else set()
         copies = [copy.copy(trial) for trial in trials]
@@ -103,7 +103,7 @@ class StudyFile:
         return copies
 
     def _read(self) -> None:
-        """Read new trials, and those that had not ended at the last call."""
+        """Read new trials, and trials that had not ended at the last call."""
         for number in count():
             folder = self._run.trial(number)
             if number in self._ended_numbers:

@@ -168,7 +168,7 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 
     Args:
         power: Power of the trial's class weights. A model that has only learnt these weights
-            predicts rare classes too often, and its loss is higher than that of the frequencies.
+            predicts rare classes too often, so its loss is higher than by class frequencies.
     """
     facts = space.facts
     if facts is None:

@@ -1,7 +1,7 @@
 """The sampler of a study: chooses a strategy, then its configuration.
 
-Every strategy gets its first trials, whatever its expected improvement; then the trial with the
-largest expected improvement is run. Configurations are drawn from four sources, as in PriorBand
+Every strategy gets its first trials; then the trial with the largest expected improvement is run.
+Configurations are drawn from four sources, as in PriorBand
 (arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
 the whole allowed range. A model picks among the draws.
 

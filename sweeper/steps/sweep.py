@@ -190,7 +190,7 @@ def _with_missing(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
 
 
 def _folder(spec: Spec, file: Path | None) -> RunFolder:
-    """The run folder that holds ``file``, if that is its ``sweep.yaml``; else ``runs/NAME``."""
+    """The folder of ``file`` if it is the ``sweep.yaml`` of the run, else ``runs/NAME``."""
     is_run_file = file is not None and (file.parent / "plan.json").is_file()
     if is_run_file and file is not None and resolve({}, file).name == spec.name:
         return RunFolder.find(file.parent)
@@ -332,7 +332,7 @@ def _run_finish_hooks(
         except Exception as error:  # noqa: BLE001 - a bug in a feature only costs its own figures
             show(make_event("warning", text=parts.failure(name, error)), outcome.status)
             continue
-        if lines:  # else the hook had nothing to do
+        if lines:  # no lines mean that the hook had nothing to do
             _add_phase_seconds(folder, name, time.monotonic() - begun)
     return outcome
 

@@ -94,7 +94,7 @@ def newest_checkpoint(attempt: Path) -> tuple[Path, int] | None:
 
 
 def drop_checkpoints(attempt: Path, keep: int | None = None) -> None:
-    """Delete the checkpoints of an attempt, unfinished ones included.
+    """Delete the checkpoints of an attempt, also unfinished checkpoints.
 
     Args:
         keep: Rung of the checkpoint to keep; None to delete all.

@@ -153,7 +153,7 @@ class LocalPool:
 
     def _environment(self, name: str) -> dict[str, str]:
         settings = dict(self.environments[int(name) - self.first])
-        # GPUs were chosen among the user's visible ones; the user's thread counts take precedence.
+        # The GPUs were chosen among the user's visible GPUs. The user's thread counts win.
         gpus = {key: settings[key] for key in settings if key in (VISIBLE, GPU_SHARE)}
         return {**torch_settings(), **settings, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
 

@@ -36,7 +36,7 @@ from sweeper.trials import (
     so_far,
 )
 
-# After this many crashed attempts the trial itself counts as the cause.
+# After this many crashed attempts, the trial counts as the cause and fails.
 CRASHES_ALLOWED = 3
 # Ends that count as a crash. A lost machine, a preemption or a killed command does not.
 CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})

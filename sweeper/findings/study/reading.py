@@ -113,7 +113,7 @@ class RunFiles:
 
     @property
     def results(self) -> list[TrialResult]:
-        """The results of the ended trials, then those of their confirmation runs."""
+        """The results of the ended trials, then of all confirmation runs."""
         own = [trial.result for trial in self.trials if trial.ended]
         return own + [seed.result for trial in self.trials for seed in trial.seeds]
 
@@ -217,7 +217,7 @@ def _trial(folder: Path, plan: Plan, paired_plan: Plan, unfinished: State) -> Tr
 def _result(
     folder: Path, config: TrialConfig, rungs: tuple[RungReport, ...], unfinished: State
 ) -> TrialResult:
-    """The stored result; without one, a failure if it is damaged, else the work so far."""
+    """The stored result, a failure if it is damaged, or the work so far if there is none."""
     path = folder / RESULT
     if (result := TrialResult.read_or_none(path)) is not None:
         return result

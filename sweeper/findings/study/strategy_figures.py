@@ -48,7 +48,7 @@ def off_values(run: RunFiles) -> dict[str, Scalar]:
 def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
     """A pair of trials without and with the effect of a parameter, for each strategy that has both.
 
-    The two differ in nothing else, if possible; otherwise each is the best of its kind.
+    If possible, the two differ in nothing else. Otherwise each is the best without or with it.
     """
     off, pairs = off_values(run).get(parameter), list[Pair]()
     for strategy in strategies_of(run):

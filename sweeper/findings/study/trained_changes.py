@@ -1,6 +1,6 @@
 """What training changed: measures and scores on other tasks, tuned minus base on the same items.
 
-Only reads scores. A point is a hundredth: of the share of right answers, or of the measure's unit
+A point is a hundredth: of the share of right answers, or of the measure's unit
 (a hundredth of a nat per token is one per cent of the perplexity). A worse score is a positive
 change.
 """
@@ -178,7 +178,7 @@ def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
 
 
 def _same_task(bases: Sequence[ModelScores], tuned: TaskScores) -> TaskScores | None:
-    """The base on the same items of a task; None where there are fewer than two."""
+    """The base's scores on the same items of a task; None with fewer than two items."""
     base = next((t for b in bases if (t := b.task(tuned.task, tuned.digest))), None)
     return base if base and base.keys == tuned.keys and len(base.keys) > 1 else None
 

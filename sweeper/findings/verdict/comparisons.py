@@ -58,7 +58,7 @@ class Contest:
 
     @property
     def baseline(self) -> BaselineResult | None:
-        """The best baseline of ``compared``, else of all; the same in every part of a report."""
+        """The best baseline of ``compared``, or of all baselines if that is empty."""
         return next(iter(self.compared or self.baselines), None)
 
     @property

@@ -150,7 +150,7 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     best = study.run.ranked[0]
     rungs = best.config.budget.rungs
     if rungs < study.run.plan.budget.rungs:
-        return  # longer ones were tried and were no better
+        return  # longer trials were tried and were no better
     seeds = [run.result.validation_loss for run in best.trainings()]
     points = [report.validation_loss for report in best.rungs if report.rung >= rungs - 2]
     seed_losses = [loss for loss in seeds if loss is not None]
@@ -206,7 +206,7 @@ def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
-    """Early ranks were misleading: the best trial was in the worse half where pruning begins."""
+    """The best trial was in the worse half at the rung where pruning begins."""
     run = study.run
     if study.summary.pruned == 0 or not run.ranked:
         return

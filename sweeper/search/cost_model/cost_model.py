@@ -43,7 +43,7 @@ MIN_TRIALS_TO_WIDEN = 3
 # Noise of one cost, as a share of the best. In replays, the noise estimated from curves was no
 # better.
 NOISE_SHARE = 0.01
-# Least assumed spread of costs, as a share of the best, however similar the first costs are.
+# Minimum assumed spread of costs, as a share of the best cost, even if the first costs are similar.
 MIN_SPREAD_SHARE = 0.1
 # piBO (arXiv:2204.11051): the prior has weight beta / n after n trials. In replays of synthetic
 # curves, 1 was as good as or better than 2, with little and with much noise.
@@ -230,8 +230,8 @@ class Suggestion(NamedTuple):
     Args:
         point: The configuration.
         score: Log of the expected improvement on the best cost of all, per second of a full trial.
-            With a limit, of the improvement times the probability of keeping it; of the probability
-            alone while no trial has kept it.
+            With a limit, the improvement is multiplied by the probability of keeping it; while no
+            trial has kept it, the probability replaces the improvement.
     """
 
     point: Point

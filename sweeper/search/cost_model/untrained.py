@@ -1,7 +1,7 @@
 """Costs of untrained models, as information about trials that start from them.
 
-A trial with a learning rate of 0 would end with its initial cost: that of the base model, or, if it
-starts from the probe, that of the frozen base with a linear head. These costs are known before any
+A trial with a learning rate of 0 would end with its initial cost: the cost of the base model, or of
+the frozen base with a linear head if it starts from the probe. These costs are known before any
 training. They show the sampler whether rates are too low, and whether to start from the probe.
 """
 

@@ -119,7 +119,7 @@ class FrozenFeatures:
         return self.probe_for({}).probe
 
     def probe_for(self, parameters: Mapping[str, Scalar]) -> FittedProbe:
-        """The frozen probe with a trial's ``class_weight``, fitted once for each of them.
+        """The frozen probe with a trial's ``class_weight``, fitted once for each value.
 
         Raises:
             UsageError: The ``class_weight`` is unknown, or there are no classes.

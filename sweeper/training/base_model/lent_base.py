@@ -134,7 +134,8 @@ class _LoadedBase:
 class LentBase:
     """Keeps one base model in memory, in each dtype asked for, and restores it between trials.
 
-    A GPU holds one variant at a time. The others wait in main memory, as far as there is room.
+    A GPU holds one variant at a time. The others are in main memory, if they fit and are not
+    quantised.
 
     Args:
         folder: Folder with the config and safetensors weights.

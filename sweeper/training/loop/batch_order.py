@@ -90,7 +90,7 @@ MIN_POOL_BATCHES = 8
 
 @dataclass(eq=False)
 class LengthGroupedBatches(Sampler[int]):
-    """Indices of one epoch per iteration; every ``batch`` of them have similar lengths.
+    """A sampler of the row indices of one epoch, in batches of similar lengths.
 
     The batch with the longest example comes first, so that too little memory shows at once. An
     incomplete batch comes last.

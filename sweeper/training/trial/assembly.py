@@ -81,8 +81,8 @@ def assembled(
         set_seed(config.seed)
         adapted = strategy.apply(base, parameters, _setting(shared, config))
         try:
-            # Only now: earlier, PEFT would hook the base's embeddings, which only the reentrant
-            # variant needs, and the hook would outlive the adapter.
+            # After the adapter: otherwise PEFT would hook the base's embeddings, which only the
+            # reentrant variant needs, and the hook would outlive the adapter.
             set_gradient_checkpointing(base, config.setup.gradient_checkpointing)
             # Seeded again, so that a head starts the same with every strategy.
             set_seed(config.seed)
