@@ -119,8 +119,8 @@ class NotebookPlan(plans.Plan):
 
     def __repr_args__(self) -> _ReprArgs:  # rich uses it, too
         best = self.candidates[0]
-        shown = {"task": self.facts.task, "model": best.model, "recommended": best.strategy}
-        return list(shown.items())
+        fields = {"task": self.facts.task, "model": best.model, "recommended": best.strategy}
+        return list(fields.items())
 
     def _repr_html_(self) -> str:
         from sweeper.views.notebook import html_of

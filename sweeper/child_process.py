@@ -284,10 +284,10 @@ def in_child(
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-    began = time.monotonic()
+    start = time.monotonic()
 
     def left() -> float | None:
-        return None if seconds is None else max(0.0, began + seconds - time.monotonic())
+        return None if seconds is None else max(0.0, start + seconds - time.monotonic())
 
     with start_child(function, request, threads=threads, errors=log) as child:
         child.end_input()

@@ -581,8 +581,12 @@ class Space(Record):
 
     def key(self, candidate: StrategySpace | Configuration) -> str:
         """The name of a candidate in the study: its strategy, with the model if several compete."""
-        same = [other for other in self.candidates if other.strategy == candidate.strategy]
-        return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
+        competitors = [other for other in self.candidates if other.strategy == candidate.strategy]
+        return (
+            candidate.strategy
+            if len(competitors) == 1
+            else f"{candidate.strategy}@{candidate.model}"
+        )
 
 
 class Plan(Space, Artifact):

@@ -137,9 +137,9 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
         RunError: The pool cannot work here.
         NotInstalled: A package that it needs is missing.
     """
-    executor, asked = spec.search.executor, plan.workers(spec.search)
+    executor, workers = spec.search.executor, plan.workers(spec.search)
     if executor == "local":
-        environments, note = place(asked, machine_of(plan), demand_of(plan))
+        environments, note = place(workers, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
     extra = f"--executor {executor}"
     with needed_for("This executor", install_command(executor), extra):
@@ -279,8 +279,8 @@ class Coordinator:
         if owner.progress.ending is None:
             return True
         if is_new_decision:
-            begun, why = len(owner.state.configs), owner.progress.ending.because
-            text = f"the search ends after {begun} of {self.total} trials: {why}"
+            trials_begun, why = len(owner.state.configs), owner.progress.ending.because
+            text = f"the search ends after {trials_begun} of {self.total} trials: {why}"
             if text != owner.progress.search_ended:
                 owner.progress.search_ended = text
                 owner.say("search-ended", text=text)

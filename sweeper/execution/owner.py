@@ -144,18 +144,18 @@ class Owner:
         # Rungs are answered at once, since their workers wait. Other messages are handled one at a
         # time; then work is handed out.
         wait = 0.0 if self._messages or self._can_hand_out else _TICK_SECONDS
-        for heard in self.pool.poll(wait):
-            self._messages.append(heard)
-            if isinstance(heard, WorkerMessage):
-                self.workers[heard.worker].silent_seconds = 0.0
-                if isinstance(heard.message, RungReport):
-                    self._answer(heard.worker, heard.message)
+        for message in self.pool.poll(wait):
+            self._messages.append(message)
+            if isinstance(message, WorkerMessage):
+                self.workers[message.worker].silent_seconds = 0.0
+                if isinstance(message.message, RungReport):
+                    self._answer(message.worker, message.message)
         if self._messages:
-            heard = self._messages.popleft()
-            if isinstance(heard, WorkerGone):
-                self._worker_gone(heard)
+            message = self._messages.popleft()
+            if isinstance(message, WorkerGone):
+                self._worker_gone(message)
             else:
-                self._handle(heard.worker, heard.message)
+                self._handle(message.worker, message.message)
         elif self._can_hand_out:
             self._hand_out()
         for worker in self.workers.too_silent(self.pool.workers):
@@ -173,8 +173,8 @@ class Owner:
 
     @property
     def askable(self) -> int:
-        left = self.progress.total - len(self.state.configs)
-        return left if left > 0 and self.may_ask() else 0
+        remaining = self.progress.total - len(self.state.configs)
+        return remaining if remaining > 0 and self.may_ask() else 0
 
     @property
     def _can_hand_out(self) -> bool:
@@ -220,7 +220,9 @@ class Owner:
         if isinstance(message, Hello):
             if message.problems:
                 fix = "Share it between the machines under the same path, or install it on each."
-                raise RunError([Problem(what, why, fix, at) for what, why, at in message.problems])
+                raise RunError(
+                    [Problem(what, why, fix, place) for what, why, place in message.problems]
+                )
         elif isinstance(message, Ready):
             if message.device and (problem := mismatch(self.plan.facts.hardware, message.device)):
                 raise RunError([problem])

@@ -70,8 +70,8 @@ def _seconds_of_later_phases(budget: Budget, phase: Phase, share: float) -> floa
     if phase not in seconds:
         return math.fsum(seconds.values())
     names = list(seconds)
-    rest = names[names.index(phase) + 1 :]
-    return share * seconds[phase] + math.fsum(seconds[name] for name in rest)
+    later_names = names[names.index(phase) + 1 :]
+    return share * seconds[phase] + math.fsum(seconds[name] for name in later_names)
 
 
 def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:
@@ -126,8 +126,8 @@ class RunProgress:
     def __post_init__(self) -> None:
         self.plan = self.state.plan
         self._begun = self._entered = time.monotonic()
-        begun = Status(phase=self.phase, trials=self.total, started_at=now(), updated_at=now())
-        earlier = Status.read_or_none(self.state.run.status) or begun
+        new_status = Status(phase=self.phase, trials=self.total, started_at=now(), updated_at=now())
+        earlier = Status.read_or_none(self.state.run.status) or new_status
         self.started_at, self.earlier_seconds = earlier.started_at, earlier.seconds
         self.phases |= earlier.phases
         self.ending, self.optional_phases = earlier.ending, dict(earlier.optional_phases)
@@ -192,21 +192,21 @@ class RunProgress:
         """
         budget = self.plan.budget
         required_seconds = [cost.seconds for cost in budget.later.values() if not cost.optional]
-        left = {"of the budget": self.seconds_left - math.fsum(required_seconds)}
+        seconds_by_limit = {"of the budget": self.seconds_left - math.fsum(required_seconds)}
         seconds_to_deadline = deadline - time.monotonic()
         if (
             seconds_to_deadline < self.seconds_left - STOP_SECONDS - 1
         ):  # otherwise the budget set it
-            left["until the time limit"] = seconds_to_deadline
-        self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
+            seconds_by_limit["until the time limit"] = seconds_to_deadline
+        self.optional_phases[feature] = decided = fits(budget, feature, seconds, seconds_by_limit)
         return decided
 
     @property
     def seconds_left(self) -> float:
         """Seconds left of the user's budget; infinite without one."""
         limit = self.plan.budget.limit_seconds
-        before = math.fsum(self.phases.get(name, 0.0) for name in _SETUP_PHASES)
-        return math.inf if limit is None else limit - before - self._seconds(ended=False)
+        setup_seconds = math.fsum(self.phases.get(name, 0.0) for name in _SETUP_PHASES)
+        return math.inf if limit is None else limit - setup_seconds - self._seconds(ended=False)
 
     def seconds_with_one_more(self) -> float:
         """Most seconds until the run ends after one more trial; 0 while unknown."""
@@ -264,12 +264,12 @@ class RunProgress:
         mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
         training = (search_trials * mean + runs * self._confirmation_seconds) / max(1, self.workers)
         share = min(1.0, jobs_left / max(self._phase_jobs, 1))
-        later = factor * _seconds_of_later_phases(budget, phase, share)
+        later_seconds = factor * _seconds_of_later_phases(budget, phase, share)
         counts = [len(sample), *([max(search_trials + runs, 1.0)] if search_trials + runs else [])]
         error = (
             statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
         )
-        middle, spread = training + later, 2 * max(_MIN_ERROR, error)
+        middle, spread = training + later_seconds, 2 * max(_MIN_ERROR, error)
         return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
     def _seconds_of_best(self) -> float:

@@ -136,11 +136,11 @@ class Listeners:
         for child in children.values():
             child.send(f"{state}\n".encode())
             child.end_input()
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             for listener, child in children.items():
                 seconds = min(listener.seconds, HURRIED_SECONDS) if hurried else listener.seconds
-                status = child.wait(max(0.0, began + seconds - time.monotonic()))
+                status = child.wait(max(0.0, start + seconds - time.monotonic()))
                 if why := _incomplete_reason(child, status, seconds):
                     log = self._folder.listeners / listener.feature / f"{listener.name}.log"
                     notes.append(

@@ -250,13 +250,13 @@ class _Study:
 
 
 def _answer(request: ReportRequest, study: _Study) -> ReportAnswer:
-    began = time.monotonic()
+    start = time.monotonic()
     fields: dict[str, Any] = {"no_study": study.write()}
     try:
         fields["no_charts"] = _make_report(request).no_charts
     except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep
         fields["error"] = _error_text(error)
-    return ReportAnswer(seconds=time.monotonic() - began, **fields)
+    return ReportAnswer(seconds=time.monotonic() - start, **fields)
 
 
 def _error_text(error: Exception) -> str:

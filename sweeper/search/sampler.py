@@ -302,8 +302,8 @@ class Proposals:
             if name not in earlier.parameters:
                 densities = axis.log_priors(values)
             elif isinstance(axis, ChoiceAxis):
-                same = np.asarray([value == earlier.parameters[name] for value in values])
-                densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
+                is_same = np.asarray([value == earlier.parameters[name] for value in values])
+                densities = np.log(np.where(is_same, 1 - OTHER_CHOICE, OTHER_CHOICE))
             else:
                 values_as_numbers, spread = numbers(values), axis.prior[1]
                 distances = axis.units(values_as_numbers) - axis.unit(earlier.parameters[name])
@@ -350,11 +350,11 @@ class Proposals:
         return [(name, parameter) for name, parameter in named if parameter.condition is not None]
 
     def _restrict(self, point: Point) -> Point:
-        kept: Point = {**self.constants, **point}
+        values: Point = {**self.constants, **point}
         for name, parameter in self._conditional:
-            if not parameter.holds(kept):
-                del kept[name]
-        return {name: kept[name] for name in self.own.axes if name in kept}
+            if not parameter.holds(values):
+                del values[name]
+        return {name: values[name] for name in self.own.axes if name in values}
 
     def _prior_draw(self) -> Point:
         return {

@@ -137,11 +137,11 @@ class Search:
         """The next trial: an untried start, or the sampler's choice."""
         start = self.untried.pop(0) if self.untried else None
         number, origin = len(self.trials), start.origin if start else "search"
-        given = start.parameters if start else {}
+        start_values = start.parameters if start else {}
         fixed: dict[str, Scalar] = {}
         if start is not None:
             key = self.space.key(start)
-            fixed = optuna_space.enqueued_values(key, self.candidates[key], given)
+            fixed = optuna_space.enqueued_values(key, self.candidates[key], start_values)
         if self.sampler != OURS:
             self._samplers[number] = make_sampler(self.sampler, self.space, number)
             self.study.sampler = self._samplers[number]
@@ -149,7 +149,7 @@ class Search:
             fixed = optuna_space.study_names(*self._sampler.choose(number, self.seen()))
         self.study.enqueue_trial(fixed)
         proposal = self.study.ask()
-        key, parameters = optuna_space.suggest(proposal, self.space, given)
+        key, parameters = optuna_space.suggest(proposal, self.space, start_values)
         candidate = self.candidates[key]
         if start is None and proposal.params == optuna_space.enqueued_values(key, candidate, {}):
             # A default that the starts left out: the sampler begins with it.
@@ -210,8 +210,10 @@ class Search:
     def median(self, number: int, rung: int) -> float | None:
         """The median over the candidate's other trials at a rung; None if there are none."""
         own, objective = self._pruner_trials[number], self.objective
-        same = [trial for trial in self._pruner_trials if trial.key == own.key]
-        costs = [trial.reported[rung] for trial in same if trial is not own and trial.has(rung)]
+        same_candidate = [trial for trial in self._pruner_trials if trial.key == own.key]
+        costs = [
+            trial.reported[rung] for trial in same_candidate if trial is not own and trial.has(rung)
+        ]
         if not costs or not own.has(rung):
             return None
         middle = statistics.median(costs)
@@ -251,8 +253,8 @@ class Search:
     def _is_start(self, trial: Configuration, start: Configuration) -> bool:
         key = self.space.key(start)
         values = self.candidates[key].defaults(start.parameters)
-        same = (key, start.origin) == (self.space.key(trial), trial.origin)
-        return same and values.items() <= trial.parameters.items()
+        is_same_kind = (key, start.origin) == (self.space.key(trial), trial.origin)
+        return is_same_kind and values.items() <= trial.parameters.items()
 
 
 def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:

@@ -161,7 +161,7 @@ def _make_models_ready(
     phase_seconds: dict[str, float] = {}
     for model in spec.models:
         must_be_trainable(model)
-        begun = time.monotonic()
+        start = time.monotonic()
         phase = missing_weights(model)
         if phase is None:
             continue
@@ -170,7 +170,7 @@ def _make_models_ready(
         else:
             _download(model, work, tell)
         missing[model.id] = phase
-        phase_seconds[phase] = round(phase_seconds.get(phase, 0.0) + time.monotonic() - begun, 3)
+        phase_seconds[phase] = round(phase_seconds.get(phase, 0.0) + time.monotonic() - start, 3)
     return missing, phase_seconds
 
 
@@ -179,8 +179,8 @@ def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     changes."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
-    same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
-    return folder.data_changes if same else None
+    is_same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
+    return folder.data_changes if is_same else None
 
 
 def _with_missing(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
@@ -321,7 +321,7 @@ def _run_finish_hooks(
             lines.append(line)
             show(make_event("phase", state=name, text=line), outcome.status)
 
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             with leaving_on_signals():
                 finish(folder, spec, plan, say)
@@ -333,7 +333,7 @@ def _run_finish_hooks(
             show(make_event("warning", text=parts.failure(name, error)), outcome.status)
             continue
         if lines:  # no lines mean that the hook had nothing to do
-            _add_phase_seconds(folder, name, time.monotonic() - begun)
+            _add_phase_seconds(folder, name, time.monotonic() - start)
     return outcome
 
 

@@ -143,11 +143,11 @@ def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
         what = f"torch {device.torch} sees no GPU"
         fix = "Install a build of torch for this GPU: see docs/troubleshooting.md."
         return Problem(what, planned, f"{fix} Or plan for the CPU: {VISIBLE}= , with --new.")
-    here = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
+    device_text = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
     if hardware.device == "cuda" and device.total_gib < _MIN_MEMORY_SHARE * hardware.memory_gib:
-        return Problem(here, planned, new_plan)
+        return Problem(device_text, planned, new_plan)
     if hardware.device == "cuda" and hardware.bf16 and device.capability < BF16_CAPABILITY:
-        return Problem(f"{here}, which has no bfloat16", planned, new_plan)
+        return Problem(f"{device_text}, which has no bfloat16", planned, new_plan)
     return None
 
 

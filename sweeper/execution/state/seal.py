@@ -20,7 +20,7 @@ from sweeper.trials import TestScore, TestSeal
 def seeds_of(plan: Plan) -> list[int]:
     """The seeds of all possible confirmation runs; the trial itself has the plan's seed."""
     seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds
-    return [plan.seed + further for further in range(1, seeds)]
+    return [plan.seed + offset for offset in range(1, seeds)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
@@ -29,9 +29,14 @@ def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
     results = {folder: item for folder in folders if (item := confirmed(folder)) is not None}
     complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
     items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
-    scores, kept = None, [item for item in items if item is not None]
-    if len(kept) == len(items) and len({item.costs.shape for item in kept}) == 1:
-        scores = Scores.of([item.costs for item in kept], weights=kept[0].weights)
+    scores, readable_items = None, [item for item in items if item is not None]
+    if (
+        len(readable_items) == len(items)
+        and len({item.costs.shape for item in readable_items}) == 1
+    ):
+        scores = Scores.of(
+            [item.costs for item in readable_items], weights=readable_items[0].weights
+        )
     return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 

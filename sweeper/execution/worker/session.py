@@ -214,8 +214,8 @@ def patience_for_jobs(plan: Plan) -> Patience:
     Some of this work has no steps.
     """
     budget = plan.budget
-    further = [name for name, cost in budget.features.items() if cost.in_search]
-    names = ("baselines", "test", *further)
+    search_phases = [name for name, cost in budget.features.items() if cost.in_search]
+    names = ("baselines", "test", *search_phases)
     predicted = sum(budget.phases[name].high for name in names if name in budget.phases)
     limit = max(SETUP_FACTOR * HANG_SECONDS, MAX_SLOWDOWN * predicted)
     return Patience(setup=limit, step=limit)

@@ -185,11 +185,11 @@ def untrained_losses(run: RunFiles) -> Scores | None:
 
 def _scores_of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     if seeds:
-        kept = [run.items for run in trial.trainings() if run.items is not None]
+        items_of_trainings = [run.items for run in trial.trainings() if run.items is not None]
     else:
-        kept = [trial.items] if trial.items is not None else []
-    rows = [getattr(items, field) for items in kept]
-    return Scores.of(rows, weights=kept[0].weights) if usable(rows) else None
+        items_of_trainings = [trial.items] if trial.items is not None else []
+    rows = [getattr(items, field) for items in items_of_trainings]
+    return Scores.of(rows, weights=items_of_trainings[0].weights) if usable(rows) else None
 
 
 def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:

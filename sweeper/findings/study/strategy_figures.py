@@ -59,9 +59,11 @@ def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
         ]
         on_trials = [trial for trial in trials if trial.config.parameters[parameter] != off]
         off_trials = [trial for trial in trials if trial.config.parameters[parameter] == off]
-        same = ((o, w) for w in on_trials for o in off_trials if same_but_for(parameter, w, o))
+        equal_pairs = (
+            (o, w) for w in on_trials for o in off_trials if same_but_for(parameter, w, o)
+        )
         if on_trials and off_trials:
-            pairs.append(next(same, (off_trials[0], on_trials[0])))
+            pairs.append(next(equal_pairs, (off_trials[0], on_trials[0])))
     return pairs
 
 

@@ -221,10 +221,15 @@ def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -
         sign: -1 if higher scores are better, so that a loss is positive.
     """
     lowest, highest = bounds
-    whole = interval(difference, (lowest - highest, highest - lowest))
-    ends = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
+    bounded_interval = interval(difference, (lowest - highest, highest - lowest))
+    ends = [
+        None if end is None else 100 * sign * end
+        for end in (bounded_interval.low, bounded_interval.high)
+    ]
     low, high = ends if sign > 0 else reversed(ends)
-    return Interval(value=100 * sign * whole.value + 0.0, low=low, high=high, n=whole.n)
+    return Interval(
+        value=100 * sign * bounded_interval.value + 0.0, low=low, high=high, n=bounded_interval.n
+    )
 
 
 def _detectable_difference(difference: Estimate) -> float:

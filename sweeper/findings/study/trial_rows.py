@@ -12,12 +12,12 @@ def memory_note(trial: Trial) -> str:
     """The change of batches after running out of memory; empty if there was none."""
     config, result = trial.config, trial.result
     tried = [config.memory_note] if config.memory_note else []
-    for name, now, then in (
+    for name, used, planned in (
         ("micro-batch", result.micro_batch, config.setup.micro_batch),
         ("evaluation batch", result.evaluation_batch, config.setup.evaluation_batch),
     ):
-        if now is not None and now < then:
-            tried.append(f"memory ran out at {name} {then}, tried again down to {now}")
+        if used is not None and used < planned:
+            tried.append(f"memory ran out at {name} {planned}, tried again down to {used}")
     return "; ".join(tried)
 
 

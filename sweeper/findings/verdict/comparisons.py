@@ -166,8 +166,11 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
     own = run.trial(chosen.trial)
     for trial in run.trials:
         config = trial.config
-        same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
-        if same and config.origin == "default":
+        is_same_candidate = own and (config.strategy, config.model) == (
+            own.config.strategy,
+            own.config.model,
+        )
+        if is_same_candidate and config.origin == "default":
             # The first default; in later ones, one parameter is off.
             return None if config.number == chosen.trial else trial_name(config.number)
     return None

@@ -152,17 +152,17 @@ def _fine_tuning_sentence(run: RunFiles, contest: Contest) -> str:
 def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
     """The baseline nearest to the trial on the test split, and the comparison with it."""
     sign = 1 if contest.metric.higher_is_better else -1
-    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
+    comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     return min(
-        ((baseline, c) for baseline, c in against if c is not None),
+        ((baseline, c) for baseline, c in comparisons if c is not None),
         key=lambda pair: sign * pair[1].difference.value,
     )
 
 
 def _decided_in_loss(contest: Contest) -> BaselineResult | None:
     """The best baseline that the trial only beats in loss, if any."""
-    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
-    undecided = (baseline for baseline, c in against if c is not None and c.outcome != "better")
+    comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
+    undecided = (baseline for baseline, c in comparisons if c is not None and c.outcome != "better")
     return next((baseline for baseline in undecided if contest.beats(baseline)), None)
 
 

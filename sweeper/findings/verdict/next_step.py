@@ -110,8 +110,8 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
         return None
     because = f"{limit.text} {limit.action}"
     seeds = findings.verdict.seeds or 1
-    wanted = MIN_SEEDS if seeds < MIN_SEEDS else 2 * seeds
-    command = f"{_run_command(findings)} --new --confirmation-seeds {wanted}"
+    needed_seeds = MIN_SEEDS if seeds < MIN_SEEDS else 2 * seeds
+    command = f"{_run_command(findings)} --new --confirmation-seeds {needed_seeds}"
     if _lacks_finalists(findings):
         because += f" A choice also needs {MIN_FINALISTS} finalists."
         command += f" --finalists {MIN_FINALISTS}"
@@ -186,8 +186,8 @@ _CHECKS: tuple[Callable[[Findings], NextStep | None], ...] = (
 
 def _against_baseline(findings: Findings) -> Comparison | None:
     """The comparison of the recommended trial with the recommended or the best baseline."""
-    wanted = findings.verdict.recommended_baseline or findings.verdict.best_baseline
-    return next((c for c in findings.verdict.comparisons if c.second == wanted), None)
+    name = findings.verdict.recommended_baseline or findings.verdict.best_baseline
+    return next((c for c in findings.verdict.comparisons if c.second == name), None)
 
 
 def _gap(findings: Findings, against: Comparison) -> str:

@@ -184,10 +184,14 @@ def searched_range(axis: Axis, seen: Sequence[TrialCosts]) -> Range:
     failed = [axis.unit(trial.parameters[axis.name]) for trial in with_parameter if trial.failed]
     margin = EDGE_SHARE * axis.width
     if best >= high - margin:
-        limit = min(((best + bad) / 2 for bad in failed if bad > best), default=1.0)
+        limit = min(
+            ((best + failed_unit) / 2 for failed_unit in failed if failed_unit > best), default=1.0
+        )
         high = max(high, min(best + axis.width, limit))
     if best <= low + margin:
-        limit = max(((best + bad) / 2 for bad in failed if bad < best), default=0.0)
+        limit = max(
+            ((best + failed_unit) / 2 for failed_unit in failed if failed_unit < best), default=0.0
+        )
         low = min(low, max(best - axis.width, limit))
     return max(0.0, low), min(1.0, high)
 
@@ -304,9 +308,13 @@ class CostModel:
 
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
         measured = [trial for trial in self.own.informative if trial.violation is not None]
-        kept = [trial for trial in measured if trial.keeps] if measured else self.own.informative
+        within_limit = (
+            [trial for trial in measured if trial.keeps] if measured else self.own.informative
+        )
         points = [
-            trial.parameters for trial in thinned(kept, self._max_trials // 2) if trial.parameters
+            trial.parameters
+            for trial in thinned(within_limit, self._max_trials // 2)
+            if trial.parameters
         ]
         lowest = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
         best = min(lowest, self.study.best)

@@ -218,14 +218,14 @@ class RungWatch(TrainerCallback):
         last = Final(self._budget.rungs, self._last_evaluation)
         if self._best.rung == last.rung:
             return last
-        kept = trained_weights(self.model)
+        last_weights = trained_weights(self.model)
         set_weights(self.model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
         means = (self._deciding_items(final.evaluation).mean for final in (earlier, last))
         first, second = map(order, means, (self._best.violation, self._last_violation))
         if first < second:
             return earlier
-        set_weights(self.model, kept)
+        set_weights(self.model, last_weights)
         return last
 
 
@@ -282,8 +282,8 @@ def _low(measured: ItemMeasure) -> float | None:
     """The lower 95% bound of a measure's rise; None if its items are unknown."""
     if not len(measured.values):
         return None
-    before = ItemCosts(measured.base_values, measured.weights)
-    return Rise.of(ItemCosts(measured.values, measured.weights), before).low
+    base_costs = ItemCosts(measured.base_values, measured.weights)
+    return Rise.of(ItemCosts(measured.values, measured.weights), base_costs).low
 
 
 @dataclass(frozen=True)
@@ -364,9 +364,9 @@ class Stopping:
         if self.overfitting and best is not None and self._overfits(score, best):
             objective = self.objective
             change = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
-            before, now = (objective.value(rung.items.mean) for rung in (best, score))
+            best_value, value = (objective.value(rung.items.mean) for rung in (best, score))
             text = (
-                f"it overfits: {change} from {before:.4g} to {now:.4g}, beyond noise, while "
+                f"it overfits: {change} from {best_value:.4g} to {value:.4g}, beyond noise, while "
                 f"training loss fell to {score.train_loss:.4g}"
             )
             return StopReason("overfitting", text)

@@ -331,8 +331,8 @@ def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
             for feature, example in zip(features, examples, strict=True)
         ]
     lengths = [length for part in splits for length in part.lengths]
-    further, weights = len(examples) - len(train), context.dataset.weights
-    return features, lengths, mixture(train.examples, further, weights, config.seed)
+    further_rows, weights = len(examples) - len(train), context.dataset.weights
+    return features, lengths, mixture(train.examples, further_rows, weights, config.seed)
 
 
 def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:

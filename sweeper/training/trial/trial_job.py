@@ -283,13 +283,13 @@ class TrialJob:
 
     def _first_items(self, evaluation: Evaluation) -> FirstItems | None:
         count = self.config.budget.rung_items
-        whole = len(self.context.items("validation").examples)
-        if count >= whole:
+        split_items = len(self.context.items("validation").examples)
+        if count >= split_items:
             return None
         if (score := self.objective_at_rung(evaluation, count)) is not None:
-            return FirstItems.among(score.costs(self.context.objective).tolist(), whole)
+            return FirstItems.among(score.costs(self.context.objective).tolist(), split_items)
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
-        return FirstItems.among(losses.tolist(), whole, weights.tolist())
+        return FirstItems.among(losses.tolist(), split_items, weights.tolist())
 
     def completed(self, strategy: Strategy, model: nn.Module, final: Final) -> TrialResult:
         """Write the files of a completed trial, and return its result."""
@@ -381,11 +381,11 @@ class TrialJob:
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts
         dtype = strategy.base_dtype(self.config.setup.precision)
-        whole = strategy.saves_whole_model
-        base = self.prepared.base if self.prepared and not whole else None
+        is_whole_model = strategy.saves_whole_model
+        base = self.prepared.base if self.prepared and not is_whole_model else None
         # A path is private. Weights with a local base have its name and state.
         name = self.context.folder.name if facts.source == "local" else facts.id
-        local = facts.source == "local" and not whole and base is None
+        local = facts.source == "local" and not is_whole_model and base is None
         return TrainedRecord.taken_from(
             self.config,
             base_model=name,
