@@ -332,7 +332,7 @@ def _run_finish_hooks(
         except Exception as error:  # noqa: BLE001 - a bug in a feature only costs its own figures
             show(make_event("warning", text=parts.failure(name, error)), outcome.status)
             continue
-        if lines:  # no lines mean that the hook had nothing to do
+        if lines:  # none if the hook had nothing to do
             _add_phase_seconds(folder, name, time.monotonic() - start)
     return outcome
 

@@ -154,7 +154,7 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
 
 
 def written_answers(scores: Sequence[TestScore]) -> GeneratedAnswers | None:
-    """The answers of the first training that generated any; None if none did."""
+    """The answers of the training that generated some; None if none did."""
     return next((score.generated for score in scores if score.generated is not None), None)
 
 

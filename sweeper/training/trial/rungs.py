@@ -190,7 +190,7 @@ class RungWatch(TrainerCallback):
     def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemCosts:
         """Costs of the first ``count`` items, by which the best weights are chosen.
 
-        The costs are of the objective if it is measured at rungs, otherwise they are losses.
+        The costs are of the objective if it is measured at rungs, else losses.
         """
         if (score := self.job.objective_at_rung(evaluation, count)) is not None:
             costs = score.costs(self.job.context.objective)
