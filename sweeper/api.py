@@ -119,8 +119,8 @@ class NotebookPlan(plans.Plan):
 
     def __repr_args__(self) -> _ReprArgs:  # rich uses it, too
         best = self.candidates[0]
-        shown = {"task": self.facts.task, "model": best.model, "recommended": best.strategy}
-        return list(shown.items())
+        fields = {"task": self.facts.task, "model": best.model, "recommended": best.strategy}
+        return list(fields.items())
 
     def _repr_html_(self) -> str:
         from sweeper.views.notebook import html_of
@@ -257,8 +257,8 @@ def plan(
     from sweeper.views.console import say
 
     spec = _spec_of(sweep, keywords, needs_model=measure_domain or probe)
-    _, made = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
-    return NotebookPlan.model_validate(dict(made))
+    _, new_plan = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
+    return NotebookPlan.model_validate(dict(new_plan))
 
 
 def run(
@@ -353,11 +353,11 @@ def _spec_of(
                 for name in unknown
             ]
         )
-    keywords_ = {name: value for name, value in keywords.items() if value is not None}
-    values = {key: _as_json(value, key) for key, value in keywords_.pop("set", {}).items()}
-    more = settings([f"{key}={json.dumps(value)}" for key, value in values.items()])
-    features = _as_json(keywords_.pop("features", {}), "features")
-    flags = {_KEYWORD_PATHS[name]: _as_json(value, name) for name, value in keywords_.items()}
+    given = {name: value for name, value in keywords.items() if value is not None}
+    values = {key: _as_json(value, key) for key, value in given.pop("set", {}).items()}
+    set_items = settings([f"{key}={json.dumps(value)}" for key, value in values.items()])
+    features = _as_json(given.pop("features", {}), "features")
+    flags = {_KEYWORD_PATHS[name]: _as_json(value, name) for name, value in given.items()}
     flags |= {
         ("features", feature, key): value
         for feature, options in features.items()
@@ -366,7 +366,7 @@ def _spec_of(
     file: Path | Mapping[str, Any] | None = None
     if sweep is not None:
         file = _as_json(sweep, "sweep") if isinstance(sweep, Mapping) else Path(sweep)
-    return resolve(with_set_items(flags, more), file, needs_model=needs_model)
+    return resolve(with_set_items(flags, set_items), file, needs_model=needs_model)
 
 
 def _as_json(value: object, where: str) -> Any:

@@ -51,8 +51,8 @@ class Record(BaseModel):
     def taken_from(cls, source: object, **fields: Any) -> Self:
         """A record with these fields; other fields get the source's attributes of the same name."""
         others = cls.model_fields.keys() - fields.keys()
-        same = {name: getattr(source, name) for name in others if hasattr(source, name)}
-        return cls(**same, **fields)
+        source_fields = {name: getattr(source, name) for name in others if hasattr(source, name)}
+        return cls(**source_fields, **fields)
 
 
 class Artifact(Record):

@@ -59,7 +59,7 @@ class Backend(Protocol):
             folder: An empty folder of this attempt. Write ``trainer.log``, ``item_losses.json``
                 and (if ``config.keep_weights``) ``weights/`` here, and nothing elsewhere. If
                 ``config.checkpoints``, also write ``checkpoint-<rung>/`` before each report but
-                the last, renamed from a temporary name when it is complete; older ones may be
+                the last, renamed from a temporary name when complete; older checkpoints may be
                 removed.
             report: Callback, once for each rung in order, even the last. On ``PRUNE``, end at
                 once and return state ``PRUNED`` (``pruned_at_rung`` set, no ``validation_loss``);
@@ -102,7 +102,7 @@ MakeBackend = Callable[[RunFolder, Plan, Spec, Tell], Backend]
 Steps = Callable[[int, int], None]
 """Called with the amount done of some work, and the total."""
 
-_MIN_SECONDS_BETWEEN = 0.5
+_MIN_REPORT_SECONDS = 0.5
 
 
 def nothing(_done: int, _of: int) -> None:
@@ -123,7 +123,7 @@ class ProgressReporter:
     ) -> None:
         self._tell = tell
         self._clock = clock
-        self._last: tuple[str, float] | None = None
+        self._last_report: tuple[str, float] | None = None
         self.should_stop: Callable[[], bool] = lambda: False
         self.title = ""
 
@@ -142,11 +142,11 @@ class ProgressReporter:
             raise Interrupted
         what = f"{self.title}: {what}" if self.title else what
         now = self._clock()
-        if self._last is not None:
-            last, told_at = self._last
-            if what == last and now - told_at < _MIN_SECONDS_BETWEEN:
+        if self._last_report is not None:
+            last, reported_at = self._last_report
+            if what == last and now - reported_at < _MIN_REPORT_SECONDS:
                 return
-        self._last = what, now
+        self._last_report = what, now
         self._tell(what, done, of)
 
     def steps(self, what: str) -> Steps:

@@ -34,7 +34,7 @@ from sweeper.jsontext import object_of
 _PR_SET_PDEATHSIG = 1
 # Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
 GPU_SHARE = "SWEEPER_GPU_SHARE"
-# A request on standard input begins with its length, in this many bytes.
+# Number of bytes that encode a request's length, at the beginning of standard input.
 _LENGTH_BYTES = 8
 # Bytes at the end of standard error that are searched for its last line.
 _LAST_BYTES = 20_000
@@ -144,17 +144,17 @@ class Child:
         Args:
             seconds: Longest wait for a line; None to wait until there is one.
         """
-        until = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + seconds
         with selectors.DefaultSelector() as ready:
             ready.register(self, selectors.EVENT_READ)
             while not self.closed:
-                ready.select(None if until is None else until - time.monotonic())
+                ready.select(None if deadline is None else deadline - time.monotonic())
                 with contextlib.suppress(BlockingIOError):  # there is nothing more to read now
                     while chunk := os.read(self.fileno(), _CHUNK_BYTES):
                         self._pending += chunk
                     self.closed = True
                 *lines, self._pending = self._pending.split(b"\n")
-                if lines or (until is not None and time.monotonic() >= until):
+                if lines or (deadline is not None and time.monotonic() >= deadline):
                     return lines
         return []
 
@@ -284,10 +284,10 @@ def in_child(
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-    began = time.monotonic()
+    start = time.monotonic()
 
     def left() -> float | None:
-        return None if seconds is None else max(0.0, began + seconds - time.monotonic())
+        return None if seconds is None else max(0.0, start + seconds - time.monotonic())
 
     with start_child(function, request, threads=threads, errors=log) as child:
         child.end_input()
@@ -303,15 +303,19 @@ def in_child(
                 elif message:
                     reply = message
         status = child.wait(left())
-        last = child.last_errors().strip().splitlines()[-1:]
+        last_lines = child.last_errors().strip().splitlines()[-1:]
     if "problems" in reply:
         kind: type[SweeperError] = getattr(errors, reply["error"], SweeperError)
         raise kind([Problem(**fields) for fields in reply["problems"]])
     if reply:
         return answer.model_validate(reply["answer"])
-    how = f"took longer than {seconds:g} s" if status is None else outcome(status)
-    detail = f": {last[0].strip()[:_MAX_LINE_CHARACTERS]}" if last and status is not None else ""
-    error = ChildFailed(f"{what} {how}{detail}", fix=fix, where=where)
+    end_text = f"took longer than {seconds:g} s" if status is None else outcome(status)
+    detail = (
+        f": {last_lines[0].strip()[:_MAX_LINE_CHARACTERS]}"
+        if last_lines and status is not None
+        else ""
+    )
+    error = ChildFailed(f"{what} {end_text}{detail}", fix=fix, where=where)
     error.status = status
     raise error
 

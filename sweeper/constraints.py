@@ -1,6 +1,6 @@
 """Limits on measures of trials: how far a trial exceeds them, and the order of trials.
 
-Each decision needs another certainty that a trial exceeds a limit:
+The required certainty that a trial exceeds a limit depends on the decision:
 
 - The order of trials (``order``) uses the mean. It decides the best trial so far, kept weights,
   finalists, the recommendation, the search, and the first trials of later studies.
@@ -8,7 +8,7 @@ Each decision needs another certainty that a trial exceeds a limit:
   (``Limit.is_surely_broken``): a one-sided 95% interval for a running trial, the report's
   two-sided 95% interval for the exit code.
 
-Without a measurement, no trial exceeds the limit, but the exit code is that of an exceeded limit.
+Without a measurement, no trial exceeds the limit, but the command exits as if one did.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class TooLarge(UsageError):
     Args:
         detail: The allocator's message.
         needed_gib: Memory in use plus the requested memory, if the message has the latter.
-        had_gib: Memory of the device that other processes do not use.
+        had_gib: GPU memory that other processes do not use; all main memory without a GPU.
         loading: Whether memory ran out while a model was loaded.
     """
 

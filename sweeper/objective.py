@@ -100,7 +100,7 @@ class Objective(Record):
         return compared.validation_loss if self.is_loss else compared.objective
 
     def cost_at_rung(self, report: Compared) -> float | None:
-        """The cost at a rung: that of the objective if it is measured there, else the loss."""
+        """The cost at a rung, by the objective if it is measured there, else the loss."""
         measured = self.measured(report) if self.at_rungs else None
         return report.validation_loss if measured is None else self.cost(measured)
 

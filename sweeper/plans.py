@@ -237,7 +237,7 @@ class StrategySpace(Record):
     """A strategy on a base model, with its parameters.
 
     Args:
-        parameters: Parameters by name; a parameter comes after the one in its condition.
+        parameters: Parameters by name; each comes after the parameter in its condition.
     """
 
     strategy: str
@@ -328,8 +328,8 @@ class Rejected(Record):
 class PhaseCost(Record):
     """The time that a feature's phase takes.
 
-    A phase that is ``optional`` was neither asked for nor switched off: it is ``planned`` where the
-    budget leaves time for it, or where it is cheap compared with the search.
+    A phase that is ``optional`` was neither asked for nor switched off. It is ``planned`` if the
+    budget leaves time for it, or if it is cheap compared with the search.
     """
 
     title: str = Field(description="in the plan")
@@ -462,8 +462,8 @@ class RunnerUp(Record):
     Args:
         probability: Probability that the recommended one has the higher quality.
         points: Expected quality of the recommended one above this one.
-        turns_at: This one comes first if the user gives up more than this many points to halve the
-            time; None if the recommended one is both better and faster.
+        turns_at: Points that the user would give up to halve the time, above which this candidate
+            comes first; None if the recommended one is both better and faster.
     """
 
     strategy: str
@@ -581,8 +581,12 @@ class Space(Record):
 
     def key(self, candidate: StrategySpace | Configuration) -> str:
         """The name of a candidate in the study: its strategy, with the model if several compete."""
-        same = [other for other in self.candidates if other.strategy == candidate.strategy]
-        return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
+        competitors = [other for other in self.candidates if other.strategy == candidate.strategy]
+        return (
+            candidate.strategy
+            if len(competitors) == 1
+            else f"{candidate.strategy}@{candidate.model}"
+        )
 
 
 class Plan(Space, Artifact):

@@ -35,7 +35,7 @@ _SECRET_VARIABLE = re.compile(
     r"(?<!MAX_)(?<!MAX_NEW_)(?<!NUM_)TOKEN(?!IZ)|PASSWORD|PASSWD|SECRET|API_?KEY", re.IGNORECASE
 )
 _MIN_SECRET_CHARACTERS = 6
-"""Shortest secret value that is replaced everywhere: shorter ones may be part of words."""
+"""Minimum length of a secret value that is replaced everywhere. Words may contain shorter ones."""
 
 _SYSTEM_PREFIXES = {Path("/"), Path("/usr"), Path("/usr/local")}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.~/-])/(?!/)[^\s:'\"]+")
@@ -154,7 +154,7 @@ def _path_pattern(folder: Path) -> re.Pattern[str]:
 
 
 def _login_rules(name: str, hosts: Sequence[str]) -> Iterator[_Rule]:
-    yield _in_paths(name, "USER")
+    yield _path_rule(name, "USER")
     host_pattern = "|".join(map(re.escape, hosts))
     yield re.compile(rf"(?<![\w.:/-]){re.escape(name)}@(?:{host_pattern})(?![\w-])"), "USER@HOST"
     if _is_distinctive(name):
@@ -167,12 +167,12 @@ def _is_distinctive(name: str) -> bool:
 
 def _name_rules(name: str, replacement: str) -> Iterator[_Rule]:
     """Rules that replace a name as a word, unless it is the whole text or in ``owner/model``."""
-    yield _in_paths(name, replacement)
+    yield _path_rule(name, replacement)
     word = re.escape(name)
     yield re.compile(rf"(?!\A{word}\Z)(?<![\w./-]){word}(?![\w/-]|\.\w)"), replacement
 
 
-def _in_paths(name: str, replacement: str) -> _Rule:
+def _path_rule(name: str, replacement: str) -> _Rule:
     """The rule that replaces a folder of this name in absolute paths."""
     folder = re.compile(rf"(?<=/){re.escape(name)}(?=/|$)")
     return _ABSOLUTE_PATH, lambda match: folder.sub(replacement, match[0])

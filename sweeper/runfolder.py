@@ -117,8 +117,12 @@ class RunFolder:
     @property
     def place(self) -> str:
         """The folder's path, relative to the working directory if it is below it."""
-        here = Path.cwd()
-        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+        working_folder = Path.cwd()
+        return str(
+            self.path.relative_to(working_folder)
+            if self.path.is_relative_to(working_folder)
+            else self.path
+        )
 
     @property
     def quoted(self) -> str:

@@ -321,7 +321,7 @@ class TrialResult(Artifact, WorkDone):
 
     @property
     def whole_seconds(self) -> float:
-        """``seconds``, and those of a base that the trial made."""
+        """``seconds``, and the seconds to make its base."""
         return self.seconds + self.preparing_seconds
 
 

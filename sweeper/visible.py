@@ -41,8 +41,8 @@ def shortened(text: str, most: int = MAX_CHARACTERS) -> str:
     >>> shortened("a" * 50, 10)
     'aaaaaaaaaa… (40 more characters)'
     """
-    left = len(text) - most
-    return text if left <= 0 else f"{text[:most]}… ({left:,} more characters)"
+    omitted = len(text) - most
+    return text if omitted <= 0 else f"{text[:most]}… ({omitted:,} more characters)"
 
 
 def _escape_sequence(match: re.Match[str]) -> str:

@@ -137,9 +137,9 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
         RunError: The pool cannot work here.
         NotInstalled: A package that it needs is missing.
     """
-    executor, asked = spec.search.executor, plan.workers(spec.search)
+    executor, workers = spec.search.executor, plan.workers(spec.search)
     if executor == "local":
-        environments, note = place(asked, machine_of(plan), demand_of(plan))
+        environments, note = place(workers, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
     extra = f"--executor {executor}"
     with needed_for("This executor", install_command(executor), extra):
@@ -275,12 +275,12 @@ class Coordinator:
         if owner.progress.ending is None and ended != self._trials_at_decision:
             owner.progress.ending = study_end.decide(owner.search, self.spec.search)
             owner.progress.ending = owner.progress.ending or self._budget_ending()
-        first, self._trials_at_decision = self._trials_at_decision != ended, ended
+        is_new_decision, self._trials_at_decision = self._trials_at_decision != ended, ended
         if owner.progress.ending is None:
             return True
-        if first:
-            begun, why = len(owner.state.configs), owner.progress.ending.because
-            text = f"the search ends after {begun} of {self.total} trials: {why}"
+        if is_new_decision:
+            trials_begun, why = len(owner.state.configs), owner.progress.ending.because
+            text = f"the search ends after {trials_begun} of {self.total} trials: {why}"
             if text != owner.progress.search_ended:
                 owner.progress.search_ended = text
                 owner.say("search-ended", text=text)
@@ -289,12 +289,15 @@ class Coordinator:
 
     def _budget_ending(self) -> study_end.Ending | None:
         """The end of the search if the budget is too small for one more trial, else None."""
-        left, most = self.owner.progress.seconds_left, self.owner.progress.seconds_with_one_more()
-        if most <= left:
+        seconds_left, seconds_needed = (
+            self.owner.progress.seconds_left,
+            self.owner.progress.seconds_with_one_more(),
+        )
+        if seconds_needed <= seconds_left:
             return None
         because = (
-            f"{duration(max(left, 0.0))} are left of the budget, and one more trial with "
-            f"confirmation and test takes up to {duration(most)}"
+            f"{duration(max(seconds_left, 0.0))} are left of the budget, and one more trial with "
+            f"confirmation and test takes up to {duration(seconds_needed)}"
         )
         return study_end.Ending(kind="budget", because=because, total=self.spec.search.trials)
 
@@ -416,7 +419,10 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
 
 def _config(run: RunFolder, number: int) -> TrialConfig | None:
     home = run.trial(number)
-    for folder in (home, *(attempt_folder(home, at) for at in reversed(attempts_of(home)))):
+    for folder in (
+        home,
+        *(attempt_folder(home, attempt) for attempt in reversed(attempts_of(home))),
+    ):
         if (config := TrialConfig.read_or_none(folder / CONFIG)) is not None:
             if folder is not home:
                 config.write(home / CONFIG)

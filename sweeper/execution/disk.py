@@ -16,7 +16,7 @@ GIB = 1024**3
 # Measured: 0.5 MiB for 8 finished trials, so this is enough for about 500.
 RESERVE_BYTES = 32 * 1024**2
 
-_TEXTS = ("disk is full", "no space left", "quota exceeded")
+_DISK_FULL_TEXTS = ("disk is full", "no space left", "quota exceeded")
 
 
 class NoRoom(Exception):
@@ -28,7 +28,7 @@ def no_room(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in NO_SPACE):
             return True
-        if any(text in str(error).lower() for text in _TEXTS):
+        if any(text in str(error).lower() for text in _DISK_FULL_TEXTS):
             return True
         error = error.__cause__
     return False

@@ -15,10 +15,10 @@ from sweeper.training.checkpoints import checkpoint_bytes
 
 def weights_bytes(candidate: Candidate) -> int:
     """Bytes of the kept weights of one trial."""
-    return candidate.trainable_parameters * _width(candidate)
+    return candidate.trainable_parameters * _bytes_per_weight(candidate)
 
 
-def _width(candidate: Candidate) -> int:
+def _bytes_per_weight(candidate: Candidate) -> int:
     return 2 if candidate.precision == "bf16-pure" else 4
 
 
@@ -30,7 +30,9 @@ def _in_flight_bytes(candidate: Candidate) -> int:
     if candidate.duration.seconds <= LONG_TRIAL_SECONDS:
         return weights_bytes(candidate)
     trained, optimizer = candidate.trainable_parameters, candidate.optimizer
-    return weights_bytes(candidate) + 2 * checkpoint_bytes(trained, _width(candidate), optimizer)
+    return weights_bytes(candidate) + 2 * checkpoint_bytes(
+        trained, _bytes_per_weight(candidate), optimizer
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class DiskBudget:
         if self.bases and one_disk:
             text += f"; {size(self.bases)} of it for bases that are made before trials"
         elif self.bases:
-            free_in_cache = shutil.disk_usage(_existing(home())).free
+            free_in_cache = shutil.disk_usage(_nearest_existing(home())).free
             text += f"; bases that are made before trials need up to {size(self.bases)} in "
             text += f"{home()}, {size(free_in_cache)} are free"
             short |= free_in_cache < self.bases
@@ -86,8 +88,8 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
     """
     sizes = [weights_bytes(candidate) for candidate in plan.candidates]
     largest, budget = max(sizes), plan.budget
-    bases = _bases(plan)[: budget.trials]
-    kept = 2 * len(sizes) + budget.finalists
+    bases = _base_sizes(plan)[: budget.trials]
+    kept_trials = 2 * len(sizes) + budget.finalists
     return DiskBudget(
         kept=2 * sum(sizes) + budget.finalists * largest,
         confirmation=budget.finalists
@@ -95,26 +97,28 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
         * largest,
         in_flight=workers * max(map(_in_flight_bytes, plan.candidates)),
         bases=sum(bases),
-        base_copies=sum(bases[:kept]),
+        base_copies=sum(bases[:kept_trials]),
     )
 
 
-def _bases(plan: Plan) -> list[int]:
+def _base_sizes(plan: Plan) -> list[int]:
     """Bytes of each base that a trial of the plan may ask for, largest first."""
     staged = [(each, stage) for each in plan.candidates for stage in each.stages.values()]
     sizes = {name: stage.base_bytes for _, stage in staged for name in stage.bases}
-    off = {stage.parameter: each.parameters[stage.parameter].off_value for each, stage in staged}
+    off_values = {
+        stage.parameter: each.parameters[stage.parameter].off_value for each, stage in staged
+    }
     user_bases = sum(
-        any(trial.parameters.get(name, value) != value for name, value in off.items())
+        any(trial.parameters.get(name, value) != value for name, value in off_values.items())
         for trial in plan.own_trials
     )
     return sorted([*sizes.values(), *[max(sizes.values(), default=0)] * user_bases], reverse=True)
 
 
 def _on_one_disk(folder: Path, other: Path) -> bool:
-    return _existing(folder).stat().st_dev == _existing(other).stat().st_dev
+    return _nearest_existing(folder).stat().st_dev == _nearest_existing(other).stat().st_dev
 
 
-def _existing(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     """The folder, or its nearest existing parent."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -19,11 +19,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def _handled_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Call ``hear`` on signals; no effect outside the main thread, where Python forbids it."""
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, hear) for number in _SIGNALS if main}
+    earlier_handlers = {number: signal.signal(number, hear) for number in _SIGNALS if main}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in earlier_handlers.items():
             signal.signal(number, handler)
 
 

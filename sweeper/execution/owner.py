@@ -85,12 +85,12 @@ class Owner:
     least_bytes: int = disk.RESERVE_BYTES
     may_ask: Callable[[], bool] = lambda: False
     workers: WorkerStates = field(default_factory=WorkerStates)
-    _todo: deque[WorkItem] = field(default_factory=deque)
-    _heard: deque[WorkerMessage | WorkerGone] = field(default_factory=deque)
-    _idle: dict[str, None] = field(default_factory=dict)
+    _queue: deque[WorkItem] = field(default_factory=deque)
+    _messages: deque[WorkerMessage | WorkerGone] = field(default_factory=deque)
+    _idle_workers: dict[str, None] = field(default_factory=dict)
     _stopping: bool = False
-    _wrote: float = 0.0
-    _last_gone: str = "0"
+    _status_written: float = 0.0
+    _last_ended_worker: str = "0"
 
     def __post_init__(self) -> None:
         self.run = self.state.run
@@ -113,12 +113,12 @@ class Owner:
                 self.progress.jobs += 1
                 self.progress.jobs_done += ended
             if not ended:
-                (self._todo.appendleft if first else self._todo.append)(item)
+                (self._queue.appendleft if first else self._queue.append)(item)
 
     @property
     def open(self) -> int:
         """Number of work items that wait or run."""
-        return len(self._todo) + self.workers.busy
+        return len(self._queue) + self.workers.busy
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Keep workers busy until ``reached`` returns true.
@@ -137,25 +137,25 @@ class Owner:
             self.pool.start(self.open + self.askable)
             self._tick()
             if self.workers.strikes >= STRIKES_ALLOWED:
-                raise self._broken()
+                raise self._no_progress_error()
 
     def _tick(self) -> None:
         self.require_folder()
         # Rungs are answered at once, since their workers wait. Other messages are handled one at a
         # time; then work is handed out.
-        wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
-        for heard in self.pool.poll(wait):
-            self._heard.append(heard)
-            if isinstance(heard, WorkerMessage):
-                self.workers[heard.worker].silent_seconds = 0.0
-                if isinstance(heard.message, RungReport):
-                    self._answer(heard.worker, heard.message)
-        if self._heard:
-            heard = self._heard.popleft()
-            if isinstance(heard, WorkerGone):
-                self._worker_gone(heard)
+        wait = 0.0 if self._messages or self._can_hand_out else _TICK_SECONDS
+        for message in self.pool.poll(wait):
+            self._messages.append(message)
+            if isinstance(message, WorkerMessage):
+                self.workers[message.worker].silent_seconds = 0.0
+                if isinstance(message.message, RungReport):
+                    self._answer(message.worker, message.message)
+        if self._messages:
+            message = self._messages.popleft()
+            if isinstance(message, WorkerGone):
+                self._worker_gone(message)
             else:
-                self._hear(heard.worker, heard.message)
+                self._handle(message.worker, message.message)
         elif self._can_hand_out:
             self._hand_out()
         for worker in self.workers.too_silent(self.pool.workers):
@@ -164,7 +164,7 @@ class Owner:
         for text in self.pool.notices():
             self.warn(text)
         self.on_tick()
-        if time.monotonic() - self._wrote > STATUS_SECONDS:
+        if time.monotonic() - self._status_written > STATUS_SECONDS:
             self.write_status()
             if not self._stopping and disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
                 raise disk.NoRoom("too little is free")
@@ -173,26 +173,26 @@ class Owner:
 
     @property
     def askable(self) -> int:
-        left = self.progress.total - len(self.state.configs)
-        return left if left > 0 and self.may_ask() else 0
+        remaining = self.progress.total - len(self.state.configs)
+        return remaining if remaining > 0 and self.may_ask() else 0
 
     @property
     def _can_hand_out(self) -> bool:
-        return not self._stopping and bool(self._idle) and bool(self._todo or self.askable)
+        return not self._stopping and bool(self._idle_workers) and bool(self._queue or self.askable)
 
     def _hand_out(self) -> None:
         if disk.free_bytes(self.run.path) < self.least_bytes:
             raise disk.NoRoom("too little is free to keep the weights of one more trial")
-        worker = next(iter(self._idle))
-        del self._idle[worker]
-        self._give(worker, self._todo.popleft() if self._todo else self._ask())
+        worker = next(iter(self._idle_workers))
+        del self._idle_workers[worker]
+        self._send_attempt(worker, self._queue.popleft() if self._queue else self._ask())
 
     def _ask(self) -> WorkItem:
         trial = self.search.ask()
         self.state.configs[trial.number] = configure(self.plan, trial)
         return work_items.trial(trial.number)
 
-    def _give(self, worker: str, item: WorkItem) -> None:
+    def _send_attempt(self, worker: str, item: WorkItem) -> None:
         """Send the next attempt to a worker, where ``Session`` passes it to the training
         backend."""
         job = next_attempt(self.state, self.fitted, item)
@@ -216,21 +216,23 @@ class Owner:
 
     # Messages
 
-    def _hear(self, worker: str, message: Message) -> None:
+    def _handle(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
             if message.problems:
                 fix = "Share it between the machines under the same path, or install it on each."
-                raise RunError([Problem(what, why, fix, at) for what, why, at in message.problems])
+                raise RunError(
+                    [Problem(what, why, fix, place) for what, why, place in message.problems]
+                )
         elif isinstance(message, Ready):
             if message.device and (problem := mismatch(self.plan.facts.hardware, message.device)):
                 raise RunError([problem])
             self._say(worker, "worker-started")
-            self._idle[worker] = None
+            self._idle_workers[worker] = None
         elif isinstance(message, RungReport):
-            self._rung(worker, message)
+            self._record_rung(worker, message)
         elif isinstance(message, BaselineResult):
             self.workers[worker].productive = True
-            self._baseline(worker, message)
+            self._record_baseline(worker, message)
         elif isinstance(message, ProgressMessage):
             self._say(worker, "progress", text=message.what, done=message.done, of=message.of)
         elif isinstance(message, JobEnded):
@@ -254,7 +256,7 @@ class Owner:
                 decision, because = Decision.PRUNE, pruning.because
         self.pool.send(worker, RungAnswer(decision=decision, because=because))
 
-    def _rung(self, worker: str, report: RungReport) -> None:
+    def _record_rung(self, worker: str, report: RungReport) -> None:
         """Record a rung that was answered."""
         state = self.workers[worker]
         job = state.job
@@ -273,7 +275,7 @@ class Owner:
             figures["median_here"] = self.search.median(report.number, report.rung)
         self._say(worker, "rung", job, **figures)
 
-    def _baseline(self, worker: str, baseline: BaselineResult) -> None:
+    def _record_baseline(self, worker: str, baseline: BaselineResult) -> None:
         self.learn(baseline)
         path = self.run.baselines / f"{baseline.name}.json"
         if BaselineResult.read_or_none(path) is not None:
@@ -296,20 +298,20 @@ class Owner:
         # A refused job cannot be done, but the worker's process is intact.
         if ended.done or ended.end == "refused":
             state.productive = True
-            self._idle[worker] = None
+            self._idle_workers[worker] = None
         if not ended.done:
             self._attempt_failed(worker, job, ended.end or "error", ended.detail)
         elif job.kind == "baselines":
             work_items.note_baselines(self.run)
             self.progress.enter("search")
-            self._done(worker, job)
+            self._end_job(worker, job)
         else:
             why = "its score cannot be read" if job.kind == "test" else f"{RESULT} is damaged"
             self._accept(worker, job, "damaged", why)
 
     def _worker_gone(self, gone: WorkerGone) -> None:
-        worker = self._last_gone = gone.worker
-        self._idle.pop(worker, None)
+        worker = self._last_ended_worker = gone.worker
+        self._idle_workers.pop(worker, None)
         state = self.workers[worker]
         # A worker that ends as ordered has no job; status 0 during a job is a crash.
         ended_in_order = gone.status == 0 and state.job is None
@@ -338,9 +340,9 @@ class Owner:
                 drop_checkpoints(attempt_folder(home, number))
             if job.kind == "trial":
                 return self._trial_ended(worker, job, result)
-        return self._done(worker, job)
+        return self._end_job(worker, job)
 
-    def _done(self, worker: str, job: Job) -> None:
+    def _end_job(self, worker: str, job: Job) -> None:
         self.progress.jobs_done += 1
         self._say(worker, "job-ended", job, state="COMPLETE")
 
@@ -373,15 +375,15 @@ class Owner:
             drop_checkpoints(folder)
         failure = work_items.failure(self.run, job)
         if failure is None:
-            self._todo.appendleft(job)
+            self._queue.appendleft(job)
             event_kind: EventKind = "trial-put-back" if job.kind == "trial" else "job-put-back"
             self._say(worker, event_kind, job, text=end.detail)
         else:
-            self._failed(worker, job, failure)
+            self._give_up_item(worker, job, failure)
         if end.kind == "disk-full" and not self._stopping:
             raise disk.NoRoom(end.detail)
 
-    def _failed(self, worker: str, job: Job, failure: Failure) -> None:
+    def _give_up_item(self, worker: str, job: Job, failure: Failure) -> None:
         if job.trial is not None and job.kind != "test":
             result = attempts.fail(self._home(job), job.trial, job.attempt, failure)
             if job.kind == "trial":
@@ -442,7 +444,7 @@ class Owner:
         self.require_folder()
         # Not synced: it is useless after a power cut.
         self.progress.status().write(self.run.status, synced=False)
-        self._wrote = time.monotonic()
+        self._status_written = time.monotonic()
 
     def require_folder(self) -> None:
         """End all workers if the run's folder was deleted, so that they do not recreate it.
@@ -450,7 +452,7 @@ class Owner:
         Raises:
             RunError: It was deleted.
         """
-        if self._wrote and not (self.run.status.exists() or self.run.events.exists()):
+        if self._status_written and not (self.run.status.exists() or self.run.events.exists()):
             self.pool.kill()
             raise RunError(
                 "the folder of the run was deleted",
@@ -472,7 +474,7 @@ class Owner:
             self.pool.send(worker, Stop() if self.workers[worker].job else Close())
         limit = time.monotonic() + STOP_SECONDS
         while (
-            (self.pool.workers or self._heard)
+            (self.pool.workers or self._messages)
             and time.monotonic() < limit
             and self.signals.count < 2
         ):
@@ -483,7 +485,7 @@ class Owner:
         """End all workers at once, and read their last messages."""
         self._stopping = True
         self.pool.kill()
-        while self.pool.workers or self._heard:
+        while self.pool.workers or self._messages:
             self._tick()
 
     def give_up(self) -> None:
@@ -503,11 +505,11 @@ class Owner:
         self.on_event(event, status)
         return status
 
-    def _broken(self) -> RunError | NoTrialCompleted:
+    def _no_progress_error(self) -> RunError | NoTrialCompleted:
         kind = RunError if self.state.best else NoTrialCompleted
         return kind(
             "workers end again and again without getting anything done",
-            why=self.pool.log(self._last_gone),
+            why=self.pool.log(self._last_ended_worker),
             fix="Fix what the log reports, then give the same command again: it resumes.",
-            where=str(self.run.path / f"worker-{self._last_gone}.log"),
+            where=str(self.run.path / f"worker-{self._last_ended_worker}.log"),
         )

@@ -26,7 +26,7 @@ from sweeper.trials import TrialConfig, TrialResult
 STOP_SECONDS = 5.0
 # Minimum ended trials for an estimate of the remaining time, since one trial shows no spread.
 MIN_ENDED_TRIALS = 2
-_BEFORE_WORKERS = ("download", "conversion")
+_SETUP_PHASES = ("download", "conversion")
 # Minimum relative error of the estimate. In three sweeps, confirmation and test took up to 25% less
 # time than predicted.
 _MIN_ERROR = 0.15
@@ -57,19 +57,21 @@ def took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
     return Took(seconds / planned, seconds + result.setup_seconds, config.origin == "default")
 
 
-def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
+def _seconds_of_later_phases(budget: Budget, phase: Phase, share: float) -> float:
     """Predicted seconds of the remaining phases after training: test split, features' phases.
 
     Args:
         share: Share of the current phase's jobs that are left.
     """
-    made = (pair for pair in budget.later.items() if pair[1].planned or pair[0] == phase)
-    seconds = {"test": budget.phases["test"].seconds} | {name: cost.seconds for name, cost in made}
+    planned = (pair for pair in budget.later.items() if pair[1].planned or pair[0] == phase)
+    seconds = {"test": budget.phases["test"].seconds} | {
+        name: cost.seconds for name, cost in planned
+    }
     if phase not in seconds:
         return math.fsum(seconds.values())
     names = list(seconds)
-    rest = names[names.index(phase) + 1 :]
-    return share * seconds[phase] + math.fsum(seconds[name] for name in rest)
+    later_names = names[names.index(phase) + 1 :]
+    return share * seconds[phase] + math.fsum(seconds[name] for name in later_names)
 
 
 def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:
@@ -90,7 +92,7 @@ def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]
 
 
 _HOST = socket.gethostname()
-_ENDS_OF_WORK = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
+_END_EVENTS = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
 
 
 @dataclass
@@ -114,9 +116,9 @@ class RunProgress:
     optional_phases: dict[str, OptionalPhase] = field(default_factory=dict, init=False)
     running: dict[str, Event] = field(default_factory=dict)
     _phase_jobs: int = 0
-    _worked: bool = False
+    _had_work: bool = False
     _beat: int = 0
-    _took: dict[int, Took | None] = field(default_factory=dict)
+    _times: dict[int, Took | None] = field(default_factory=dict)
     _trials_counted: int = -1
     _confirmation_seconds: float = 0.0
     _outlook: Outlook | None = None
@@ -124,8 +126,8 @@ class RunProgress:
     def __post_init__(self) -> None:
         self.plan = self.state.plan
         self._begun = self._entered = time.monotonic()
-        begun = Status(phase=self.phase, trials=self.total, started_at=now(), updated_at=now())
-        earlier = Status.read_or_none(self.state.run.status) or begun
+        new_status = Status(phase=self.phase, trials=self.total, started_at=now(), updated_at=now())
+        earlier = Status.read_or_none(self.state.run.status) or new_status
         self.started_at, self.earlier_seconds = earlier.started_at, earlier.seconds
         self.phases |= earlier.phases
         self.ending, self.optional_phases = earlier.ending, dict(earlier.optional_phases)
@@ -141,9 +143,9 @@ class RunProgress:
     def hear(self, event: Event) -> None:
         """Update ``running`` after an event."""
         if event.kind in ("trial-started", "job-started"):
-            self._worked = True
+            self._had_work = True
             self.running[event.worker] = event
-        elif event.kind in _ENDS_OF_WORK:
+        elif event.kind in _END_EVENTS:
             self.running.pop(event.worker, None)
         elif event.kind in ("rung", "progress") and event.worker in self.running:
             news = event.model_dump(exclude_unset=True, exclude={"kind", "at"})
@@ -189,20 +191,22 @@ class RunProgress:
             deadline: Time at which the command must stop, on the monotonic clock.
         """
         budget = self.plan.budget
-        asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
-        left = {"of the budget": self.seconds_left - math.fsum(asked)}
-        until = deadline - time.monotonic()
-        if until < self.seconds_left - STOP_SECONDS - 1:  # else the budget set the deadline
-            left["until the time limit"] = until
-        self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
+        required_seconds = [cost.seconds for cost in budget.later.values() if not cost.optional]
+        seconds_by_limit = {"of the budget": self.seconds_left - math.fsum(required_seconds)}
+        seconds_to_deadline = deadline - time.monotonic()
+        if (
+            seconds_to_deadline < self.seconds_left - STOP_SECONDS - 1
+        ):  # otherwise the budget set it
+            seconds_by_limit["until the time limit"] = seconds_to_deadline
+        self.optional_phases[feature] = decided = fits(budget, feature, seconds, seconds_by_limit)
         return decided
 
     @property
     def seconds_left(self) -> float:
         """Seconds left of the user's budget; infinite without one."""
         limit = self.plan.budget.limit_seconds
-        before = math.fsum(self.phases.get(name, 0.0) for name in _BEFORE_WORKERS)
-        return math.inf if limit is None else limit - before - self._seconds(ended=False)
+        setup_seconds = math.fsum(self.phases.get(name, 0.0) for name in _SETUP_PHASES)
+        return math.inf if limit is None else limit - setup_seconds - self._seconds(ended=False)
 
     def seconds_with_one_more(self) -> float:
         """Most seconds until the run ends after one more trial; 0 while unknown."""
@@ -211,7 +215,7 @@ class RunProgress:
 
     def _seconds(self, *, ended: bool) -> float:
         # A command without work does not lengthen a finished run.
-        idle = ended and self.earlier_seconds and not self._worked
+        idle = ended and self.earlier_seconds and not self._had_work
         own = 0.0 if idle else time.monotonic() - self._begun
         return round(self.earlier_seconds + own, 3)
 
@@ -221,21 +225,21 @@ class RunProgress:
         if self._trials_counted == len(results):
             return
         self._trials_counted = len(results)
-        for number in results.keys() & configs.keys() - self._took.keys():
-            self._took[number] = took(self.plan, configs[number], results[number])
+        for number in results.keys() & configs.keys() - self._times.keys():
+            self._times[number] = took(self.plan, configs[number], results[number])
         self._confirmation_seconds = self._seconds_of_best()
         if not self.plan.objective.is_loss:
             return  # the outlook's statistics were recorded for losses
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
-        seconds = [trial.seconds for trial in self._trials]
+        seconds = [trial.seconds for trial in self._trial_times]
         objective, limits = self.plan.objective, self.state.limits
         final = [cost_within(trial, objective, limits) for _, trial in sorted(results.items())]
         self._outlook = outlook(final, seconds, self.workers)
 
     @property
-    def _trials(self) -> list[Took]:
-        return [trial for trial in self._took.values() if trial is not None]
+    def _trial_times(self) -> list[Took]:
+        return [trial for trial in self._times.values() if trial is not None]
 
     def eta(self, trials_left: float) -> Eta | None:
         """Seconds until the run ends, from the plan and the times of ended trials.
@@ -247,29 +251,29 @@ class RunProgress:
         Args:
             trials_left: Trials left in the search; a running trial counts half.
         """
-        budget, trials, phase = self.plan.budget, self._trials, self.phase
+        budget, trials, phase = self.plan.budget, self._trial_times, self.phase
         if len(trials) < MIN_ENDED_TRIALS or phase in ENDED:
             return None
         searching, jobs_left = phase in ("baselines", "search"), self.jobs - self.jobs_done
-        left = trials_left if searching else 0.0
+        search_trials = trials_left if searching else 0.0
         runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
         runs = runs if searching else jobs_left if phase == "confirmation" else 0
         searched = [trial.seconds for trial in trials if not trial.default]
         enough = len(searched) >= MIN_ENDED_TRIALS
         sample = searched if enough else [trial.seconds for trial in trials]
         mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
-        training = (left * mean + runs * self._confirmation_seconds) / max(1, self.workers)
+        training = (search_trials * mean + runs * self._confirmation_seconds) / max(1, self.workers)
         share = min(1.0, jobs_left / max(self._phase_jobs, 1))
-        later = factor * _planned_later(budget, phase, share)
-        counts = [len(sample), *([max(left + runs, 1.0)] if left + runs else [])]
+        later_seconds = factor * _seconds_of_later_phases(budget, phase, share)
+        counts = [len(sample), *([max(search_trials + runs, 1.0)] if search_trials + runs else [])]
         error = (
             statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
         )
-        middle, spread = training + later, 2 * max(_MIN_ERROR, error)
+        middle, spread = training + later_seconds, 2 * max(_MIN_ERROR, error)
         return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
     def _seconds_of_best(self) -> float:
         """Mean seconds of the current finalists; 0 without any."""
         best = self.state.finalists(self.plan.budget.finalists)
-        took = [result.seconds for result in (self.state.results[number] for number in best)]
-        return statistics.fmean(took) if took else 0.0
+        seconds = [result.seconds for result in (self.state.results[number] for number in best)]
+        return statistics.fmean(seconds) if seconds else 0.0

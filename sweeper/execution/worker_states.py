@@ -54,7 +54,7 @@ class WorkerStates:
     clock: Callable[[], float] = time.monotonic
     strikes: int = 0
     _states: dict[str, WorkerState] = field(default_factory=dict)
-    _last_look: float | None = None
+    _last_update: float | None = None
 
     def __getitem__(self, name: str) -> WorkerState:
         return self._states.setdefault(name, WorkerState())
@@ -71,8 +71,8 @@ class WorkerStates:
             names: Names of the living workers.
         """
         now = self.clock()
-        last_look, self._last_look = self._last_look, now
-        passed = min(now - last_look, _MAX_GAP_SECONDS) if last_look is not None else 0.0
+        last_update, self._last_update = self._last_update, now
+        passed = min(now - last_update, _MAX_GAP_SECONDS) if last_update is not None else 0.0
         for name in names:
             self[name].silent_seconds += passed
         return [name for name in names if self[name].silent_seconds > self.limit]

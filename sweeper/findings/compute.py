@@ -31,7 +31,7 @@ from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore, Trial
 
 
 def compute(run: RunFolder) -> Findings:
-    """The findings of a run in any state, without those that the report's sections add.
+    """The findings of a run in any state, without the figures that the report's sections add.
 
     The same files give the same findings, since every draw is seeded.
 
@@ -42,7 +42,7 @@ def compute(run: RunFolder) -> Findings:
 
 
 def findings_of(run: RunFiles) -> Findings:
-    """The findings of a run's files, without those that the report's sections add."""
+    """The findings of a run's files, without the figures that the report's sections add."""
     summary, contest = run_summary(run), hold_contest(run)
     baselines = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     verdict_ = verdict(run, summary, contest)
@@ -94,11 +94,11 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     """The models scored on the test split: finalists in order, other trials, baselines."""
     scores, losses = test_scores(run), test_losses(run)
     scores_by_model = entries(run)
-    places = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
+    ranks = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
         trial = scores_by_model[name][0].trial
-        return (2, 0) if trial is None else (int(trial not in places), places.get(trial, trial))
+        return (2, 0) if trial is None else (int(trial not in ranks), ranks.get(trial, trial))
 
     return tuple(
         TestedModel(
@@ -109,7 +109,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             score=score,
             test_loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
-            generated=_summary(written_answers(scores_by_model[name])),
+            generated=_without_items(written_answers(scores_by_model[name])),
             seconds_per_thousand=_seconds_per_thousand(scores_by_model[name]),
         )
         for name in sorted(scores.by_name, key=rank)
@@ -124,15 +124,15 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
     """
     answer_times = [(s.generated.greedy_seconds, s.generated.items) for s in scores if s.generated]
     scoring_times = [(s.seconds, len(s.item_scores)) for s in scores]
-    paces = [
+    seconds_per_1000 = [
         1000 * seconds / items
         for seconds, items in answer_times or scoring_times
         if seconds is not None and items
     ]
-    return statistics.median(paces) if paces else None
+    return statistics.median(seconds_per_1000) if seconds_per_1000 else None
 
 
-def _summary(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
+def _without_items(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
     """Generated answers without the data of single items."""
     items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
     return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})

@@ -15,7 +15,7 @@ Lacking = Literal["items", "seeds"]
 
 
 class Interval(Record):
-    """A figure with its 95% confidence interval; ``low``/``high`` are None where unknown."""
+    """A figure with its 95% confidence interval; an unknown ``low`` or ``high`` is None."""
 
     value: float
     low: float | None = None

@@ -267,7 +267,7 @@ class Findings(Artifact):
 
     @property
     def decisive_limit(self) -> Limitation | None:
-        """The limit that could change the verdict; of several, the one with most test items."""
+        """The limitation with the most test items among those that could change the verdict."""
         decisive = [limit for limit in self.limits if limit.could_change_verdict]
         return max(decisive, key=lambda limit: limit.share or 0.0, default=None)
 

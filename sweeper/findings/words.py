@@ -104,7 +104,7 @@ def score(value: float | None, metric: Metric, interval: Interval | None = None)
         return DASH
     if metric.unit == "points":
         return f"{100 * value:.1f}%"
-    return _plain(value, interval)
+    return _rounded(value, interval)
 
 
 def in_percent(interval: Interval) -> str:
@@ -120,8 +120,8 @@ def in_percent(interval: Interval) -> str:
 def score_with_interval(interval: Interval | None, metric: Metric) -> str:
     """A score with its 95% interval: ``94.1% (95% CI 90.2 to 97.0)``."""
     text = score(interval.value if interval else None, metric, interval)
-    both = interval_text(interval, metric)
-    return f"{text} ({both})" if both else text
+    ends = interval_text(interval, metric)
+    return f"{text} ({ends})" if ends else text
 
 
 def interval_text(interval: Interval | None, metric: Metric) -> str:
@@ -130,7 +130,7 @@ def interval_text(interval: Interval | None, metric: Metric) -> str:
         return ""
     if metric.unit == "points":
         return f"95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f}"
-    return f"95% CI {_plain(interval.low, interval)} to {_plain(interval.high, interval)}"
+    return f"95% CI {_rounded(interval.low, interval)} to {_rounded(interval.high, interval)}"
 
 
 def difference(interval: Interval | None, metric: Metric) -> str:
@@ -240,8 +240,8 @@ def outcome(compared: Comparison | Gain, margin: float) -> str:
 
 
 def loss(value: float | None, interval: Interval | None = None) -> str:
-    """A loss with the digits that its interval supports; three significant ones without it."""
-    return DASH if value is None or not math.isfinite(value) else _plain(value, interval)
+    """A loss with the digits that its interval supports, or three significant digits without it."""
+    return DASH if value is None or not math.isfinite(value) else _rounded(value, interval)
 
 
 def minus(text: str) -> str:
@@ -286,12 +286,12 @@ def share(value: float) -> str:
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
-def _plain(value: float, interval: Interval | None) -> str:
+def _rounded(value: float, interval: Interval | None) -> str:
     if interval is None or interval.low is None or interval.high is None:
         return minus(units.number(float(f"{value:.3g}")))
     digits = digits_for((interval.high - interval.low) / 2)
-    most = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
-    return minus(f"{value:.{min(digits, most)}f}")
+    max_digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
+    return minus(f"{value:.{min(digits, max_digits)}f}")
 
 
 def span(low: object, high: object) -> str:

@@ -91,7 +91,7 @@ class Listeners:
         self._children: dict[WantedListener, Child] = {}
         for listener in wanted_listeners(spec):
             try:
-                self._children[listener] = _start(listener, folder, spec)
+                self._children[listener] = _start_listener(listener, folder, spec)
             except OSError as error:
                 self._notes.append(f"{listener.name} gets nothing of this run: {error}")
 
@@ -136,11 +136,11 @@ class Listeners:
         for child in children.values():
             child.send(f"{state}\n".encode())
             child.end_input()
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             for listener, child in children.items():
                 seconds = min(listener.seconds, HURRIED_SECONDS) if hurried else listener.seconds
-                status = child.wait(max(0.0, began + seconds - time.monotonic()))
+                status = child.wait(max(0.0, start + seconds - time.monotonic()))
                 if why := _incomplete_reason(child, status, seconds):
                     log = self._folder.listeners / listener.feature / f"{listener.name}.log"
                     notes.append(
@@ -162,7 +162,7 @@ def _incomplete_reason(child: Child, status: int | None, seconds: float) -> str:
     return [f"it {outcome(status)}", *_available_messages(child)][-1]
 
 
-def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> Child:
+def _start_listener(listener: WantedListener, folder: RunFolder, spec: Spec) -> Child:
     request = ListenerRequest.taken_from(listener, run=str(folder.path), spec=spec)
     return start_child(_LISTEN_FUNCTION, request, errors=subprocess.DEVNULL)  # it has its own log
 
@@ -183,31 +183,31 @@ def follow(make: Callable[[], parts.Listener], requests: TextIO) -> int:
         requests: Receives the final state as a line when the run ends; closed if the command died.
     """
     listener: parts.Listener | None = None
-    wait, warned, last, state = POLL_SECONDS, False, False, ""
+    wait, warned, is_last, state = POLL_SECONDS, False, False, ""
     while True:
-        if last and not state:
+        if is_last and not state:
             return 1
         try:
             if listener is None:
                 listener = make()
-            if last:
+            if is_last:
                 listener.end(state)
                 return 0
             listener.catch_up()
             wait = POLL_SECONDS
         except Exception as error:  # noqa: BLE001 - a client may raise anything
             traceback.print_exc()
-            if last or not warned:
+            if is_last or not warned:
                 warned = True
-                tell_event(text=_line(error))
-            if last:
+                tell_event(text=_error_line(error))
+            if is_last:
                 return 1
             wait = min(2 * wait, MAX_WAIT_SECONDS)
-        last = bool(select.select([requests], [], [], wait)[0])
-        state = requests.readline().strip() if last else ""
+        is_last = bool(select.select([requests], [], [], wait)[0])
+        state = requests.readline().strip() if is_last else ""
 
 
-def _line(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}".rstrip(".") if lines else type(error).__name__
     return shorten(without_secrets(text), 160, placeholder=" ...")
@@ -223,14 +223,14 @@ def _logged_to(path: Path) -> Iterator[None]:
 
     def copy() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        left = _MAX_LOG_BYTES
+        remaining = _MAX_LOG_BYTES
         with (
             os.fdopen(reading, encoding="utf-8", errors="replace") as lines,
             path.open("a", encoding="utf-8") as log,
         ):
             for line in lines:  # read also beyond the limit: a full pipe would block the process
-                if left > 0:
-                    left -= log.write(without_secrets(line))
+                if remaining > 0:
+                    remaining -= log.write(without_secrets(line))
                     log.flush()
 
     copier = threading.Thread(target=copy, daemon=True)

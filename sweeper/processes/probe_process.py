@@ -37,7 +37,7 @@ _MIN_FREE_SHARE = 1 / KNOWN[1]
 _CALIBRATE = "sweeper.training.probes.calibrate:answer"
 # A calibration takes a second or two, and loading torch some more.
 _CALIBRATION_SECONDS = 60.0
-_UNCHANGED = "The formula's estimate stands without --probe."
+_FIX = "The formula's estimate stands without --probe."
 
 
 def probe(
@@ -67,8 +67,8 @@ def probe(
     stored = stored_measurement(model, setup, mean, hardware)
     if stored is not None:
         return stored
-    answer = _ask(model, setup, mean, hardware)
-    measurement = _record(model, setup, mean, answer)
+    answer = _probe_in_child(model, setup, mean, hardware)
+    measurement = _measurement(model, setup, mean, answer)
     if measurement.out_of_memory and not _has_device_alone(answer):
         tell("Other processes use memory too, so this is not kept.")
         return measurement
@@ -106,11 +106,11 @@ def stored_measurement(
 ) -> Measured | None:
     """The measurement of the same set-up with the installed versions; None if there is none."""
     key = (shape_of(model), setup.key(), mean)
-    kept = measured.read(hardware.name, _cores(hardware))
-    return next((m for m in kept if (m.shape, m.probe, m.mean_length) == key), None)
+    measurements = measured.read(hardware.name, _cores(hardware))
+    return next((m for m in measurements if (m.shape, m.probe, m.mean_length) == key), None)
 
 
-def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Probed:
+def _probe_in_child(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Probed:
     require("A probe", TRAINING)
     try:
         return in_child(
@@ -118,7 +118,7 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
             ProbeRequest(model=model, setup=setup, mean_length=mean),
             Probed,
             what="the probe",
-            fix=_UNCHANGED,
+            fix=_FIX,
             where="--probe",
             seconds=_TIMEOUT_SECONDS,
             threads=hardware.cpu_cores,
@@ -129,7 +129,7 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
         raise
 
 
-def _record(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measured:
+def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measured:
     targets, targeted = setup.target_modules, setup.traits.adds in TARGETED
     names = targets if isinstance(targets, str) else ",".join(targets)
     return measured_now(

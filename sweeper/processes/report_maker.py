@@ -89,10 +89,10 @@ class ReportMaker:
     no_study: str = ""
     """Why ``study.db`` could not be written the last time; empty if it was."""
     _child: Child | None = None
-    _asked_at: float | None = None
-    _wanted: bool = False
-    _due: float = 0.0
-    _deaths: int = 0
+    _sent_at: float | None = None
+    _is_requested: bool = False
+    _next_report_at: float = 0.0
+    _death_count: int = 0
 
     def __enter__(self) -> ReportMaker:
         return self
@@ -102,24 +102,24 @@ class ReportMaker:
 
     def request(self) -> None:
         """Note that something changed, so that ``poll`` requests a report when it is due."""
-        self._wanted = True
+        self._is_requested = True
 
     def poll(self) -> None:
         """Start a due report, or take in its answer. Returns at once; call it often."""
-        if self._child is not None and self._asked_at is not None:
+        if self._child is not None and self._sent_at is not None:
             if lines := self._child.lines():
                 self._take_answer(lines[-1])
-            elif self._child.closed or self.clock() - self._asked_at > TIMEOUT_SECONDS:
-                self._handle_death(self._child, self._asked_at)
+            elif self._child.closed or self.clock() - self._sent_at > TIMEOUT_SECONDS:
+                self._handle_death(self._child, self._sent_at)
         # After two deaths even without charts, no child is started until the end.
-        elif self._wanted and self.clock() >= self._due and self._deaths < 2:
-            self._wanted = False
-            self._ask(gently=True)
+        elif self._is_requested and self.clock() >= self._next_report_at and self._death_count < 2:
+            self._is_requested = False
+            self._send_request(gently=True)
 
     @property
     def busy(self) -> bool:
         """Whether a request was sent and not yet answered."""
-        return self._asked_at is not None
+        return self._sent_at is not None
 
     def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Report:
         """Make a report of the current state of the run, and wait for it.
@@ -136,12 +136,12 @@ class ReportMaker:
             OSError: The run folder cannot be written.
         """
         self._await(timeout)
-        self._wanted = False
+        self._is_requested = False
         if try_charts and self.no_charts:
             self.close()
             self.no_charts = ""
         for _ in range(1 if self.no_charts else 2):
-            if not self._ask(gently=False):
+            if not self._send_request(gently=False):
                 break
             if (answer := self._await(timeout)) is None:
                 continue
@@ -156,19 +156,19 @@ class ReportMaker:
         """End the child process at once. Files stay complete."""
         if self._child is not None:
             self._child.close()
-        self._child = self._asked_at = None
+        self._child = self._sent_at = None
 
-    def _ask(self, *, gently: bool) -> bool:
+    def _send_request(self, *, gently: bool) -> bool:
         """Send a request, to a new process if necessary; False if none can be started."""
         try:
             if self._child is None or self._child.status() is not None:
                 self.close()
                 self._child = start_child(_SERVE, self._request())
         except OSError:
-            self._deaths += 1
+            self._death_count += 1
             return False
         self._child.send(b"gently\n" if gently else b"now\n")  # with gently, training comes first
-        self._asked_at = self.clock()
+        self._sent_at = self.clock()
         return True
 
     def _request(self) -> ReportRequest:
@@ -177,32 +177,34 @@ class ReportMaker:
 
     def _await(self, timeout: float) -> ReportAnswer | None:
         """The answer of a busy child; None if there is no busy child, or if it died."""
-        if self._child is None or self._asked_at is None:
+        if self._child is None or self._sent_at is None:
             return None
         if lines := self._child.lines(timeout):
             return self._take_answer(lines[-1])
-        self._handle_death(self._child, self._asked_at)
+        self._handle_death(self._child, self._sent_at)
         return None
 
     def _take_answer(self, line: bytes) -> ReportAnswer:
-        answer, self._asked_at = ReportAnswer.model_validate_json(line), None
-        self._due = self.clock() + answer.seconds / MAX_TIME_SHARE
-        self._deaths = 0
+        answer, self._sent_at = ReportAnswer.model_validate_json(line), None
+        self._next_report_at = self.clock() + answer.seconds / MAX_TIME_SHARE
+        self._death_count = 0
         self.no_study = answer.no_study
         if answer.error is None:
             self.no_charts = answer.no_charts
         return answer
 
-    def _handle_death(self, child: Child, asked_at: float) -> None:
+    def _handle_death(self, child: Child, sent_at: float) -> None:
         """Handle a child that died or hangs: the next child draws no charts."""
-        seconds, how = self.clock() - asked_at, "gave no answer"
-        how = outcome(child.process.wait()) if child.closed else f"{how} for {seconds:.0f} s"
-        self._due = self.clock() + seconds / MAX_TIME_SHARE
-        self._wanted = True
+        seconds, end_text = self.clock() - sent_at, "gave no answer"
+        end_text = (
+            outcome(child.process.wait()) if child.closed else f"{end_text} for {seconds:.0f} s"
+        )
+        self._next_report_at = self.clock() + seconds / MAX_TIME_SHARE
+        self._is_requested = True
         if self.no_charts:
-            self._deaths += 1
+            self._death_count += 1
         else:
-            self.no_charts = f"the drawing process {how}"
+            self.no_charts = f"the drawing process {end_text}"
         with contextlib.suppress(OSError):
             write_text(self.folder.path / LOG, child.last_errors())
         self.close()
@@ -212,10 +214,10 @@ class ReportMaker:
         self.no_charts = self.no_charts or "the drawing process could not be started"
         request = self._request()
         self.no_study = _Study(request).write()
-        return _make(request)
+        return _make_report(request)
 
 
-def _make(request: ReportRequest) -> Report:
+def _make_report(request: ReportRequest) -> Report:
     # Not at the top: the command's process rarely needs them.
     from sweeper.reporting.compose import report_of
     from sweeper.reporting.write import write_report
@@ -243,21 +245,21 @@ class _Study:
             self._file = self._file or StudyFile(run, self._request.spec)
             self._file.write()
         except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
-            return _line(error)
+            return _error_text(error)
         return ""
 
 
 def _answer(request: ReportRequest, study: _Study) -> ReportAnswer:
-    began = time.monotonic()
+    start = time.monotonic()
     fields: dict[str, Any] = {"no_study": study.write()}
     try:
-        fields["no_charts"] = _make(request).no_charts
+        fields["no_charts"] = _make_report(request).no_charts
     except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep
-        fields["error"] = _line(error)
-    return ReportAnswer(seconds=time.monotonic() - began, **fields)
+        fields["error"] = _error_text(error)
+    return ReportAnswer(seconds=time.monotonic() - start, **fields)
 
 
-def _line(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     expected = isinstance(error, (SweeperError, OSError))
     return str(error) if expected else f"{type(error).__name__}: {error}"
 

@@ -44,12 +44,12 @@ class StudyFile:
         self._run = run
         self._search = Search(Plan.read(run.plan), limits=limits_of(spec))
         self._memory = RDBStorage("sqlite:///:memory:")
-        self._kept = optuna.create_study(
+        self._memory_study = optuna.create_study(
             study_name=run.path.resolve().name,
             storage=self._memory,
             directions=self._search.study.directions,
         )
-        self._begun, self._written, self._ended = 0, 0, set[int]()
+        self._restored_count, self._written_count, self._ended_numbers = 0, 0, set[int]()
 
     def write(self) -> None:
         """Write the current trials.
@@ -60,31 +60,31 @@ class StudyFile:
             OSError: Something that cannot be deleted is in its place.
         """
         self._read()
-        trials = self._search.study.get_trials(deepcopy=False)[self._written :]
+        trials = self._search.study.get_trials(deepcopy=False)[self._written_count :]
         ended = list(takewhile(lambda trial: trial.state.is_finished(), trials))
-        self._kept.add_trials(ended)
-        self._written += len(ended)
+        self._memory_study.add_trials(ended)
+        self._written_count += len(ended)
         path = self._run.study
         try:
             self._replace()
         except sqlite3.DatabaseError:  # damaged, or the disk is full
-            for end in ("", "-wal", "-shm", "-journal"):
-                path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
             self._replace()
-        if rest := trials[len(ended) :]:
+        if open_trials := trials[len(ended) :]:
             options = {"connect_args": {"timeout": LOCKED_SECONDS}}
             storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=options)
-            study = optuna.load_study(study_name=self._kept.study_name, storage=storage)
-            study.add_trials(self._with_waiting_state(rest))
+            study = optuna.load_study(study_name=self._memory_study.study_name, storage=storage)
+            study.add_trials(self._with_waiting_state(open_trials))
             storage.engine.dispose()
 
     def _replace(self) -> None:
-        path, since = self._run.study, time.monotonic()
+        path, started = self._run.study, time.monotonic()
         if path.exists() and not path.is_file():
             path.unlink()
 
         def refuse_locked(status: int, *_: int) -> None:
-            if status & 0xFF in _LOCKED and time.monotonic() > since + LOCKED_SECONDS:
+            if status & 0xFF in _LOCKED and time.monotonic() > started + LOCKED_SECONDS:
                 raise RunError("the file is locked")
 
         memory = self._memory.engine.raw_connection().driver_connection
@@ -93,29 +93,29 @@ class StudyFile:
             memory.backup(file, progress=refuse_locked)
 
     def _with_waiting_state(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """The trials; those that neither ended nor have a worker get the state WAITING."""
+        """Copies of the trials, with the state WAITING if they neither ended nor have a worker."""
         status = Status.read_or_none(self._run.status)
         running = {job.trial for job in status.running if not job.job} if status else set()
-        shown = [copy.copy(trial) for trial in trials]
-        for trial in shown:
+        copies = [copy.copy(trial) for trial in trials]
+        for trial in copies:
             if not trial.state.is_finished() and trial.number not in running:
                 trial.state = TrialState.WAITING
-        return shown
+        return copies
 
     def _read(self) -> None:
-        """Read new trials, and those that had not ended at the last call."""
+        """Read new trials, and trials that had not ended at the last call."""
         for number in count():
             folder = self._run.trial(number)
-            if number in self._ended:
+            if number in self._ended_numbers:
                 continue
             config = TrialConfig.read_or_none(folder / CONFIG)
             if config is None:  # not begun, or damaged
                 return
-            if number == self._begun:
+            if number == self._restored_count:
                 self._search.restore(config)
-                self._begun += 1
+                self._restored_count += 1
             self._search.restart(number, RungReport.read_lines(folder / RUNGS))
             result = TrialResult.read_or_none(folder / RESULT)
             if result is not None:
                 self._search.tell(number, result)
-                self._ended.add(number)
+                self._ended_numbers.add(number)

@@ -109,14 +109,14 @@ def search(
         starts = [Configuration.taken_from(each, parameters={}) for each in space.candidates]
     stop = limit or StopCondition()
     running = Search(space, starts, sampler, pruner, untrained, limits)
-    while not (reason := _ended(running, stop)):
+    while not (reason := _end_reason(running, stop)):
         trial = running.ask()
         steps = objective(space.key(trial), trial.parameters)
-        running.tell(trial.number, _follow(running, trial.number, steps))
+        running.tell(trial.number, _run_trial(running, trial.number, steps))
     return Searched(tuple(running.trials), reason)
 
 
-def _ended(running: Search, stop: StopCondition) -> str:
+def _end_reason(running: Search, stop: StopCondition) -> str:
     """The reason for the end of the search; empty while it goes on."""
     if len(running.trials) >= stop.trials:
         return f"{stop.trials} trials have ended"
@@ -127,7 +127,7 @@ def _ended(running: Search, stop: StopCondition) -> str:
     return gains_too_little(running) if stop.while_worth_it else ""
 
 
-def _follow(
+def _run_trial(
     running: Search, number: int, steps: Generator[RungReport, None, float | None]
 ) -> TrialResult:
     def ended(state: State, **fields: Any) -> TrialResult:

@@ -124,8 +124,10 @@ def recommend(finalists: Sequence[Trainings]) -> int | None:
         return ranked[0].trial
     best, *others = within
     shared = with_shared_seeds({str(each.trial): each.scores for each in within if each.scores})
-    top = [best, *(finalist for finalist in others if not is_worse(best, finalist, shared))]
-    return top[min(cheapest([(finalist.memory_gib, finalist.seconds) for finalist in top]))].trial
+    similar = [best, *(finalist for finalist in others if not is_worse(best, finalist, shared))]
+    return similar[
+        min(cheapest([(finalist.memory_gib, finalist.seconds) for finalist in similar]))
+    ].trial
 
 
 def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
@@ -148,11 +150,13 @@ def cheapest(trainings: Sequence[tuple[float, float]]) -> list[int]:
     >>> cheapest([(2.0, 10.0), (1.0, 30.0), (1.05, 20.0), (1.0, 21.0)])
     [2, 3]
     """
-    lowest = min(used for used, _ in trainings)
+    lowest = min(gib for gib, _ in trainings)
     memory = max(lowest * (1 + SAME_MEMORY_SHARE), lowest + SAME_MEMORY_GIB)
-    seconds = min(took for used, took in trainings if used <= memory) * (1 + SAME_SECONDS_SHARE)
+    seconds = min(duration for gib, duration in trainings if gib <= memory) * (
+        1 + SAME_SECONDS_SHARE
+    )
     pairs = enumerate(trainings)
-    return [index for index, (used, took) in pairs if used <= memory and took <= seconds]
+    return [index for index, (gib, duration) in pairs if gib <= memory and duration <= seconds]
 
 
 def is_worse(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:

@@ -41,9 +41,9 @@ def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
         SpecError: The name is unknown, or the class cannot be created with these options.
     """
     seed = (space.seed * 1_000_003 + number) % 2**32
-    made = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
-    assert isinstance(made, BaseSampler)
-    return OnlySearchable(made, space)
+    sampler = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
+    assert isinstance(sampler, BaseSampler)
+    return OnlySearchable(sampler, space)
 
 
 def check_named(sampler: str, pruner: str, space: Space) -> None:
@@ -60,14 +60,14 @@ def check_named(sampler: str, pruner: str, space: Space) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # warnings are repeated when trials are drawn
-                _try(name, where, space)
+                _try_once(name, where, space)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(problems)
 
 
-def _try(name: str, where: str, space: Space) -> None:
+def _try_once(name: str, where: str, space: Space) -> None:
     sampler: BaseSampler = RandomSampler()
     pruner: BasePruner | SweeperPruner = optuna.pruners.NopPruner()
     if where == "search.pruner":
@@ -77,7 +77,7 @@ def _try(name: str, where: str, space: Space) -> None:
     if isinstance(pruner, SweeperPruner):
         return
     study = optuna.create_study(sampler=sampler, pruner=pruner)
-    with _reported(f"{name} cannot be used for this space", where):
+    with _as_spec_error(f"{name} cannot be used for this space", where):
         trial = study.ask()
         optuna_space.suggest(trial, space)
         trial.report(1.0, 1)
@@ -85,7 +85,7 @@ def _try(name: str, where: str, space: Space) -> None:
 
 
 @contextlib.contextmanager
-def _reported(what: str, where: str, fix: str = "") -> Iterator[None]:
+def _as_spec_error(what: str, where: str, fix: str = "") -> Iterator[None]:
     """Raise a ``SpecError`` for any exception of third-party code."""
     try:
         yield
@@ -101,9 +101,9 @@ def make_pruner(name: str, space: Space) -> BasePruner | SweeperPruner:
     """
     if name.partition("(")[0] == OURS:
         return _sweeper_pruner(name, space)
-    made = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
-    assert isinstance(made, BasePruner)
-    return made
+    pruner = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
+    assert isinstance(pruner, BasePruner)
+    return pruner
 
 
 def _sweeper_pruner(name: str, space: Space) -> SweeperPruner:
@@ -125,8 +125,8 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
     text, arguments = _parse(name, where)
     module_name, _, class_name = text.partition(":")
     fix = "Install it, run the command in its folder, or correct the name."
-    with _reported(f"cannot import {module_name!r}", where, fix):
-        module = home if module_name == "optuna" else _imported(module_name)
+    with _as_spec_error(f"cannot import {module_name!r}", where, fix):
+        module = home if module_name == "optuna" else _import(module_name)
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         names = [each for each in dir(module) if _is_kind(getattr(module, each), base)]
@@ -137,15 +137,15 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
         )
     accepted = inspect.signature(cls).parameters
     extra = {key: value for key, value in extra.items() if key in accepted}
-    with _reported(f"cannot make {name}", where):
+    with _as_spec_error(f"cannot make {name}", where):
         return cls(**{**extra, **arguments})
 
 
-def _imported(module: str) -> ModuleType:
+def _import(module: str) -> ModuleType:
     # Let the command find modules in its working directory, as workers do.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    working_folder = str(Path.cwd())
+    if working_folder not in sys.path:
+        sys.path.append(working_folder)
     return importlib.import_module(module)
 
 
@@ -160,7 +160,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
         assert isinstance(call, ast.Call)
         if call.args or (":" not in text and text != OURS):
             raise ValueError("expected module:Class or module:Class(option=value)")
-        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError) as error:
         raise SpecError(
             f"{name!r} does not name a sampler or pruner",

@@ -100,7 +100,7 @@ def _suggest_value(trial: BaseTrial, name: str, domain: BaseDistribution) -> Sca
 def enqueued_values(
     key: str, candidate: StrategySpace, parameters: Mapping[str, Scalar]
 ) -> dict[str, Scalar]:
-    """Values for ``enqueue_trial``: the given ones, and the rule book's defaults of the others."""
+    """Values for ``enqueue_trial``: the given values, and the defaults of other parameters."""
     return study_names(key, candidate.searched(candidate.defaults(parameters)))
 
 

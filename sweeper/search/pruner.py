@@ -90,13 +90,13 @@ class SweeperPruner:
 
     def __init__(self, space: Space, first_rung: int | None = None) -> None:
         self._objective = space.objective
-        self._first = space.budget.first_rung if first_rung is None else first_rung
-        self._classes = space.facts is not None and space.facts.task == "classification"
+        self._first_rung = space.budget.first_rung if first_rung is None else first_rung
+        self._is_classification = space.facts is not None and space.facts.task == "classification"
         self._guessing_losses: dict[str, float] = {
             weight: guessing_loss(space, power) for weight, power in CLASS_WEIGHT_POWERS.items()
         }
-        self._weight = _defaults(space, CLASS_WEIGHT)
-        self._start = _defaults(space, START)
+        self._default_weight = _defaults(space, CLASS_WEIGHT)
+        self._default_start = _defaults(space, START)
         self._model = {key: candidate.model for key, candidate in space.keyed.items()}
         # The loss may still fall far if the model must first learn to generate the class names, or
         # if there are no facts.
@@ -104,12 +104,12 @@ class SweeperPruner:
 
     def _guessing(self, own: TrialCosts) -> float:
         """The loss of a trial that has only learnt class frequencies and weights."""
-        weight = own.parameters.get(CLASS_WEIGHT, self._weight.get(own.key, "none"))
+        weight = own.parameters.get(CLASS_WEIGHT, self._default_weight.get(own.key, "none"))
         return self._guessing_losses.get(str(weight), math.inf)
 
     def _remaining_gain(self, own: TrialCosts, rung: int) -> float:
         """The share of its lowest loss so far to which a good trial may still fall."""
-        start = own.parameters.get(START, self._start.get(own.key))
+        start = own.parameters.get(START, self._default_start.get(own.key))
         random = self._may_fall_far or start == "random"
         gains = REMAINING_GAIN_RANDOM_HEAD if random else REMAINING_GAIN
         eighth = math.floor(8 * rung / own.rungs)
@@ -124,10 +124,10 @@ class SweeperPruner:
         rung = max(own.reported, default=own.rungs)
         if rung >= own.rungs:
             return GO_ON
-        searched = rung >= self._first and own.searched
+        searched = rung >= self._first_rung and own.searched
         guessing = self._guessing(own)
         lowest = min(best_so_far(own.losses).values(), default=math.inf)
-        overfits = self._classes and lowest < guessing < math.inf
+        overfits = self._is_classification and lowest < guessing < math.inf
         diverging = _diverging(own.losses, rung, guessing, searched, overfits)
         if diverging.prune or not searched or not own.has(rung):
             return diverging  # defaults and the user's trials are references, not pruned
@@ -135,13 +135,13 @@ class SweeperPruner:
         strategy = [trial for trial in others if trial.key == own.key]
 
         def alike(trial: TrialCosts) -> bool:
-            same = (self._model[trial.key], trial.rungs, trial.group[1])
-            same_as = (self._model[own.key], own.rungs, own.group[1])
-            return same == same_as and trial.has(rung)
+            trial_group = (self._model[trial.key], trial.rungs, trial.group[1])
+            own_group = (self._model[own.key], own.rungs, own.group[1])
+            return trial_group == own_group and trial.has(rung)
 
-        peers = _last(strategy, alike)
+        peers = _most_recent(strategy, alike)
         if sum(trial.complete for trial in peers) < MIN_PEERS:
-            peers = _last(others, alike)
+            peers = _most_recent(others, alike)
         gain = self._remaining_gain(own, rung)
         return View(own, rung, strategy, peers, trials, gain, self._objective).decide()
 
@@ -155,8 +155,10 @@ def _defaults(space: Space, name: str) -> dict[str, Scalar]:
     }
 
 
-def _last(trials: Sequence[TrialCosts], holds: Callable[[TrialCosts], bool]) -> list[TrialCosts]:
-    return list(islice(filter(holds, reversed(trials)), MOST_PEERS))[::-1]
+def _most_recent(
+    trials: Sequence[TrialCosts], is_included: Callable[[TrialCosts], bool]
+) -> list[TrialCosts]:
+    return list(islice(filter(is_included, reversed(trials)), MOST_PEERS))[::-1]
 
 
 def guessing_loss(space: Space, power: float = 0.0) -> float:
@@ -166,7 +168,7 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 
     Args:
         power: Power of the trial's class weights. A model that has only learnt these weights
-            predicts rare classes too often, and its loss is higher than that of the frequencies.
+            predicts rare classes too often, so its loss is higher than by class frequencies.
     """
     facts = space.facts
     if facts is None:
@@ -245,9 +247,9 @@ def forecast(cost: float, pairs: Sequence[tuple[float, float]], prior: float) ->
     mean = statistics.fmean(gains)
     squares = sum((gain - mean) ** 2 for gain in gains)
     variance = (PRIOR_TRIALS * prior**2 + squares) / (PRIOR_TRIALS + count - 1)
-    usual = statistics.fmean(end for _, end in logs)
+    peer_mean = statistics.fmean(end for _, end in logs)
     std = math.sqrt(variance * (1 + 1 / count))
-    return Forecast(mean + math.log(cost), std, usual)
+    return Forecast(mean + math.log(cost), std, peer_mean)
 
 
 def item_std(
@@ -269,17 +271,17 @@ def item_std(
     """
     if own is None or len(own.each) < 2 or own.cost + subset_bias <= 0:
         return 0.0
-    same = [other for other in others if other is not None and other.count == own.count]
-    same = [other for other in same if other.cost + subset_bias > 0]
-    if not same:
+    comparable = [other for other in others if other is not None and other.count == own.count]
+    comparable = [other for other in comparable if other.cost + subset_bias > 0]
+    if not comparable:
         return 0.0
     # Delta method: an item changes the log of a cost by its share. Each of the two trials has half
     # the variance of their difference.
-    levels = np.asarray([other.cost + subset_bias for other in same])
-    theirs = np.asarray([other.each for other in same]) / levels[:, None]
-    differences = np.asarray(own.each) / (own.cost + subset_bias) - theirs
-    unseen = max(0.0, 1 - own.count / max(own.of, own.count))
-    squares = differences.var(axis=1, ddof=1) / own.count * unseen / 2
+    levels = np.asarray([other.cost + subset_bias for other in comparable])
+    other_shares = np.asarray([other.each for other in comparable]) / levels[:, None]
+    differences = np.asarray(own.each) / (own.cost + subset_bias) - other_shares
+    unscored_share = max(0.0, 1 - own.count / max(own.of, own.count))
+    squares = differences.var(axis=1, ddof=1) / own.count * unscored_share / 2
     return math.sqrt(statistics.fmean(squares.tolist()))
 
 
@@ -338,14 +340,14 @@ class View:
         return by_strategy or self._by_recorded_gains(best_of_all) or GO_ON
 
     def _by_recorded_gains(self, best: float) -> PruningDecision | None:
-        scored = _last(self.others, lambda trial: self.rung in trial.items)
+        scored = _most_recent(self.others, lambda trial: self.rung in trial.items)
         subset_bias = self._subset_bias(scored)
         item_margin = CONFIDENCE * math.sqrt(2) * self._item_std(scored, subset_bias)
         lowest_end = (self.own.curve[self.rung] + subset_bias) * self.gain * math.exp(-item_margin)
         if lowest_end <= best:
             return None
-        how = "if it improves as much as good trials of recorded sweeps did from here"
-        return self._stop(f"{how}, it would end at {self._text(lowest_end)}", best)
+        assumption = "if it improves as much as good trials of recorded sweeps did from here"
+        return self._prune(f"{assumption}, it would end at {self._text(lowest_end)}", best)
 
     def _by_peers(self, best: float) -> PruningDecision | None:
         subset_bias = self._subset_bias(self.peers)
@@ -365,12 +367,12 @@ class View:
         better = sum(1 for peer in self.peers if peer.reported[self.rung] < self.now)
         text = f"worse than {better} of {len(self.peers)} {self._peers_text()}"
         ends_at = f"it would end between {self._text(low)} and {self._text(high)}"
-        return self._stop(f"{text}, {ends_at}", best)
+        return self._prune(f"{text}, {ends_at}", best)
 
     def _confidence(self, ended: int) -> float:
         """Half the width of the interval of the final loss, in standard deviations."""
-        own = sum(peer.complete for peer in self.peers if peer.key == self.own.key)
-        if own >= MIN_PEERS:
+        own_completed = sum(peer.complete for peer in self.peers if peer.key == self.own.key)
+        if own_completed >= MIN_PEERS:
             return CONFIDENCE
         return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
 
@@ -380,10 +382,10 @@ class View:
         return statistics.fmean([each for each in differences if each is not None] or [0.0])
 
     def _item_std(self, others: Sequence[TrialCosts], subset_bias: float) -> float:
-        theirs = [trial.items.get(self.rung) for trial in others]
-        return item_std(self.own.items.get(self.rung), theirs, subset_bias)
+        other_items = [trial.items.get(self.rung) for trial in others]
+        return item_std(self.own.items.get(self.rung), other_items, subset_bias)
 
-    def _stop(self, why: str, best: float) -> PruningDecision:
+    def _prune(self, why: str, best: float) -> PruningDecision:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
         value_text = f"{rung_title(self.objective)} {self._text(self.now)}"
         so_far = f"the best so far is {self._text(best)}"

@@ -1,7 +1,7 @@
 """The sampler of a study: chooses a strategy, then its configuration.
 
-Every strategy gets its first trials, whatever its expected improvement; then the trial with the
-largest expected improvement is run. Configurations are drawn from four sources, as in PriorBand
+Every strategy gets its first trials; then the trial with the largest expected improvement is run.
+Configurations are drawn from four sources, as in PriorBand
 (arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
 the whole allowed range. A model picks among the draws.
 
@@ -109,23 +109,25 @@ class SweeperSampler:
         by_key: dict[str, list[TrialCosts]] = defaultdict(list)
         for trial in seen:
             by_key[trial.key].append(trial)
-        before = self.untrained.with_heads(self._candidates, by_key)
-        trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
-        known = statistics_of(seen)
+        untrained = self.untrained.with_heads(self._candidates, by_key)
+        trials = {key: self._trials_of(key, by_key[key], untrained) for key in self._searchable}
+        study = statistics_of(seen)
 
         def suggestion(key: str) -> Suggestion:
             earlier, constants = self._earlier_prior(key, by_key[key]), self._constants(key)
             others = [trials_of for other, trials_of in trials.items() if other != key]
-            return Proposals(trials[key], generator, constants, known, earlier, others).best()
+            return Proposals(trials[key], generator, constants, study, earlier, others).best()
 
         keys = without_failed(self._searchable, by_key)
-        turn = next_undersampled(keys, by_key)
-        if turn is not None and not (self._axes[turn] and by_key[turn]):
+        undersampled = next_undersampled(keys, by_key)
+        if undersampled is not None and not (self._axes[undersampled] and by_key[undersampled]):
             # The rule book's default comes first.
-            parameters = self._candidates[turn].parameters
-            return turn, {name: parameters[name].default for name in self._axes[turn]}
-        suggestions = {key: suggestion(key) for key in keys} if turn is None else {}
-        best = turn or max(keys, key=lambda key: suggestions[key].score)
+            parameters = self._candidates[undersampled].parameters
+            return undersampled, {
+                name: parameters[name].default for name in self._axes[undersampled]
+            }
+        suggestions = {key: suggestion(key) for key in keys} if undersampled is None else {}
+        best = undersampled or max(keys, key=lambda key: suggestions[key].score)
         proposal = self._untried_proposal(best, by_key[best])
         return best, proposal or (suggestions.get(best) or suggestion(best)).point
 
@@ -155,8 +157,8 @@ class SweeperSampler:
 
     def _untried_proposal(self, key: str, own: Sequence[TrialCosts]) -> dict[str, Scalar]:
         """The proposal as a candidate's first draw; empty after that draw or if it was tried."""
-        drawn = any(trial.searched for trial in own)
-        point = {} if drawn else self._proposed_point(key)
+        has_drawn = any(trial.searched for trial in own)
+        point = {} if has_drawn else self._proposed_point(key)
         return {} if any(trial.parameters == point for trial in own) else point
 
     def _proposed_point(self, key: str) -> dict[str, Scalar]:
@@ -220,15 +222,15 @@ def _fewest_trials(keys: Sequence[str], by_key: Mapping[str, Sequence[TrialCosts
     None if young candidates have had their share of the searched trials.
     """
     searched = {key: sum(trial.searched for trial in by_key[key]) for key in keys}
-    due = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
-    behind = [
+    min_searched = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
+    undersampled = [
         key
         for key in keys
-        if searched[key] < due
+        if searched[key] < min_searched
         and sum(trial.cost is not None or trial.failed or trial.running for trial in by_key[key])
         < ENOUGH_TRIALS
     ]
-    return min(behind, key=lambda key: searched[key], default=None)
+    return min(undersampled, key=lambda key: searched[key], default=None)
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ class Proposals:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
-        point = model.furthest([self._restrict(self._from_prior()) for _ in range(EARLY_DRAWS)])
+        point = model.furthest([self._restrict(self._prior_draw()) for _ in range(EARLY_DRAWS)])
         return Suggestion(point, 0.0)
 
     @cached_property
@@ -270,13 +272,15 @@ class Proposals:
         return next(rates, None)
 
     def _rate_step(self) -> Point:
-        around, rate = self.own.incumbents[0].parameters, self._rate
+        incumbent, rate = self.own.incumbents[0].parameters, self._rate
         assert rate is not None
         step = rate.length * float(self.generator.choice(RATE_STEPS))
         moved = {
-            rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
+            rate.name: rate.value(
+                rate.unit(incumbent.get(rate.name, rate.parameter.default)) + step
+            )
         }
-        return self._restrict({**self._from_prior(), **around, **moved})
+        return self._restrict({**self._prior_draw(), **incumbent, **moved})
 
     def log_priors(self, points: Sequence[Point]) -> Vector:
         """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
@@ -287,10 +291,10 @@ class Proposals:
         if self.earlier is None:
             return total
         share = EARLIER_SHARE * self.earlier.weight
-        earlier = math.log(share) + self._near_earlier(self.earlier, points)
+        earlier = math.log(share) + self._earlier_log_density(self.earlier, points)
         return np.logaddexp(math.log(1 - share) + total, earlier)
 
-    def _near_earlier(self, earlier: ProposedTrial, points: Sequence[Point]) -> Vector:
+    def _earlier_log_density(self, earlier: ProposedTrial, points: Sequence[Point]) -> Vector:
         """Log density of configurations around the earlier best, as wide as the rules' prior."""
         total = np.zeros(len(points))
         for name, axis in self.own.axes.items():
@@ -298,18 +302,18 @@ class Proposals:
             if name not in earlier.parameters:
                 densities = axis.log_priors(values)
             elif isinstance(axis, ChoiceAxis):
-                same = np.asarray([value == earlier.parameters[name] for value in values])
-                densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
+                is_same = np.asarray([value == earlier.parameters[name] for value in values])
+                densities = np.log(np.where(is_same, 1 - OTHER_CHOICE, OTHER_CHOICE))
             else:
                 values_as_numbers, spread = numbers(values), axis.prior[1]
-                away = axis.units(values_as_numbers) - axis.unit(earlier.parameters[name])
-                densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
-            held = np.asarray([value is not None for value in values])
-            total += np.where(held, densities, 0.0)
+                distances = axis.units(values_as_numbers) - axis.unit(earlier.parameters[name])
+                densities = -np.log(math.pi * spread * (1 + (distances / spread) ** 2))
+            has_value = np.asarray([value is not None for value in values])
+            total += np.where(has_value, densities, 0.0)
         return total
 
     @cached_property
-    def _spreads(self) -> dict[str, float]:
+    def _near_spreads(self) -> dict[str, float]:
         ranges = self.own.ranges.items()
         return {name: max(NEAR_SPREAD * (high - low), 1e-3) for name, (low, high) in ranges}
 
@@ -326,7 +330,7 @@ class Proposals:
         return self._restrict(point)
 
     def _prior_point(self) -> Point:
-        point = self._from_prior()
+        point = self._prior_draw()
         if self.earlier is None:
             return point
         if self.generator.random() >= EARLIER_SHARE * self.earlier.weight:
@@ -334,8 +338,8 @@ class Proposals:
         for name, value in self.earlier.parameters.items():
             axis = self.own.axes.get(name)
             if isinstance(axis, Axis):
-                around = (axis.unit(value), axis.prior[1])
-                point[name] = axis.value(truncated(around, (0.0, 1.0), self.generator))
+                density = (axis.unit(value), axis.prior[1])
+                point[name] = axis.value(truncated(density, (0.0, 1.0), self.generator))
             elif axis is not None:
                 point[name] = value
         return point
@@ -346,13 +350,13 @@ class Proposals:
         return [(name, parameter) for name, parameter in named if parameter.condition is not None]
 
     def _restrict(self, point: Point) -> Point:
-        kept: Point = {**self.constants, **point}
+        values: Point = {**self.constants, **point}
         for name, parameter in self._conditional:
-            if not parameter.holds(kept):
-                del kept[name]
-        return {name: kept[name] for name in self.own.axes if name in kept}
+            if not parameter.holds(values):
+                del values[name]
+        return {name: values[name] for name in self.own.axes if name in values}
 
-    def _from_prior(self) -> Point:
+    def _prior_draw(self) -> Point:
         return {
             name: axis.draw_prior(self._range(name), self.generator)
             for name, axis in self.own.axes.items()
@@ -371,20 +375,22 @@ class Proposals:
         count = 1 + int(self.generator.binomial(len(names) - 1, MOVE_PROBABILITY))
         moved_names = {names[k] for k in self.generator.permutation(len(names))[:count]}
         changes = {
-            name: self._near(name, axis, incumbent)
+            name: self._moved_value(name, axis, incumbent)
             for name, axis in self.own.axes.items()
             if name in moved_names or name not in incumbent
         }
         return {**incumbent, **changes}
 
-    def _near(self, name: str, axis: Axis | ChoiceAxis, around: Mapping[str, Scalar]) -> Scalar:
+    def _moved_value(
+        self, name: str, axis: Axis | ChoiceAxis, incumbent: Mapping[str, Scalar]
+    ) -> Scalar:
         # The parameter's condition may not hold at the incumbent.
-        if name not in around or isinstance(axis, ChoiceAxis):
+        if name not in incumbent or isinstance(axis, ChoiceAxis):
             return axis.draw_prior(self._range(name), self.generator)
         low, high = self.own.ranges[name]
-        center = axis.unit(around[name])
+        center = axis.unit(incumbent[name])
         if self.generator.random() < WIDE_SHARE:
             step = axis.width * self.generator.normal()
             return axis.value(min(1.0, max(0.0, center + step)))
         within = (min(low, center), max(high, center))
-        return axis.value(truncated((center, self._spreads[name]), within, self.generator))
+        return axis.value(truncated((center, self._near_spreads[name]), within, self.generator))

@@ -80,7 +80,7 @@ class Search:
     _pruner: BasePruner | SweeperPruner = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
     trials: list[TrialCosts] = field(default_factory=list)
-    _for_pruner: list[TrialCosts] = field(default_factory=list)
+    _pruner_trials: list[TrialCosts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -123,9 +123,11 @@ class Search:
         self.study.add_trial(running)
         self._observe(trial, {})
         self.restart(trial.number, reports)
-        began = next((start for start in self.untried if self._is_start(trial, start)), None)
-        if began is not None:
-            self.untried.remove(began)
+        untried_start = next(
+            (start for start in self.untried if self._is_start(trial, start)), None
+        )
+        if untried_start is not None:
+            self.untried.remove(untried_start)
         if result is not None:
             self.tell(trial.number, result)
         elif self.sampler != OURS:
@@ -135,11 +137,11 @@ class Search:
         """The next trial: an untried start, or the sampler's choice."""
         start = self.untried.pop(0) if self.untried else None
         number, origin = len(self.trials), start.origin if start else "search"
-        given = start.parameters if start else {}
+        start_values = start.parameters if start else {}
         fixed: dict[str, Scalar] = {}
         if start is not None:
             key = self.space.key(start)
-            fixed = optuna_space.enqueued_values(key, self.candidates[key], given)
+            fixed = optuna_space.enqueued_values(key, self.candidates[key], start_values)
         if self.sampler != OURS:
             self._samplers[number] = make_sampler(self.sampler, self.space, number)
             self.study.sampler = self._samplers[number]
@@ -147,7 +149,7 @@ class Search:
             fixed = optuna_space.study_names(*self._sampler.choose(number, self.seen()))
         self.study.enqueue_trial(fixed)
         proposal = self.study.ask()
-        key, parameters = optuna_space.suggest(proposal, self.space, given)
+        key, parameters = optuna_space.suggest(proposal, self.space, start_values)
         candidate = self.candidates[key]
         if start is None and proposal.params == optuna_space.enqueued_values(key, candidate, {}):
             # A default that the starts left out: the sampler begins with it.
@@ -163,10 +165,10 @@ class Search:
         """Record a rung of a running trial, and decide whether the trial goes on."""
         self._add_report(number, report)
         if isinstance(self._pruner, SweeperPruner):
-            return self._pruner.decide(self._for_pruner[number], self._for_pruner)
+            return self._pruner.decide(self._pruner_trials[number], self._pruner_trials)
         # The only rung of a one-trial strategy is its last. Halving pruners would compare its loss
         # with the first rungs of all later trials.
-        own, trial = self._for_pruner[number], self._optuna_trial(number)
+        own, trial = self._pruner_trials[number], self._optuna_trial(number)
         if self.candidates[own.key].one_trial or not self._pruner.prune(self.study, trial):
             return GO_ON
         name, title = type(self._pruner).__name__, rung_title(self.objective)
@@ -207,9 +209,11 @@ class Search:
 
     def median(self, number: int, rung: int) -> float | None:
         """The median over the candidate's other trials at a rung; None if there are none."""
-        own, objective = self._for_pruner[number], self.objective
-        same = [trial for trial in self._for_pruner if trial.key == own.key]
-        costs = [trial.reported[rung] for trial in same if trial is not own and trial.has(rung)]
+        own, objective = self._pruner_trials[number], self.objective
+        same_candidate = [trial for trial in self._pruner_trials if trial.key == own.key]
+        costs = [
+            trial.reported[rung] for trial in same_candidate if trial is not own and trial.has(rung)
+        ]
         if not costs or not own.has(rung):
             return None
         middle = statistics.median(costs)
@@ -219,7 +223,7 @@ class Search:
         """Add a rung's report to a trial."""
         trial = self.trials[number]
         self._observe(trial.config, {**trial.reports, report.rung: report})
-        cost = self._for_pruner[number].reported[report.rung]
+        cost = self._pruner_trials[number].reported[report.rung]
         self._optuna_trial(number).intermediate_values[report.rung] = self.objective.study_value(
             cost
         )
@@ -237,7 +241,7 @@ class Search:
         if result is not None and trial.complete and not self.objective.at_rungs:
             for_pruner = replace(trial, cost=result.validation_loss)
         self.trials[number : number + 1] = [trial]
-        self._for_pruner[number : number + 1] = [for_pruner]
+        self._pruner_trials[number : number + 1] = [for_pruner]
         return trial
 
     def _optuna_trial(self, number: int) -> FrozenTrial:
@@ -249,8 +253,8 @@ class Search:
     def _is_start(self, trial: Configuration, start: Configuration) -> bool:
         key = self.space.key(start)
         values = self.candidates[key].defaults(start.parameters)
-        same = (key, start.origin) == (self.space.key(trial), trial.origin)
-        return same and values.items() <= trial.parameters.items()
+        is_same_kind = (key, start.origin) == (self.space.key(trial), trial.origin)
+        return is_same_kind and values.items() <= trial.parameters.items()
 
 
 def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
@@ -258,12 +262,12 @@ def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
 
     If the total is too small for all of them, the plan's last defaults are left out.
     """
-    without = list(_without_each_parameter(plan)) if total > 1 else []
-    first = plan.candidates[: max(1, total - len(plan.own_trials) - len(without))]
+    off_variants = list(_without_each_parameter(plan)) if total > 1 else []
+    defaults = plan.candidates[: max(1, total - len(plan.own_trials) - len(off_variants))]
     # Candidates with one trial first: they are cheap, and a baseline for the others. Stable sort.
-    for item in sorted(first, key=lambda each: each.searchable):
+    for item in sorted(defaults, key=lambda each: each.searchable):
         yield Configuration(strategy=item.strategy, model=item.model)
-    yield from without
+    yield from off_variants
     yield from plan.own_trials
 
 

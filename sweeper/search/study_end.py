@@ -59,9 +59,9 @@ def outlook(
     gains = [share for trials, share in GAINS.items() if trials <= len(losses)]
     if not gains or math.isinf(best) or not seconds:
         return None
-    each = statistics.fmean(seconds[-2 * NEXT :])
+    trial_seconds = statistics.fmean(seconds[-2 * NEXT :])
     return Outlook(
-        seconds=NEXT * each / min(max(workers, 1), NEXT),
+        seconds=NEXT * trial_seconds / min(max(workers, 1), NEXT),
         gain=gains[-1] * abs(best),
         noise=math.sqrt(2) * SEED_SHARE * abs(best),
     )
@@ -69,17 +69,17 @@ def outlook(
 
 def settled(losses: Sequence[float | None]) -> str:
     """The reason why more trials are not worth their cost; empty while they are."""
-    coming = outlook(losses, [0.0], 1)
-    if coming is None or coming.gain >= WORTH_SHARE * coming.noise:
+    next_trials = outlook(losses, [0.0], 1)
+    if next_trials is None or next_trials.gain >= WORTH_SHARE * next_trials.noise:
         return ""
-    return f"{NEXT} more trials are {_gain(coming)}"
+    return f"{NEXT} more trials are {_gain(next_trials)}"
 
 
-def _gain(coming: Outlook) -> str:
-    share = coming.gain / coming.noise if coming.noise > 0 else 0.0
+def _gain(next_trials: Outlook) -> str:
+    share = next_trials.gain / next_trials.noise if next_trials.noise > 0 else 0.0
     return (
-        f"expected to lower the best loss by {units.number(coming.gain, 2)} ({share:.1g} times the "
-        "typical difference between two seeds)"
+        f"expected to lower the best loss by {units.number(next_trials.gain, 2)} "
+        f"({share:.1g} times the typical difference between two seeds)"
     )
 
 
@@ -100,10 +100,10 @@ def decide(search: Search, asked: SearchSpec) -> Ending | None:
     Args:
         asked: The request, with target loss and whether a settled search ends.
     """
-    because = _target(search, asked.target_loss)
+    because = _target_reason(search, asked.target_loss)
     if because:
         return Ending(kind="target", because=because, total=asked.trials)
-    because = _settled(search) if asked.stop_when_settled else ""
+    because = _settled_reason(search) if asked.stop_when_settled else ""
     return Ending(kind="settled", because=because, total=asked.trials) if because else None
 
 
@@ -117,17 +117,17 @@ def still_ends(ending: Ending, asked: SearchSpec) -> bool:
     return settled and asked.trials <= ending.total
 
 
-def _target(search: Search, target: float | None) -> str:
+def _target_reason(search: Search, target: float | None) -> str:
     if target is None:
         return ""
     for trial in search.seen():
         if trial.final is not None and trial.final <= target:
-            reached = f"trial {trial.number} reached a validation loss of {trial.final:.4g}"
-            return f"{reached}, and {target:g} was the target"
+            text = f"trial {trial.number} reached a validation loss of {trial.final:.4g}"
+            return f"{text}, and {target:g} was the target"
     return ""
 
 
-def _settled(search: Search) -> str:
+def _settled_reason(search: Search) -> str:
     # Defaults and the user's own trials are always run.
     running = (trial for trial in search.seen() if trial.running)
     if search.untried or any(not trial.searched for trial in running):

@@ -55,7 +55,7 @@ def planned(
     from sweeper.planning.model_choice import comparison, plan_without_model
 
     names = comparison().models_of(spec.task)
-    here = spec.hardware.gpu is None and spec.hardware.gpu_memory_gib is None
-    only_available = here and switched_off("--model") is not None
+    is_this_machine = spec.hardware.gpu is None and spec.hardware.gpu_memory_gib is None
+    only_available = is_this_machine and switched_off("--model") is not None
     models = available_models(names) if only_available else tuple(map(catalogue_facts, names))
     return plan_without_model(spec, gather(spec, models=models))

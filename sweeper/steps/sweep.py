@@ -138,7 +138,7 @@ def prepare(
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = _folder(spec, file)
     spec = _with_data(spec, work)
-    missing, took = _make_models_ready(spec, work, tell) if check_model else ({}, {})
+    missing, phase_seconds = _make_models_ready(spec, work, tell) if check_model else ({}, {})
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
     facts = _with_missing(gather(spec, rows=rows, for_run=True), missing)
     if objective.function and rows is not None:
@@ -149,7 +149,7 @@ def prepare(
     check_named(spec.search.sampler, spec.search.pruner, plan)
     proposed = [trial for _, hook in parts.PROPOSE.all() for trial in hook(spec, plan, tell)]
     plan = plan.model_copy(update={"proposed": tuple(proposed)})
-    return Prepared(folder, spec, plan, took, rows.changes if rows else ())
+    return Prepared(folder, spec, plan, phase_seconds, rows.changes if rows else ())
 
 
 def _make_models_ready(
@@ -158,10 +158,10 @@ def _make_models_ready(
     """Download or convert the models that need it; returns what each needed, and seconds by
     phase."""
     missing: dict[str, Missing] = {}
-    took: dict[str, float] = {}
+    phase_seconds: dict[str, float] = {}
     for model in spec.models:
         must_be_trainable(model)
-        begun = time.monotonic()
+        start = time.monotonic()
         phase = missing_weights(model)
         if phase is None:
             continue
@@ -170,8 +170,8 @@ def _make_models_ready(
         else:
             _download(model, work, tell)
         missing[model.id] = phase
-        took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
-    return missing, took
+        phase_seconds[phase] = round(phase_seconds.get(phase, 0.0) + time.monotonic() - start, 3)
+    return missing, phase_seconds
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
@@ -179,8 +179,8 @@ def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     changes."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
-    same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
-    return folder.data_changes if same else None
+    is_same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
+    return folder.data_changes if is_same else None
 
 
 def _with_missing(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
@@ -190,9 +190,9 @@ def _with_missing(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
 
 
 def _folder(spec: Spec, file: Path | None) -> RunFolder:
-    """The run folder that holds ``file``, if that is its ``sweep.yaml``; else ``runs/NAME``."""
-    own = file is not None and (file.parent / "plan.json").is_file()
-    if own and file is not None and resolve({}, file).name == spec.name:
+    """The folder of ``file`` if it is the ``sweep.yaml`` of the run, else ``runs/NAME``."""
+    is_run_file = file is not None and (file.parent / "plan.json").is_file()
+    if is_run_file and file is not None and resolve({}, file).name == spec.name:
         return RunFolder.find(file.parent)
     return RunFolder.named(str(spec.name))
 
@@ -200,11 +200,11 @@ def _folder(spec: Spec, file: Path | None) -> RunFolder:
 def default_name(spec: Spec) -> str:
     """A run name from the task, the data and the model."""
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
-    given = spec.data
-    data = "+".join(source.title for source in given.sources)
-    data = data or Path(given.path or "").name.split(".")[0]
-    written = spec.task == "classification" and spec.training.classes_by == "generate"
-    text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
+    data_spec = spec.data
+    data = "+".join(source.title for source in data_spec.sources)
+    data = data or Path(data_spec.path or "").name.split(".")[0]
+    generates = spec.task == "classification" and spec.training.classes_by == "generate"
+    text = f"{spec.task}{'-generate' if generates else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
 
 
@@ -234,15 +234,15 @@ def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
 def sweep(
     prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
 ) -> Ended:
-    """Start or resume the run. Findings and report are written also after an error."""
+    """Start or resume the run. Findings and report are written, if possible after errors too."""
     folder = prepared.folder
     if new:
         set_aside(folder, tell)
-    with contextlib.ExitStack() as held:
-        held.enter_context(folder.lock())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.lock())
         plan = _stored_plan(prepared)
         _run_begin_hooks(folder, prepared.spec, plan, tell)
-        listeners = held.enter_context(Listeners(folder, prepared.spec))
+        listeners = stack.enter_context(Listeners(folder, prepared.spec))
         show = listeners.with_warnings(_silent_once_closed(view))
         texts = not prepared.spec.evaluation.no_texts
         maker = ReportMaker(folder, texts=texts, spec=prepared.spec)
@@ -321,7 +321,7 @@ def _run_finish_hooks(
             lines.append(line)
             show(make_event("phase", state=name, text=line), outcome.status)
 
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             with leaving_on_signals():
                 finish(folder, spec, plan, say)
@@ -332,8 +332,8 @@ def _run_finish_hooks(
         except Exception as error:  # noqa: BLE001 - a bug in a feature only costs its own figures
             show(make_event("warning", text=parts.failure(name, error)), outcome.status)
             continue
-        if lines:  # else the hook had nothing to do
-            _add_phase_seconds(folder, name, time.monotonic() - begun)
+        if lines:  # none if the hook had nothing to do
+            _add_phase_seconds(folder, name, time.monotonic() - start)
     return outcome
 
 

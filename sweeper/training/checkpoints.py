@@ -47,7 +47,7 @@ class CheckpointFile(Record):
 class Checkpoint(Artifact):
     """``checkpoint.json``: the manifest of a checkpoint. It is written after all other files.
 
-    ``reports`` holds the reports of all rungs so far. The worker may lack the last one, since a
+    ``reports`` holds the reports of all rungs so far. The command may lack the last one, since a
     checkpoint is written before its rung is reported.
     """
 
@@ -94,7 +94,7 @@ def newest_checkpoint(attempt: Path) -> tuple[Path, int] | None:
 
 
 def drop_checkpoints(attempt: Path, keep: int | None = None) -> None:
-    """Delete the checkpoints of an attempt, unfinished ones included.
+    """Delete the checkpoints of an attempt, also unfinished checkpoints.
 
     Args:
         keep: Rung of the checkpoint to keep; None to delete all.

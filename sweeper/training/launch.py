@@ -40,7 +40,7 @@ class LaunchRequest(Record):
 
 
 def launch(request: LaunchRequest) -> None:
-    """Run all ranks, and end this process with 0 if all of them ended well."""
+    """Run all ranks, and end this process, with status 0 if all ranks succeeded."""
     os._exit(_launch(Path(request.folder), request))
 
 

@@ -116,7 +116,7 @@ class TorchBackend:
             if self._device.type == "cuda":
                 self.close()
             self._underway(f"loading {model}", 0, 0)
-            self._shared[model] = self._open(model)
+            self._shared[model] = self._load_shared(model)
             # Objects loaded so far stay; excluding them makes each garbage collection of Trainer
             # cheap (measured: 24 steps of a tiny model take 0.45 s and not 2.5 s).
             gc.collect()
@@ -128,7 +128,7 @@ class TorchBackend:
         shared = self.shared(config.model)
         return shared.part(config.train_rows, config.seed) if config.train_rows else shared
 
-    def _open(self, model: str) -> SharedModel:
+    def _load_shared(self, model: str) -> SharedModel:
         # The plan has the model's path as typed by the user, the spec as resolved here.
         models = zip(self._spec.models, self._plan.facts.models, strict=True)
         spec, facts = next((spec, facts) for spec, facts in models if facts.id == model)
@@ -170,7 +170,7 @@ class TorchBackend:
                 title=baseline.title,
                 validation_loss=evaluation.loss,
                 objective=score.value if score else None,
-                metrics=evaluation.metrics | self._figure(score),
+                metrics=evaluation.metrics | self._objective_metric(score),
                 item_losses=tuple(evaluation.losses.tolist()),
                 item_weights=tuple(evaluation.weights.tolist()),
                 seconds=time.perf_counter() - start,
@@ -183,7 +183,7 @@ class TorchBackend:
         context = self.shared(self._plan.candidates[0].model).context
         return {model.name: model for _, hook in parts.BASELINES.all() for model in hook(context)}
 
-    def _figure(self, score: ObjectiveScore | None) -> dict[str, float]:
+    def _objective_metric(self, score: ObjectiveScore | None) -> dict[str, float]:
         return {self._plan.objective.metric: score.value} if score else {}
 
     def _objective_of(
@@ -322,8 +322,8 @@ def _texts(shared: SharedModel, evaluation: Evaluation) -> dict[int, ItemText]:
     examples = shared.context.dataset.splits["test"]
     scored = np.flatnonzero(evaluation.scored)
     hardest = scored[np.argsort(-evaluation.losses[scored], kind="stable")][:_HARDEST_TEXTS]
-    shown = sorted({*hardest.tolist(), *scored[:_FIRST_TEXTS].tolist()})
-    return {item: _item_text(examples[item]) for item in shown}
+    items = sorted({*hardest.tolist(), *scored[:_FIRST_TEXTS].tolist()})
+    return {item: _item_text(examples[item]) for item in items}
 
 
 def _item_text(example: Example) -> ItemText:
@@ -356,9 +356,13 @@ def with_answers(
         RunError: Programs are to be run, but cannot be isolated from network and files here.
     """
     task, device = shared.context.task, next(model.parameters()).device
-    objective, wanted = shared.context.objective, shared.context.spec.evaluation
+    objective, evaluation_spec = shared.context.objective, shared.context.spec.evaluation
     programs = samples(shared.context.spec)  # answers per item that are run as programs
-    count = _ANSWERED_ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
+    count = (
+        _ANSWERED_ITEMS[device.type]
+        if evaluation_spec.generate_items is None
+        else evaluation_spec.generate_items
+    )
     needs_all = objective.of_answers
     if needs_all:
         count = len(shared.context.dataset.splits["test"])
@@ -390,7 +394,7 @@ def with_answers(
         said={
             row: shortened(texts[0], TEXT_CHARACTERS)
             for (row, _), texts in zip(answered[:_FIRST_TEXTS], answers.answers, strict=False)
-            if not wanted.no_texts
+            if not evaluation_spec.no_texts
         },
     )
     if computed is None:

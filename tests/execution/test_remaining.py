@@ -74,7 +74,7 @@ def left(
 ) -> Any:
     state: Any = SimpleNamespace(plan=PLAN, run=RunFolder(Path("nowhere")))
     progress = RunProgress(state, 9, workers, phase=phase, jobs=jobs)
-    progress._took, progress._confirmation_seconds = dict(enumerate(trials)), 8
+    progress._times, progress._confirmation_seconds = dict(enumerate(trials)), 8
     progress._phase_jobs = JOBS.get(phase, 0)
     return progress.eta(number)
 

@@ -96,7 +96,7 @@ def test_nobody_waits_for_a_report_which_takes_at_most_a_twentieth_of_the_time(
         free.touch()
         polled(maker, lambda: run.report_html.is_file() and not maker.busy)
         assert psutil.Process(maker._child.process.pid).nice() > psutil.Process().nice()
-        due = maker._due
+        due = maker._next_report_at
         assert due > 0
         seconds = due * MAX_TIME_SHARE
         run.report_html.unlink()
@@ -117,7 +117,7 @@ def test_an_engine_that_ends_its_process_costs_only_charts(make_run, engine):
     with ReportMaker(run, clock=lambda: now[0]) as maker:
         maker.request()
         polled(maker, lambda: maker.no_charts)
-        now[0] = maker._due
+        now[0] = maker._next_report_at
         polled(maker, lambda: run.report_html.is_file() and idle(maker)())
         assert maker.no_charts == "the drawing process was killed by SIGABRT"
         assert charts(run) == 0

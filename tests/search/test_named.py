@@ -37,7 +37,7 @@ def test_our_pruner_begins_where_the_plan_says_or_as_it_is_told() -> None:
     for name, first in (("sweeper", PLAN.budget.first_rung), ("sweeper(first_rung=5)", 5)):
         made = make_pruner(name, PLAN)
         assert isinstance(made, SweeperPruner)
-        assert made._first == first
+        assert made._first_rung == first
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def oom_counter(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup"
         mounted: Where control groups are mounted.
     """
     if groups is None:
-        groups = _text(Path("/proc/self/cgroup"))
+        groups = _text_or_empty(Path("/proc/self/cgroup"))
     counters = [*_counters(groups, mounted), Path("/proc/vmstat")]
     return next((file for file in counters if oom_kills_in(file) is not None), None)
 
@@ -59,14 +59,14 @@ def _counters(groups: str, mounted: Path) -> Iterator[Path]:
 
 def oom_kills_in(file: Path) -> int | None:
     """The number of out-of-memory kills in a counter file; None if it has none."""
-    for line in _text(file).splitlines():
+    for line in _text_or_empty(file).splitlines():
         name, _, value = line.partition(" ")
         if name == "oom_kill" and value.strip().isdigit():
             return int(value)
     return None
 
 
-def _text(file: Path) -> str:
+def _text_or_empty(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -96,7 +96,9 @@ class OomKills:
             return
         now = self.clock()
         rise = counted - (counted if self._counted is None else self._counted)
-        self._unmatched = [at for at in self._unmatched if now - at < OOM_KILL_MATCH_SECONDS]
+        self._unmatched = [
+            killed_at for killed_at in self._unmatched if now - killed_at < OOM_KILL_MATCH_SECONDS
+        ]
         self._unmatched += [now] * rise
         self._counted = counted
 
@@ -123,7 +125,7 @@ class LocalPool:
     first: int = 0
     oom_kills: OomKills = field(default_factory=OomKills)
     _children: dict[str, Child] = field(default_factory=dict)
-    _ready: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
+    _selector: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
 
     @property
     def size(self) -> int:
@@ -141,7 +143,7 @@ class LocalPool:
 
     def _add(self, name: str, child: Child) -> None:
         self._children[name] = child
-        self._ready.register(child.fileno(), selectors.EVENT_READ)
+        self._selector.register(child.fileno(), selectors.EVENT_READ)
 
     def _launch(self, name: str) -> Child:
         run, log = str(self.run.path.resolve()), log_of(self.run, name)
@@ -150,14 +152,14 @@ class LocalPool:
         return start_child(WORKER, request, shown=shown, env=environment, errors=log)
 
     def _environment(self, name: str) -> dict[str, str]:
-        own = dict(self.environments[int(name) - self.first])
-        # GPUs were chosen among the user's visible ones; the user's thread counts take precedence.
-        gpus = {key: own[key] for key in own if key in (VISIBLE, GPU_SHARE)}
-        return {**torch_settings(), **own, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
+        settings = dict(self.environments[int(name) - self.first])
+        # The GPUs were chosen among the user's visible GPUs. The user's thread counts win.
+        gpus = {key: settings[key] for key in settings if key in (VISIBLE, GPU_SHARE)}
+        return {**torch_settings(), **settings, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:
         """A handle that becomes readable when a worker has sent a message."""
-        return self._ready.fileno()
+        return self._selector.fileno()
 
     def send(self, worker: str, order: Order) -> None:
         if worker in self._children:
@@ -170,23 +172,23 @@ class LocalPool:
             # A process of a worker may hold the worker's pipe open after the worker has ended.
             status, was_closed, lines = child.status(), child.closed, child.lines()
             if not was_closed and (child.closed or status is not None):
-                self._ready.unregister(child.fileno())
+                self._selector.unregister(child.fileno())
             for line in lines:
                 # Ignore the incomplete line of a worker that was killed while it wrote.
                 with contextlib.suppress(ValueError):
                     yield WorkerMessage(name, read_message(line))
             if status is not None:
-                yield self._gone(name, child, status)
+                yield self._remove(name, child, status)
 
     def _wait(self, seconds: float) -> None:
         if any(child.closed for child in self._children.values()):
             seconds = min(seconds, _EXIT_POLL_SECONDS)  # a worker closed its pipe and is ending
-        if self._ready.get_map():
-            self._ready.select(seconds)
+        if self._selector.get_map():
+            self._selector.select(seconds)
         else:
             time.sleep(seconds)
 
-    def _gone(self, name: str, child: Child, status: int) -> WorkerGone:
+    def _remove(self, name: str, child: Child, status: int) -> WorkerGone:
         child.close()
         del self._children[name]
         if status == 1:
@@ -211,7 +213,7 @@ class LocalPool:
         while self._children:
             for _ in self.poll(_EXIT_POLL_SECONDS):
                 pass
-        self._ready.close()
+        self._selector.close()
 
 
 def log_of(run: RunFolder, worker: str) -> Path:

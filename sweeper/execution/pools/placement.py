@@ -110,11 +110,11 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
             f"a {demand.gpus_strategy} trial takes {demand.gpus} GPUs, "
             f"and there are {len(machine.gpus)}"
         )
-    count, where = len(machine.gpus), "the machine has"
+    count, resource = len(machine.gpus), "the machine has"
     if count:
-        where = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
+        resource = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
     return head + (
-        f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {where} "
+        f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {resource} "
         f"{machine.memory_gib:.1f} GiB for training"
     )
 
@@ -129,7 +129,7 @@ def demand_of(plan: Plan) -> Demand:
 def machine_of(plan: Plan) -> Machine:
     """This machine, with the memory for training that the plan assumed."""
     limit = max(each.memory.limit_gib for each in plan.candidates)
-    return Machine(_visible(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
+    return Machine(_gpu_names(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
 
 
 def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
@@ -143,15 +143,15 @@ def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
         what = f"torch {device.torch} sees no GPU"
         fix = "Install a build of torch for this GPU: see docs/troubleshooting.md."
         return Problem(what, planned, f"{fix} Or plan for the CPU: {VISIBLE}= , with --new.")
-    here = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
+    device_text = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
     if hardware.device == "cuda" and device.total_gib < _MIN_MEMORY_SHARE * hardware.memory_gib:
-        return Problem(here, planned, new_plan)
+        return Problem(device_text, planned, new_plan)
     if hardware.device == "cuda" and hardware.bf16 and device.capability < BF16_CAPABILITY:
-        return Problem(f"{here}, which has no bfloat16", planned, new_plan)
+        return Problem(f"{device_text}, which has no bfloat16", planned, new_plan)
     return None
 
 
-def _visible(plan: Plan) -> tuple[str, ...]:
+def _gpu_names(plan: Plan) -> tuple[str, ...]:
     hardware = plan.facts.hardware
     if hardware.gpus == 0:
         return ()

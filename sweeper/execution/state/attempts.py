@@ -36,7 +36,7 @@ from sweeper.trials import (
     so_far,
 )
 
-# After this many crashed attempts the trial itself counts as the cause.
+# After this many crashed attempts, the trial counts as the cause and fails.
 CRASHES_ALLOWED = 3
 # Ends that count as a crash. A lost machine, a preemption or a killed command does not.
 CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})
@@ -104,7 +104,7 @@ def promote(home: Path, attempt: int) -> TrialResult:
     for name in (CONFIG, RUNGS, ITEM_LOSSES, MEASURE_ITEMS):
         if (folder / name).exists():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
-            if not _holds(home / name, text):
+            if not _has_text(home / name, text):
                 write_text(home / name, text)
     if (folder / WEIGHTS).exists():
         if (home / WEIGHTS).exists():
@@ -115,7 +115,7 @@ def promote(home: Path, attempt: int) -> TrialResult:
     return result
 
 
-def _holds(path: Path, text: str) -> bool:
+def _has_text(path: Path, text: str) -> bool:
     return path.exists() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
@@ -174,8 +174,8 @@ def drop_weights(home: Path) -> None:
 
 def drop_leftovers(attempt: Path) -> None:
     """Delete complete or partial weights of an attempt that will not become the trial's result."""
-    for left in list(attempt.rglob(WEIGHTS)):
-        shutil.rmtree(left, ignore_errors=True)
+    for folder in list(attempt.rglob(WEIGHTS)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

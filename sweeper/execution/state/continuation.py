@@ -56,12 +56,12 @@ def plan_to_run(run: RunFolder, fresh: Plan) -> Plan:
         raise RunError("the run folder holds a plan that cannot be run", where=str(run.plan))
     changed_parts = changes(plan.identity, fresh.identity)
     if changed_parts:
-        raise RunError([_changed(run, name) for name in changed_parts])
+        raise RunError([_change_problem(run, name) for name in changed_parts])
     limit = {"limit_seconds": fresh.budget.limit_seconds}  # a later command may have another budget
     return plan.model_copy(update={"budget": plan.budget.model_copy(update=limit)})
 
 
-def _changed(run: RunFolder, name: str) -> Problem:
+def _change_problem(run: RunFolder, name: str) -> Problem:
     return Problem(
         f"{_MEANINGS.get(name, f'what {name} uses')} changed since this run began",
         why="Its trials would not be comparable with those that are there.",

@@ -85,15 +85,15 @@ class FittedBatches:
     """The lessons of a run. Each attempt is read once, after its end."""
 
     run: RunFolder
-    _read: dict[Path, Lesson | None] = field(default_factory=dict)
+    _lessons_by_folder: dict[Path, Lesson | None] = field(default_factory=dict)
 
     def _lessons(self) -> list[Lesson]:
         for home in _HOMES:
             for folder in self.run.path.glob(f"{home}/attempts/*"):
                 ended = (folder / ENDED).exists() or (folder / RESULT).exists()
-                if ended and folder not in self._read:
-                    self._read[folder] = lesson_of(folder)
-        return [lesson for lesson in self._read.values() if lesson is not None]
+                if ended and folder not in self._lessons_by_folder:
+                    self._lessons_by_folder[folder] = lesson_of(folder)
+        return [lesson for lesson in self._lessons_by_folder.values() if lesson is not None]
 
     def apply(self, config: TrialConfig) -> TrialConfig:
         """The configuration with batches that fitted; the effective batch is unchanged."""
@@ -104,8 +104,8 @@ class FittedBatches:
         evaluation = min(
             [planned.evaluation_batch, *(each.evaluation for each in lessons if each.evaluation)]
         )
-        share = planned.micro_batch * planned.gradient_accumulation_steps
-        micro = next(size for size in range(micro, 0, -1) if share % size == 0)
+        device_batch = planned.micro_batch * planned.gradient_accumulation_steps
+        micro = next(size for size in range(micro, 0, -1) if device_batch % size == 0)
         changed = [
             f"{name} {new} instead of {old}"
             for name, new, old in (
@@ -116,18 +116,18 @@ class FittedBatches:
         ]
         if not changed:
             return config
-        batches = dict(zip(_BATCHES, (micro, share // micro, evaluation), strict=True))
-        note = f"{' and '.join(changed)}: {_why(lessons)}"
+        batches = dict(zip(_BATCHES, (micro, device_batch // micro, evaluation), strict=True))
+        note = f"{' and '.join(changed)}: {_shortage_text(lessons)}"
         return config.with_setup(**batches).model_copy(update={"memory_note": note})
 
 
-def _why(lessons: Sequence[Lesson]) -> str:
+def _shortage_text(lessons: Sequence[Lesson]) -> str:
     killed, reported = (
         [
             f"trial {number}"
-            for number in sorted({each.trial for each in lessons if each.killed is how})
+            for number in sorted({each.trial for each in lessons if each.killed is is_killed})
         ]
-        for how in (True, False)
+        for is_killed in (True, False)
     )
     reasons = [f"memory ran out in {', '.join(reported)}"] if reported else []
     if killed:

@@ -101,8 +101,8 @@ class RunState:
         with_weights = [i for i, result in self.results.items() if result.weights]
         if not with_weights:
             return []
-        kept = self.trials_to_keep(n)
-        losers = [i for i in with_weights if i not in kept]
+        trials_to_keep = self.trials_to_keep(n)
+        losers = [i for i in with_weights if i not in trials_to_keep]
         for number in losers:
             attempts.drop_weights(self.run.trial(number))
             self.results[number] = self.results[number].model_copy(update={"weights": None})

@@ -19,8 +19,8 @@ from sweeper.trials import TestScore, TestSeal
 
 def seeds_of(plan: Plan) -> list[int]:
     """The seeds of all possible confirmation runs; the trial itself has the plan's seed."""
-    most = plan.budget.confirmation_seeds + plan.budget.extra_seeds
-    return [plan.seed + further for further in range(1, most)]
+    seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds
+    return [plan.seed + offset for offset in range(1, seeds)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
@@ -29,9 +29,14 @@ def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
     results = {folder: item for folder in folders if (item := confirmed(folder)) is not None}
     complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
     items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
-    scores, kept = None, [item for item in items if item is not None]
-    if len(kept) == len(items) and len({item.costs.shape for item in kept}) == 1:
-        scores = Scores.of([item.costs for item in kept], weights=kept[0].weights)
+    scores, readable_items = None, [item for item in items if item is not None]
+    if (
+        len(readable_items) == len(items)
+        and len({item.costs.shape for item in readable_items}) == 1
+    ):
+        scores = Scores.of(
+            [item.costs for item in readable_items], weights=readable_items[0].weights
+        )
     return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 
@@ -51,16 +56,16 @@ def open_seal(
     if run.test_seal.exists():
         return read_seal(run)
     trained = [trainings(run, plan, number, limits) for number in finalists]
-    tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
+    test_items = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
     classification, objective = plan.facts.task == "classification", plan.objective
-    usual = "accuracy" if classification else "loss"
+    default_metric = "accuracy" if classification else "loss"
     seal = TestSeal(
         order=tuple(finalist.trial for finalist in in_order(trained)),
         recommended=recommend(trained),
         opened_at=now(),
-        headline_metric=usual if objective.is_loss else objective.metric,
+        headline_metric=default_metric if objective.is_loss else objective.metric,
         higher_is_better=classification if objective.is_loss else objective.higher_is_better,
-        items=tests,
+        items=test_items,
     )
     seal.write(run.test_seal)
     return seal

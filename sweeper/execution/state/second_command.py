@@ -37,8 +37,8 @@ def run_now(runs: Iterable[RunFolder]) -> set[Path]:
 def statuses(runs: Iterable[RunFolder]) -> dict[Path, Status]:
     """The status of each started run, by folder; ``interrupted`` if its command is gone."""
     read = {run: status for run in runs if (status := Status.read_or_none(run.status))}
-    begun = [run for run, status in read.items() if status.phase not in ENDED]
-    lost = {run.path for run in begun} - run_now(begun)
+    unfinished = [run for run, status in read.items() if status.phase not in ENDED]
+    lost = {run.path for run in unfinished} - run_now(unfinished)
     ended = {"phase": "interrupted", "running": (), "eta": None}
     return {
         run.path: status.model_copy(update=ended) if run.path in lost else status

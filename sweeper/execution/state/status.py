@@ -1,6 +1,6 @@
 """The progress of a run: the type of ``status.json``.
 
-Only types. Losses are validation losses, lower is better.
+Losses are validation losses; lower is better.
 """
 
 from __future__ import annotations

@@ -92,9 +92,9 @@ class Link:
                     return self._stop_work()
                 *lines, pending = (pending + chunk).split(b"\n")
                 for line in lines:
-                    self._hear(line)
+                    self._handle(line)
 
-    def _hear(self, line: bytes) -> None:
+    def _handle(self, line: bytes) -> None:
         try:
             order = read_message(line)
         except ValueError as error:

@@ -77,13 +77,13 @@ class Session:
         self._pulse = Pulse()
         watchdog = Watchdog(
             self._pulse,
-            self._patience(job),
-            lambda why: self._hangs(folder, why),
+            self._limits(job),
+            lambda why: self._end_hung_process(folder, why),
             "training" if job.kind in ("trial", "confirm") else f"scoring {job.name}",
         )
         try:
             with watchdog:
-                ended = self._do(backend, job, folder)
+                ended = self._run_job(backend, job, folder)
         except Interrupted:
             ended = self._interrupted(job)
         except SweeperError as error:  # due to the user's code or data: a retry would fail too
@@ -101,12 +101,12 @@ class Session:
         # An error, since an interruption would be retried for ever.
         return _failed(job, "error", "the backend stopped without being told to")
 
-    def _patience(self, job: Job) -> Patience:
+    def _limits(self, job: Job) -> Patience:
         if job.config is not None and job.kind != "test":
             return patience_for(self._plan, job.config)
         return patience_for_jobs(self._plan)
 
-    def _do(self, backend: Backend, job: Job, folder: Path) -> JobEnded:
+    def _run_job(self, backend: Backend, job: Job, folder: Path) -> JobEnded:
         if job.kind == "baselines":
             for baseline in backend.baselines():
                 self._pulse.beat()
@@ -156,7 +156,7 @@ class Session:
             fields |= {"state": "FAIL", "validation_loss": None, "failure": _no_loss(loss)}
         return result.model_copy(update=fields)
 
-    def _hangs(self, folder: Path, why: str) -> None:
+    def _end_hung_process(self, folder: Path, why: str) -> None:
         # The training thread may hold any lock, including the pipe's. The command sees
         # that this process is gone, and reads the reason here.
         with contextlib.suppress(OSError):  # the process must end even if the disk is full
@@ -214,8 +214,8 @@ def patience_for_jobs(plan: Plan) -> Patience:
     Some of this work has no steps.
     """
     budget = plan.budget
-    further = [name for name, cost in budget.features.items() if cost.in_search]
-    names = ("baselines", "test", *further)
+    search_phases = [name for name, cost in budget.features.items() if cost.in_search]
+    names = ("baselines", "test", *search_phases)
     predicted = sum(budget.phases[name].high for name in names if name in budget.phases)
     limit = max(SETUP_FACTOR * HANG_SECONDS, MAX_SLOWDOWN * predicted)
     return Patience(setup=limit, step=limit)
@@ -238,10 +238,12 @@ class Watchdog:
     clock: Callable[[], float] = time.monotonic
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
-    _first: int = 0
+    _beats_at_start: int = 0
 
     def __enter__(self) -> Watchdog:
-        self._first = self.pulse.beats  # read here, since the thread may start after the first beat
+        self._beats_at_start = (
+            self.pulse.beats
+        )  # read here, since the thread may start after the first beat
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
         return self
@@ -252,27 +254,27 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        first = seen = self._first
+        beats_at_start = last_beats = self._beats_at_start
         idle_seconds, slowest, last_tick = 0.0, 0.0, self.clock()
         while True:
-            limit = self.patience.setup if seen == first else self.patience.step
+            limit = self.patience.setup if last_beats == beats_at_start else self.patience.step
             limit = max(limit, MAX_SLOWDOWN * slowest)
             tick = min(limit / 10, 5.0)
             if self._ended.wait(tick):
                 return
-            now = self.clock()
-            idle_seconds += min(now - last_tick, 2 * tick)
-            last_tick = now
-            if self.pulse.beats != seen:
-                slowest = max(slowest, idle_seconds) if seen != first else 0.0
-                seen, idle_seconds = self.pulse.beats, 0.0
+            current = self.clock()
+            idle_seconds += min(current - last_tick, 2 * tick)
+            last_tick = current
+            if self.pulse.beats != last_beats:
+                slowest = max(slowest, idle_seconds) if last_beats != beats_at_start else 0.0
+                last_beats, idle_seconds = self.pulse.beats, 0.0
             elif idle_seconds > limit:
-                self.on_hang(self._reason(idle_seconds, setup=seen == first))
+                self.on_hang(self._reason(idle_seconds, setup=last_beats == beats_at_start))
                 return
 
     def _reason(self, seconds: float, *, setup: bool) -> str:
-        did = "did not begin" if setup else "made no step"
-        return f"{self.what} {did} within {seconds:.0f} s: the worker was ended"
+        failure = "did not begin" if setup else "made no step"
+        return f"{self.what} {failure} within {seconds:.0f} s: the worker was ended"
 
 
 def dump_stacks() -> None:

@@ -24,7 +24,7 @@ def _order(run: RunFiles) -> list[TrialFiles]:
     if run.seal:
         numbers = list(run.seal.order)
     else:
-        made = [
+        trainings = [
             Trainings(
                 finalist.config.number,
                 [training.result for training in finalist.trainings()],
@@ -34,7 +34,7 @@ def _order(run: RunFiles) -> list[TrialFiles]:
             for finalist in run.ranked
             if finalist.seeds
         ]
-        numbers = [finalist.trial for finalist in in_order(made)]
+        numbers = [finalist.trial for finalist in in_order(trainings)]
     trials = [run.trial(number) for number in numbers]
     return [trial for trial in trials if trial is not None and trial.completed]
 

@@ -55,15 +55,15 @@ def test_scores(run: RunFiles) -> TestScores:
     metrics: dict[str, dict[str, float]] = {}
     by_seed: dict[tuple[int, int], float] = {}
     scored, by_loss = scored_items(run), run.plan.objective.is_loss
-    for name, of_model in entries(run).items():
-        rows = [entry.item_scores for entry in of_model]
-        if (scores := _scores(of_model, rows, scored, by_loss=by_loss)) is not None:
+    for name, model_scores in entries(run).items():
+        rows = [entry.item_scores for entry in model_scores]
+        if (scores := _scores(model_scores, rows, scored, by_loss=by_loss)) is not None:
             by_name[name] = scores
-            metrics[name] = mean_metrics([entry.metrics for entry in of_model])
-        for entry in of_model:
-            own = _scores([entry], [entry.item_scores], scored, by_loss=by_loss)
-            if own is not None and (seed := _seed(run, entry)) is not None:
-                by_seed[seed] = own.mean
+            metrics[name] = mean_metrics([entry.metrics for entry in model_scores])
+        for entry in model_scores:
+            seed_scores = _scores([entry], [entry.item_scores], scored, by_loss=by_loss)
+            if seed_scores is not None and (seed := _trial_and_seed(run, entry)) is not None:
+                by_seed[seed] = seed_scores.mean
     return TestScores(_with_pooled_seeds(run, by_name), metrics, by_seed)
 
 
@@ -88,7 +88,7 @@ def scored_items(run: RunFiles) -> NDArray[np.bool_]:
 
 
 def _scores(
-    of_model: Sequence[TestScore],
+    model_scores: Sequence[TestScore],
     rows: list[tuple[float, ...]],
     scored: NDArray[np.bool_],
     *,
@@ -102,17 +102,17 @@ def _scores(
     """
     if not usable(rows):
         return None
-    weights = np.asarray(of_model[0].item_weights, dtype=np.float64)
+    weights = np.asarray(model_scores[0].item_weights, dtype=np.float64)
     if not by_loss or weights.size != len(rows[0]):
         weights = np.ones(len(rows[0]))
     if weights.size == scored.size:
         weights = weights * scored
     if (weights > 0).sum() < _MIN_ITEMS:
         return None
-    return Scores.of(rows, trained=of_model[0].trial is not None, weights=weights)
+    return Scores.of(rows, trained=model_scores[0].trial is not None, weights=weights)
 
 
-def _seed(run: RunFiles, entry: TestScore) -> tuple[int, int] | None:
+def _trial_and_seed(run: RunFiles, entry: TestScore) -> tuple[int, int] | None:
     """The trial and the seed of a score; None for a baseline."""
     trial = run.trial(entry.trial) if entry.trial is not None else None
     seed = entry.seed if entry.seed is not None else trial.config.seed if trial else None
@@ -124,12 +124,12 @@ def _with_pooled_seeds(run: RunFiles, by_name: dict[str, Scores]) -> dict[str, S
 
     Heads on frozen features are pooled separately, since their seeds differ far less.
     """
-    kinds: dict[bool, dict[str, Scores]] = {}
+    by_kind: dict[bool, dict[str, Scores]] = {}
     for trial in run.trials:
         name = trial_name(trial.config.number)
         if name in by_name:
-            kinds.setdefault(changes_base(trial.config.strategy), {})[name] = by_name[name]
-    shared = [with_shared_seeds(models) for models in kinds.values()]
+            by_kind.setdefault(changes_base(trial.config.strategy), {})[name] = by_name[name]
+    shared = [with_shared_seeds(models) for models in by_kind.values()]
     return by_name | {name: scores for models in shared for name, scores in models.items()}
 
 
@@ -138,8 +138,8 @@ def test_losses(run: RunFiles) -> dict[str, Scores]:
     scored = scored_items(run)
     by_name = {
         name: losses
-        for name, of_model in entries(run).items()
-        if (losses := _scores(of_model, [score.item_losses for score in of_model], scored))
+        for name, model_scores in entries(run).items()
+        if (losses := _scores(model_scores, [score.item_losses for score in model_scores], scored))
     }
     return _with_pooled_seeds(run, by_name)
 
@@ -154,7 +154,7 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
 
 
 def written_answers(scores: Sequence[TestScore]) -> GeneratedAnswers | None:
-    """The answers of the one training that wrote some; None if none did."""
+    """The answers of the training that generated some; None if none did."""
     return next((score.generated for score in scores if score.generated is not None), None)
 
 
@@ -185,11 +185,11 @@ def untrained_losses(run: RunFiles) -> Scores | None:
 
 def _scores_of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     if seeds:
-        kept = [run.items for run in trial.trainings() if run.items is not None]
+        items_of_trainings = [run.items for run in trial.trainings() if run.items is not None]
     else:
-        kept = [trial.items] if trial.items is not None else []
-    rows = [getattr(items, field) for items in kept]
-    return Scores.of(rows, weights=kept[0].weights) if usable(rows) else None
+        items_of_trainings = [trial.items] if trial.items is not None else []
+    rows = [getattr(items, field) for items in items_of_trainings]
+    return Scores.of(rows, weights=items_of_trainings[0].weights) if usable(rows) else None
 
 
 def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:

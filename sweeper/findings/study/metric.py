@@ -23,8 +23,8 @@ def headline(plan: Plan, seal: TestSeal | None) -> Metric:
     facts = plan.facts
     if not plan.objective.is_loss:
         return objective_metric(plan)
-    usual = "accuracy" if facts.task == "classification" else "loss"
-    name = seal.headline_metric if seal else usual
+    default_name = "accuracy" if facts.task == "classification" else "loss"
+    name = seal.headline_metric if seal else default_name
     metric = metrics().get(name)
     if metric is not None and metric.unit == "%":
         return Metric(name=name, title=metric.title, higher_is_better=True, unit="points")

@@ -111,14 +111,14 @@ def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
     """Compare the pairs of several questions; a repeated pair counts for its first question."""
     compared: dict[tuple[int, int], ComparedPair] = {}
     for pairs in questions:
-        asked: dict[tuple[int, int], tuple[Scores, Scores]] = {}
+        scores_by_pair: dict[tuple[int, int], tuple[Scores, Scores]] = {}
         for first, second in pairs:
             names = first.config.number, second.config.number
-            done = {names, names[::-1]} & {*compared, *asked}
+            done = {names, names[::-1]} & {*compared, *scores_by_pair}
             if not done and (scores := paired_scores(first, second)):
-                asked[names] = scores
-        answers = compare(asked)
-        if len(asked) == 1:
+                scores_by_pair[names] = scores
+        answers = compare(scores_by_pair)
+        if len(scores_by_pair) == 1:
             answers = {names: replace(pair, adjusted_p=None) for names, pair in answers.items()}
         compared |= answers
     return ComparedPairs(compared)
@@ -134,8 +134,8 @@ def compare(
     """
     estimates = [paired_difference(first, second) for first, second in pairs.values()]
     p_values = [*(estimate.p for estimate in estimates), *asked]
-    made = zip(pairs, estimates, holm(p_values)[: len(estimates)], strict=True)
-    return {key: ComparedPair(estimate, p, len(p_values)) for key, estimate, p in made}
+    compared = zip(pairs, estimates, holm(p_values)[: len(estimates)], strict=True)
+    return {key: ComparedPair(estimate, p, len(p_values)) for key, estimate, p in compared}
 
 
 def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:

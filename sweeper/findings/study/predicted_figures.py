@@ -58,8 +58,8 @@ class PredictedFigure(Record):
     @property
     def factor(self) -> float | None:
         """Measured over predicted on an idle machine; None if nothing was predicted."""
-        own = self.actual * (1 - self.disturbed)
-        return own / self.predicted if self.predicted > 0 else None
+        undisturbed = self.actual * (1 - self.disturbed)
+        return undisturbed / self.predicted if self.predicted > 0 else None
 
 
 def predicted_figures(run: RunFiles) -> Iterator[PredictedFigure]:
@@ -82,64 +82,74 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     if last is None or last.phase != "complete" or last.seconds <= 0:
         return
     seconds = last.seconds
-    took, features, planned = _phase_seconds(run, last), budget.features, budget.phases
-    within = {name: cost for name, cost in features.items() if cost.in_search}
-    waited = math.fsum(result.waited_seconds for result in run.results)
-    whole = math.fsum(result.whole_seconds for result in run.results)
-    share = min(waited / whole, 0.99) if whole > 0 else 0.0
+    measured, features, planned = _phase_seconds(run, last), budget.features, budget.phases
+    search_phases = {name: cost for name, cost in features.items() if cost.in_search}
+    waiting_seconds = math.fsum(result.waited_seconds for result in run.results)
+    total_seconds = math.fsum(result.whole_seconds for result in run.results)
+    share = min(waiting_seconds / total_seconds, 0.99) if total_seconds > 0 else 0.0
 
     def figure(what: str, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
         return PredictedFigure.of(
             what,
             phase,
             actual,
-            title=f"of the search, {within[what].title}" if what in within else "",
+            title=f"of the search, {search_phases[what].title}" if what in search_phases else "",
             unit=unit,
             trials=sum(trial.ended for trial in run.trials),
             disturbed=0.0 if what in _COMMAND_PHASES else share,
         )
 
     # The first trials run in parallel with baselines, and wait for features' phases in the search.
-    begun = [planned[name] for name in ("baselines", "search", *within) if name in planned]
-    phases = planned | {"search": Duration.sum(begun)}
-    phases = {name: p for name, p in phases.items() if name in took and name != "baselines"}
-    own = math.fsum(took[name] for name in phases if name in _COMMAND_PHASES)
-    later = {name: s for name, s in took.items() if name not in (*planned, *_COMMAND_PHASES)}
+    search_parts = [
+        planned[name] for name in ("baselines", "search", *search_phases) if name in planned
+    ]
+    phases = planned | {"search": Duration.sum(search_parts)}
+    phases = {name: p for name, p in phases.items() if name in measured and name != "baselines"}
+    command_seconds = math.fsum(measured[name] for name in phases if name in _COMMAND_PHASES)
+    unplanned = {
+        name: s for name, s in measured.items() if name not in (*planned, *_COMMAND_PHASES)
+    }
     # The sweep is compared without phases that were only planned or only run.
-    made = [p for name, p in planned.items() if name in took or name not in features]
-    yield figure("sweep", Duration.sum(made), seconds + own - math.fsum(later.values()))
+    compared_phases = [p for name, p in planned.items() if name in measured or name not in features]
+    yield figure(
+        "sweep",
+        Duration.sum(compared_phases),
+        seconds + command_seconds - math.fsum(unplanned.values()),
+    )
     for name, phase in phases.items():
         if phase.seconds > 0:
-            yield figure(name, phase, took[name])
-    for name, actual in later.items():
+            yield figure(name, phase, measured[name])
+    for name, actual in unplanned.items():
         yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
     low, usd, high = budget.cost_low_usd, budget.cost_usd, budget.cost_high_usd
     if usd is not None and low is not None and high is not None:
-        held = math.fsum(p.seconds for name, p in planned.items() if name not in _COMMAND_PHASES)
-        money = figure("money", budget.sweep, usd * seconds / held, "USD")
+        planned_seconds = math.fsum(
+            p.seconds for name, p in planned.items() if name not in _COMMAND_PHASES
+        )
+        money = figure("money", budget.sweep, usd * seconds / planned_seconds, "USD")
         yield money.model_copy(update={"predicted": usd, "low": low, "high": high})
 
 
 def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:
     """Measured seconds by phase; the search includes the baselines."""
-    took = {name: seconds for name, seconds in last.phases.items() if seconds > 0}
-    if "search" in took:  # the first trials run in parallel with baselines
-        took["search"] += took.get("baselines", 0.0)
+    seconds_by_phase = {name: seconds for name, seconds in last.phases.items() if seconds > 0}
+    if "search" in seconds_by_phase:  # the first trials run in parallel with baselines
+        seconds_by_phase["search"] += seconds_by_phase.get("baselines", 0.0)
     for trial in run.trials:
         for name, seconds in trial.result.feature_seconds.items():
-            took[name] = took.get(name, 0.0) + seconds
-    return took
+            seconds_by_phase[name] = seconds_by_phase.get(name, 0.0) + seconds
+    return seconds_by_phase
 
 
 def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
     """The median time of full trials; only of those with the default's batch and modules if any."""
     default = _time_parameters(candidate.defaults())
-    alike = [trial for trial in full if _time_parameters(trial.config.parameters) == default]
-    chosen = alike or full
+    like_default = [trial for trial in full if _time_parameters(trial.config.parameters) == default]
+    chosen = like_default or full
     timed = [(trial, s) for trial in chosen if (s := trial.seconds) is not None and s > 0]
     if not timed:
         return
-    waited = [t.result.waited_seconds / s for t, s in timed]
+    waiting_shares = [t.result.waited_seconds / s for t, s in timed]
     yield PredictedFigure.of(
         "trial",
         candidate.duration,
@@ -147,7 +157,7 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predicted
         strategy=candidate.strategy,
         unit="s",
         trials=len(timed),
-        disturbed=min(statistics.median(waited), 0.99),
+        disturbed=min(statistics.median(waiting_shares), 0.99),
     )
 
 

@@ -113,7 +113,7 @@ class RunFiles:
 
     @property
     def results(self) -> list[TrialResult]:
-        """The results of the ended trials, then those of their confirmation runs."""
+        """The results of the ended trials, then of all confirmation runs."""
         own = [trial.result for trial in self.trials if trial.ended]
         return own + [seed.result for trial in self.trials for seed in trial.seeds]
 
@@ -151,10 +151,10 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     """
     spec = _spec(run)
     plan = Plan.read(run.plan)
-    named = by_pair(plan)
+    paired_plan = by_pair(plan)
     status = statuses([run]).get(run.path)
     unfinished: State = "RUNNING" if status and status.phase not in ENDED_PHASES else "WAITING"
-    trials = [_trial(folder, plan, named, unfinished) for folder in _numbered(run.trials)]
+    trials = [_trial(folder, plan, paired_plan, unfinished) for folder in _numbered(run.trials)]
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
@@ -162,7 +162,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     ]
     return RunFiles(
         folder=run,
-        plan=named,
+        plan=paired_plan,
         spec_yaml=_text(run.spec),
         spec=spec,
         limits=limits_of(spec) if spec else (),
@@ -181,11 +181,11 @@ def _spec(run: RunFolder) -> Spec | None:
         return None
 
 
-def _trial(folder: Path, plan: Plan, named: Plan, unfinished: State) -> TrialFiles | None:
+def _trial(folder: Path, plan: Plan, paired_plan: Plan, unfinished: State) -> TrialFiles | None:
     config, objective = TrialConfig.read_or_none(folder / CONFIG), plan.objective
     if config is None:
         return None
-    if named is not plan:
+    if paired_plan is not plan:
         config = config.model_copy(update={"strategy": pair(config.strategy, config.model)})
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
     ends = {
@@ -198,11 +198,13 @@ def _trial(folder: Path, plan: Plan, named: Plan, unfinished: State) -> TrialFil
     return TrialFiles(
         config=config,
         rungs=rungs,
-        result=_shown(result, folder, objective),
+        result=_cleaned_result(result, folder, objective),
         items=_items(folder, result, objective),
         objective=objective,
         attempts=max([config.attempt, *attempts]),
-        ended_attempts=tuple(f"{n}: {end.kind} ({_short(end.detail)})" for n, end in ends.items()),
+        ended_attempts=tuple(
+            f"{n}: {end.kind} ({_short_detail(end.detail)})" for n, end in ends.items()
+        ),
         seeds=tuple(_seed_runs(folder / "seeds", objective)),
         parts=tuple(
             (int(part.name), run)
@@ -215,18 +217,18 @@ def _trial(folder: Path, plan: Plan, named: Plan, unfinished: State) -> TrialFil
 def _result(
     folder: Path, config: TrialConfig, rungs: tuple[RungReport, ...], unfinished: State
 ) -> TrialResult:
-    """The stored result; without one, a failure if it is damaged, else the work so far."""
+    """The stored result, a failure if it is damaged, or the work so far if there is none."""
     path = folder / RESULT
     if (result := TrialResult.read_or_none(path)) is not None:
         return result
-    damaged = Failure(kind="error", detail=f"{RESULT} is damaged and was not read")
-    failure = damaged if path.is_file() else None
-    state, known = "FAIL" if failure else unfinished, so_far(rungs)
+    damage = Failure(kind="error", detail=f"{RESULT} is damaged and was not read")
+    failure = damage if path.is_file() else None
+    state, work = "FAIL" if failure else unfinished, so_far(rungs)
     names = {"number": config.number, "attempt": config.attempt, "seed": config.seed}
-    return TrialResult(**names, state=state, failure=failure, **known)
+    return TrialResult(**names, state=state, failure=failure, **work)
 
 
-def _shown(result: TrialResult, folder: Path, objective: Objective) -> TrialResult:
+def _cleaned_result(result: TrialResult, folder: Path, objective: Objective) -> TrialResult:
     """A result with finite figures, the value by which trials are compared, and short errors."""
     value, failure = finite_value(objective.measured(result)), result.failure
     has_value = result.state == "COMPLETE" and value is not None
@@ -236,13 +238,13 @@ def _shown(result: TrialResult, folder: Path, objective: Objective) -> TrialResu
         "metrics": finite(result.metrics),
         "validation_by_source": finite(result.validation_by_source),
         "peak_memory_gib": finite_value(result.peak_memory_gib),
-        "failure": failure and failure.model_copy(update={"detail": _short(failure.detail)}),
+        "failure": failure and failure.model_copy(update={"detail": _short_detail(failure.detail)}),
         "weights": f"trials/{folder.name}/weights" if (folder / WEIGHTS).is_dir() else None,
     }
     return result.model_copy(update=update)
 
 
-def _short(detail: str) -> str:
+def _short_detail(detail: str) -> str:
     return clean(detail)[:MAX_DETAIL_CHARACTERS]
 
 
@@ -279,5 +281,5 @@ def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
     """
     notes = [note for trial in run.trials for note in trial.result.notes]
     notes += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]
-    once = dict.fromkeys(notes)
-    return tuple(sorted(once, key=lambda note: (SPLITS.index(note.split), note.kind)))
+    unique = dict.fromkeys(notes)
+    return tuple(sorted(unique, key=lambda note: (SPLITS.index(note.split), note.kind)))

@@ -48,7 +48,7 @@ def off_values(run: RunFiles) -> dict[str, Scalar]:
 def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
     """A pair of trials without and with the effect of a parameter, for each strategy that has both.
 
-    The two differ in nothing else, if possible; otherwise each is the best of its kind.
+    If possible, the two differ in nothing else. Otherwise each is the best without or with it.
     """
     off, pairs = off_values(run).get(parameter), list[Pair]()
     for strategy in strategies_of(run):
@@ -57,11 +57,13 @@ def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
             for trial in run.ranked
             if trial.config.strategy == strategy and parameter in trial.config.parameters
         ]
-        having = [trial for trial in trials if trial.config.parameters[parameter] != off]
-        lacking = [trial for trial in trials if trial.config.parameters[parameter] == off]
-        same = ((o, w) for w in having for o in lacking if same_but_for(parameter, w, o))
-        if having and lacking:
-            pairs.append(next(same, (lacking[0], having[0])))
+        on_trials = [trial for trial in trials if trial.config.parameters[parameter] != off]
+        off_trials = [trial for trial in trials if trial.config.parameters[parameter] == off]
+        equal_pairs = (
+            (o, w) for w in on_trials for o in off_trials if same_but_for(parameter, w, o)
+        )
+        if on_trials and off_trials:
+            pairs.append(next(equal_pairs, (off_trials[0], on_trials[0])))
     return pairs
 
 
@@ -112,16 +114,16 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     estimate = mean_interval(scores)
     if not math.isfinite(estimate.high):
         return Interval(value=trial.value)
-    moved = 0.0 if seeds else trial.cost - estimate.value
-    moved_interval = Interval(
-        value=estimate.value + moved,
-        low=estimate.low + moved,
-        high=estimate.high + moved,
+    shift = 0.0 if seeds else trial.cost - estimate.value
+    shifted = Interval(
+        value=estimate.value + shift,
+        low=estimate.low + shift,
+        high=estimate.high + shift,
         n=estimate.items,
     )
     objective = trial.objective
     bounds = SHARE if objective.best == 1.0 else LOSS if objective.is_loss else UNBOUNDED
-    return bounded(level(objective, moved_interval), bounds)
+    return bounded(level(objective, shifted), bounds)
 
 
 @lru_cache(maxsize=1)

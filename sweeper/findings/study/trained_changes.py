@@ -1,6 +1,6 @@
 """What training changed: measures and scores on other tasks, tuned minus base on the same items.
 
-Only reads scores. A point is a hundredth: of the share of right answers, or of the measure's unit
+A point is a hundredth: of the share of right answers, or of the measure's unit
 (a hundredth of a nat per token is one per cent of the perplexity). A worse score is a positive
 change.
 """
@@ -171,12 +171,14 @@ def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
         tasks = [(task, _same_task(own, task)) for task in model.tasks]
         pairs = {task.task: (task, base) for task, base in tasks if base is not None}
         compared = compare({name: (_scores(t), _scores(b)) for name, (t, b) in pairs.items()})
-        changes += [_task(model, *pairs[name], pair, run.margin) for name, pair in compared.items()]
+        changes += [
+            _task_change(model, *pairs[name], pair, run.margin) for name, pair in compared.items()
+        ]
     return tuple(changes)
 
 
 def _same_task(bases: Sequence[ModelScores], tuned: TaskScores) -> TaskScores | None:
-    """The base on the same items of a task; None where there are fewer than two."""
+    """The base's scores on the same items of a task; None with fewer than two items."""
     base = next((t for b in bases if (t := b.task(tuned.task, tuned.digest))), None)
     return base if base and base.keys == tuned.keys and len(base.keys) > 1 else None
 
@@ -186,16 +188,16 @@ def _scores(task: TaskScores) -> Scores:
     return Scores.of([task.scores], trained=False, weights=task.weights or None)
 
 
-def _task(
+def _task_change(
     model: ModelScores, task: TaskScores, base: TaskScores, pair: ComparedPair, margin: float
 ) -> TaskChange:
     difference = pair.estimate
     bounds = SHARE if task.unit == "points" else LOSS
     word = outcome(difference, margin, task.higher_is_better, pair.adjusted_p)
-    kept: Retention = "lost" if word == "worse" else "unresolved"
+    retention: Retention = "lost" if word == "worse" else "unresolved"
     worst = -difference.low if task.higher_is_better else difference.high
     if word == "better" or (word != "worse" and worst < margin):
-        kept = "kept"
+        retention = "kept"
     return TaskChange.taken_from(
         task,
         items=len(task.keys),
@@ -204,10 +206,10 @@ def _task(
         base=interval(mean_interval(_scores(base)), bounds),
         tuned=interval(mean_interval(_scores(task)), bounds),
         lost=in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
-        detectable_points=100 * _detectable(difference),
+        detectable_points=100 * _detectable_difference(difference),
         adjusted_p=pair.adjusted_p,
-        outcome=kept,
-        more_items=items_to_settle(difference, margin) if kept == "unresolved" else None,
+        outcome=retention,
+        more_items=items_to_settle(difference, margin) if retention == "unresolved" else None,
     )
 
 
@@ -219,13 +221,18 @@ def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -
         sign: -1 if higher scores are better, so that a loss is positive.
     """
     lowest, highest = bounds
-    whole = interval(difference, (lowest - highest, highest - lowest))
-    interval_text = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
-    low, high = interval_text if sign > 0 else reversed(interval_text)
-    return Interval(value=100 * sign * whole.value + 0.0, low=low, high=high, n=whole.n)
+    bounded_interval = interval(difference, (lowest - highest, highest - lowest))
+    ends = [
+        None if end is None else 100 * sign * end
+        for end in (bounded_interval.low, bounded_interval.high)
+    ]
+    low, high = ends if sign > 0 else reversed(ends)
+    return Interval(
+        value=100 * sign * bounded_interval.value + 0.0, low=low, high=high, n=bounded_interval.n
+    )
 
 
-def _detectable(difference: Estimate) -> float:
+def _detectable_difference(difference: Estimate) -> float:
     """The smallest true difference that would be significant in four of five studies."""
     quantiles = special.ndtri(0.5 + CONFIDENCE / 2) + special.ndtri(POWER)
     return float(quantiles) * difference.item_error
@@ -289,8 +296,10 @@ def noise_sentence(changes: Sequence[TaskChange], trial: int) -> str:
         named = [task.task for task in tasks if task.outcome == word]
         if named:
             parts.append(f"{verb} {units.joined(named)}")
-    seen = units.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
+    detectable = units.joined(
+        [f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks]
+    )
     return (
         f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
-        f"of five studies: {seen}."
+        f"of five studies: {detectable}."
     )

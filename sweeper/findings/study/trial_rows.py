@@ -12,22 +12,22 @@ def memory_note(trial: Trial) -> str:
     """The change of batches after running out of memory; empty if there was none."""
     config, result = trial.config, trial.result
     tried = [config.memory_note] if config.memory_note else []
-    for name, now, then in (
+    for name, used, planned in (
         ("micro-batch", result.micro_batch, config.setup.micro_batch),
         ("evaluation batch", result.evaluation_batch, config.setup.evaluation_batch),
     ):
-        if now is not None and now < then:
-            tried.append(f"memory ran out at {name} {then}, tried again down to {now}")
+        if used is not None and used < planned:
+            tried.append(f"memory ran out at {name} {planned}, tried again down to {used}")
     return "; ".join(tried)
 
 
 def loss_note(trial: Trial) -> str:
     """Why a trial has no validation loss; empty if it has one."""
     state, rung, failure = trial.result.state, trial.result.pruned_at_rung, trial.result.failure
-    at = f" at rung {rung} of {trial.config.budget.rungs}" if rung is not None else ""
+    place = f" at rung {rung} of {trial.config.budget.rungs}" if rung is not None else ""
     return {
         "COMPLETE": "" if trial.completed else "the loss was not a finite number",
-        "PRUNED": f"pruned{at}: no final loss",
+        "PRUNED": f"pruned{place}: no final loss",
         "FAIL": words.failure(failure.kind) if failure else "failed",
         "RUNNING": "still training",
         "WAITING": "interrupted, to be continued",

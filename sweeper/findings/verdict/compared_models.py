@@ -46,11 +46,11 @@ def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
 
 def stored_texts(run: RunFiles) -> dict[int, ItemText]:
     """The stored texts of scored test items, by index."""
-    places = set(np.flatnonzero(scored_items(run)).tolist())
+    scored = set(np.flatnonzero(scored_items(run)).tolist())
     return {
         item: text
-        for of in entries(run).values()
-        for score in of
+        for model_scores in entries(run).values()
+        for score in model_scores
         for item, text in score.texts.items()
-        if item in places
+        if item in scored
     }

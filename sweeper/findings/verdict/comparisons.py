@@ -58,7 +58,7 @@ class Contest:
 
     @property
     def baseline(self) -> BaselineResult | None:
-        """The best baseline of ``compared``, else of all; the same in every part of a report."""
+        """The best baseline of ``compared``, or of all baselines if that is empty."""
         return next(iter(self.compared or self.baselines), None)
 
     @property
@@ -103,9 +103,9 @@ def hold_contest(run: RunFiles) -> Contest:
     default = _default(run, chosen)
     tests = test_scores(run)
     rivals = [trial_name(model.trial) for model in others]
-    own = [baseline for baseline in run.baselines if not baseline.reference]
-    scored = [baseline for baseline in own if baseline.name in tests.by_name]
-    baselines = _ranked(scored or own, metric, run.plan.objective)
+    own_baselines = [baseline for baseline in run.baselines if not baseline.reference]
+    scored = [baseline for baseline in own_baselines if baseline.name in tests.by_name]
+    baselines = _ranked(scored or own_baselines, metric, run.plan.objective)
     references = [baseline.name for baseline in run.baselines if baseline.reference]
     names = [model.name for model in baselines]
     trials = [*rivals, *([default] if default and default not in rivals else [])]
@@ -115,8 +115,8 @@ def hold_contest(run: RunFiles) -> Contest:
         *_compare(run, metric, tests, chosen, references),
     )
     in_loss = (
-        *_in_loss(run, metric, compared, [chosen, *others], names, names),
-        *_in_loss(run, metric, compared, [chosen], trials, [default] if default else []),
+        *_loss_comparisons(run, metric, compared, [chosen, *others], names, names),
+        *_loss_comparisons(run, metric, compared, [chosen], trials, [default] if default else []),
     )
     return Contest(
         metric=metric,
@@ -129,7 +129,7 @@ def hold_contest(run: RunFiles) -> Contest:
     )
 
 
-def _in_loss(
+def _loss_comparisons(
     run: RunFiles,
     metric: Metric,
     compared: Sequence[Comparison],
@@ -150,13 +150,13 @@ def _in_loss(
     p_values = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
     loss = loss_metric(run.plan.facts)
     pairs = _pairs(test_losses(run), names, seconds, loss, run.margin, p_values)
-    own = (pairs.get((name, second)) for name in names[:1] for second in seconds)
-    return tuple(entry for entry in own if entry is not None and entry.second in wanted)
+    chosen_pairs = (pairs.get((name, second)) for name in names[:1] for second in seconds)
+    return tuple(entry for entry in chosen_pairs if entry is not None and entry.second in wanted)
 
 
 def _chosen(run: RunFiles, ranked: tuple[Finalist, ...]) -> Finalist | None:
-    wanted = run.seal.recommended if run.seal else None
-    named = next((finalist for finalist in ranked if finalist.trial == wanted), None)
+    recommended = run.seal.recommended if run.seal else None
+    named = next((finalist for finalist in ranked if finalist.trial == recommended), None)
     return named or (ranked[0] if ranked else None)
 
 
@@ -166,8 +166,11 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
     own = run.trial(chosen.trial)
     for trial in run.trials:
         config = trial.config
-        same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
-        if same and config.origin == "default":
+        is_same_candidate = own and (config.strategy, config.model) == (
+            own.config.strategy,
+            own.config.model,
+        )
+        if is_same_candidate and config.origin == "default":
             # The first default; in later ones, one parameter is off.
             return None if config.number == chosen.trial else trial_name(config.number)
     return None
@@ -237,5 +240,5 @@ def _pairs(
         and (second := scores.get(other)) is not None
         and first.items.shape[1] == second.items.shape[1]
     }
-    made = compare(same_items, further_p_values)
-    return {names: pair.comparison(names, metric, margin) for names, pair in made.items()}
+    compared = compare(same_items, further_p_values)
+    return {names: pair.comparison(names, metric, margin) for names, pair in compared.items()}

@@ -49,9 +49,9 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
     """What to train, whether to fine-tune at all, and why."""
     if not run.ranked:
         return Verdict(kind="none", sentence=_no_trial_sentence(run, summary))
-    lacking = _missing_requirement(run, summary, contest)
-    if lacking or contest.chosen is None:
-        decided = _verdict_without_recommendation(run, summary, contest, lacking)
+    missing = _missing_requirement(run, summary, contest)
+    if missing or contest.chosen is None:
+        decided = _verdict_without_recommendation(run, summary, contest, missing)
     else:
         decided = _verdict_of_complete_study(run, contest, contest.chosen)
     worsened_metrics = worsened(run, contest)
@@ -69,30 +69,30 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
 
 def _verdict_of_complete_study(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     # A baseline that the best trial does not clearly beat is preferred, since it takes seconds.
-    cheaper = contest.unbeaten
-    against = contest.against(cheaper.name) if cheaper else None
+    unbeaten = contest.unbeaten
+    against = contest.against(unbeaten.name) if unbeaten else None
     rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
-    ahead = bool(rivals) and all(c.outcome == "better" for c in rivals)
-    beaten = against is not None and against.outcome == "worse"
-    kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
+    best_of_all = bool(rivals) and all(c.outcome == "better" for c in rivals)
+    is_beaten = against is not None and against.outcome == "worse"
+    kind: VerdictKind = "recommend" if is_beaten or (best_of_all and not unbeaten) else "tie"
     needed: bool | None = None
-    if cheaper is not None and against is not None:
+    if unbeaten is not None and against is not None:
         needed = False if against.outcome in _BASELINE_AS_GOOD else None
-        answer, reasons = _baseline_answer(run, contest, cheaper, against, chosen)
+        answer, reasons = _baseline_answer(run, contest, unbeaten, against, chosen)
     else:
         answer = f"Train trial {chosen.trial} ({words.short(chosen.strategy)})"
-        reasons = _trial_reasons(run, contest, chosen, rivals, ahead=ahead)
+        reasons = _trial_reasons(run, contest, chosen, rivals, ahead=best_of_all)
         if contest.compared and changes_base(chosen.strategy):
             needed = True
-            reasons += _pays_sentence(run, contest)
-    scored = cheaper or contest.baseline
+            reasons += _fine_tuning_sentence(run, contest)
+    scored = unbeaten or contest.baseline
     return Verdict(
         kind=kind,
         answer=answer,
         sentence=f"{answer}: {reasons}",
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
-        recommended_baseline=cheaper.name if cheaper else None,
+        recommended_baseline=unbeaten.name if unbeaten else None,
         baseline_score=test_score(run, scored.name) if scored else None,
         fine_tuning_needed=needed,
     )
@@ -125,7 +125,7 @@ def _resources(finalist: Finalist) -> tuple[float, float]:
     return (float("inf") if memory is None else memory, finalist.seconds)
 
 
-def _pays_sentence(run: RunFiles, contest: Contest) -> str:
+def _fine_tuning_sentence(run: RunFiles, contest: Contest) -> str:
     """A sentence on the difference between the trial and the nearest baseline, which it beats.
 
     If the headline metric leaves a baseline open, the loss decides, and that baseline is named.
@@ -136,8 +136,8 @@ def _pays_sentence(run: RunFiles, contest: Contest) -> str:
     nearest, against = _nearest(contest)
     if by_loss is None or in_loss is None:
         gap = words.difference(against.difference, contest.metric)
-        of = f", the nearest of {count} baselines" if count > 1 else ", the only baseline"
-        return f" Fine-tuning pays on the test split: {gap} against {nearest.title}{of}."
+        rank = f", the nearest of {count} baselines" if count > 1 else ", the only baseline"
+        return f" Fine-tuning pays on the test split: {gap} against {nearest.title}{rank}."
     headline = contest.against(by_loss.name)
     assert headline is not None
     gap = words.difference(headline.difference, contest.metric)
@@ -152,18 +152,18 @@ def _pays_sentence(run: RunFiles, contest: Contest) -> str:
 def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
     """The baseline nearest to the trial on the test split, and the comparison with it."""
     sign = 1 if contest.metric.higher_is_better else -1
-    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
+    comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     return min(
-        ((baseline, c) for baseline, c in against if c is not None),
+        ((baseline, c) for baseline, c in comparisons if c is not None),
         key=lambda pair: sign * pair[1].difference.value,
     )
 
 
 def _decided_in_loss(contest: Contest) -> BaselineResult | None:
     """The best baseline that the trial only beats in loss, if any."""
-    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
-    open_ones = (baseline for baseline, c in against if c is not None and c.outcome != "better")
-    return next((baseline for baseline in open_ones if contest.beats(baseline)), None)
+    comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
+    undecided = (baseline for baseline, c in comparisons if c is not None and c.outcome != "better")
+    return next((baseline for baseline in undecided if contest.beats(baseline)), None)
 
 
 def _baseline_answer(
@@ -201,7 +201,7 @@ def _missing_requirement(run: RunFiles, summary: RunSummary, contest: Contest) -
 
 
 def _verdict_without_recommendation(
-    run: RunFiles, summary: RunSummary, contest: Contest, lacking: str
+    run: RunFiles, summary: RunSummary, contest: Contest, missing: str
 ) -> Verdict:
     best = run.best
     number, metric = best.config.number, objective_metric(run.plan)
@@ -209,7 +209,7 @@ def _verdict_without_recommendation(
     strategy = words.strategy(best.config.strategy)
     answer = "Not enough to recommend" if summary.status == "complete" else "Not finished"
     sentence = (
-        f"{answer}: {lacking}. Best so far: trial {number} ({strategy}), "
+        f"{answer}: {missing}. Best so far: trial {number} ({strategy}), "
         f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
         f"({run.plan.objective.direction})."
     )
@@ -274,23 +274,23 @@ def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
 
 def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
     """Metrics of generated answers that are worse, with Holm's correction over all of them."""
-    wrote = {name: written_answers(of_model) for name, of_model in entries(run).items()}
-    own = wrote.get(first)
+    answers = {name: written_answers(of_model) for name, of_model in entries(run).items()}
+    own = answers.get(first)
     pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
     for second in seconds:
-        other = wrote.get(second)
+        other = answers.get(second)
         for name in own.item_metrics if own and other else ():
-            if pair := _paired(name, own, other):
+            if pair := _shared_item_scores(name, own, other):
                 pairs[second, name] = pair
     for (second, name), compared in compare(pairs).items():
         metric = _metric(name)
-        smallest = run.margin if metric.unit == "points" else 100 * run.margin
-        comparison = compared.comparison((first, second), metric, smallest)
+        margin = run.margin if metric.unit == "points" else 100 * run.margin
+        comparison = compared.comparison((first, second), metric, margin)
         if comparison.outcome == "worse":
             yield comparison
 
 
-def _paired(
+def _shared_item_scores(
     name: str, first: GeneratedAnswers | None, second: GeneratedAnswers | None
 ) -> tuple[Scores, Scores] | None:
     """A metric of both models on the items that both answered; None if there are none."""

@@ -47,28 +47,28 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     """Score, cost to train and cost to use of the recommended model, or of the best so far."""
     decided, row = findings.verdict, findings.trial(findings.verdict.best_trial)
     if (baseline := findings.baseline(decided.recommended_baseline)) is not None:
-        at = "/findings/verdict/baseline_score/value"
-        score = _score(f"test {findings.metric.title}", decided.baseline_score, findings, at)
+        pointer = "/findings/verdict/baseline_score/value"
+        score = _score(f"test {findings.metric.title}", decided.baseline_score, findings, pointer)
         return [score, HeadlineFigure("to fit and score", units.duration(baseline.seconds))]
     if row is None:
         return []
     finalist = findings.finalist(row.number)
     if finalist is not None and finalist.test_score is not None:
-        at = f"/findings/finalists/{findings.finalists.index(finalist)}/test_score/value"
-        score = _score(f"test {findings.metric.title}", finalist.test_score, findings, at)
+        pointer = f"/findings/finalists/{findings.finalists.index(finalist)}/test_score/value"
+        score = _score(f"test {findings.metric.title}", finalist.test_score, findings, pointer)
     else:
         metric = findings.objective
         name = words.sentence(words.on_validation(metric))
         text = f"{words.score(row.value, metric)} {words.column_unit(metric)}".rstrip()
-        at = f"/findings/trials/{findings.trials.index(row)}/result/objective"
-        score = HeadlineFigure(name, text, metric.direction, at)
+        pointer = f"/findings/trials/{findings.trials.index(row)}/result/objective"
+        score = HeadlineFigure(name, text, metric.direction, pointer)
     use = _use(findings, row)
     return [score, _training(findings, row), *([use] if use.text else [])]
 
 
-def _score(name: str, score: Interval | None, findings: Findings, at: str) -> HeadlineFigure:
+def _score(name: str, score: Interval | None, findings: Findings, pointer: str) -> HeadlineFigure:
     text = words.score(score.value if score else None, findings.metric, score)
-    return HeadlineFigure(name, text, words.interval_text(score, findings.metric), at)
+    return HeadlineFigure(name, text, words.interval_text(score, findings.metric), pointer)
 
 
 def _training(findings: Findings, row: Trial) -> HeadlineFigure:

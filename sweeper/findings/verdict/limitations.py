@@ -77,7 +77,7 @@ def _needed_share(study: JudgedStudy) -> float:
     return min(needed) / scale if needed and scale > 0 else math.inf
 
 
-def _partial(study: JudgedStudy) -> Iterator[Limitation]:
+def _partial_results(study: JudgedStudy) -> Iterator[Limitation]:
     summary = study.summary
     if summary.status == "complete" or summary.ended == 0:
         return
@@ -101,19 +101,21 @@ def _few_seeds(study: JudgedStudy) -> Iterator[Limitation]:
     # Finalists get further seeds, defaults do not.
     others = {trial_name(trial.config.number) for trial in study.run.trials}
     others -= {trial_name(number) for number in (study.run.seal.order if study.run.seal else ())}
-    stuck = [
+    seed_limited = [
         c
         for c in study.contest.comparisons
         if c.outcome == "within noise" and c.more_items is None and (c.seed_share or 0) > 0.5
         if not {c.first, c.second} & others
     ]
-    if not stuck:
+    if not seed_limited:
         return
-    pair = units.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
+    pair = units.joined(
+        [model_title(study.run, n) for n in (seed_limited[0].first, seed_limited[0].second)]
+    )
     yield Limitation(
         id="few-seeds",
         text=f"Between {pair} the spread of {seeds} seeds makes up "
-        f"{words.share(stuck[0].seed_share or 0)} of the uncertainty: more test items would "
+        f"{words.share(seed_limited[0].seed_share or 0)} of the uncertainty: more test items would "
         "not settle it.",
         action=f"Raise search.confirmation_seeds above {seeds}.",
     )
@@ -121,17 +123,17 @@ def _few_seeds(study: JudgedStudy) -> Iterator[Limitation]:
 
 def _small_test(study: JudgedStudy) -> Iterator[Limitation]:
     seal = study.run.seal
-    open_ones = [c for c in study.contest.comparisons if c.more_items]
-    if seal is None or not open_ones:
+    undecided = [c for c in study.contest.comparisons if c.more_items]
+    if seal is None or not undecided:
         return
-    least = min(open_ones, key=lambda c: c.more_items or 0)
-    more = least.more_items or 0
+    pair = min(undecided, key=lambda c: c.more_items or 0)
+    more = pair.more_items or 0
     yield Limitation(
         id="small-test-set",
         text=f"{units.plural(int(scored_items(study.run).sum()), 'test item')} leave "
-        f"{units.plural(len(open_ones), 'comparison')} open that more of them could settle: "
-        f"{'first of all ' if len(open_ones) > 1 else ''}"
-        f"{model_title(study.run, least.first)} against {model_title(study.run, least.second)}.",
+        f"{units.plural(len(undecided), 'comparison')} open that more of them could settle: "
+        f"{'first of all ' if len(undecided) > 1 else ''}"
+        f"{model_title(study.run, pair.first)} against {model_title(study.run, pair.second)}.",
         action=words.sentence(
             f"{words.more(more, 'test item')} would settle it if the difference stays as it is."
         ),
@@ -148,16 +150,16 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     best = study.run.ranked[0]
     rungs = best.config.budget.rungs
     if rungs < study.run.plan.budget.rungs:
-        return  # longer ones were tried and were no better
+        return  # longer trials were tried and were no better
     seeds = [run.result.validation_loss for run in best.trainings()]
     points = [report.validation_loss for report in best.rungs if report.rung >= rungs - 2]
     seed_losses = [loss for loss in seeds if loss is not None]
     if len(seed_losses) < 2 or len(points) < 3:
         return
     spread = float(np.std(seed_losses, ddof=1))
-    least = min(points[0] - points[1], points[1] - points[2])
+    smallest_fall = min(points[0] - points[1], points[1] - points[2])
     # Two standard deviations: one rung in twenty would show it by chance.
-    if not least > 2 * spread:
+    if not smallest_fall > 2 * spread:
         return
     unit = loss_unit(study.run.plan.facts)
     yield Limitation(
@@ -204,7 +206,7 @@ def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
-    """Early ranks were misleading: the best trial was in the worse half where pruning begins."""
+    """The best trial was in the worse half at the rung where pruning begins."""
     run = study.run
     if study.summary.pruned == 0 or not run.ranked:
         return
@@ -235,7 +237,7 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     )
 
 
-def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
+def _unequal_budgets(study: JudgedStudy) -> Iterator[Limitation]:
     """A strategy within the margin of the best, with only a fraction of its trials."""
     if study.summary.status != "complete" or not study.run.ranked:
         return
@@ -245,11 +247,11 @@ def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
     }
     winner = study.run.ranked[0].config.strategy
     rivals = [name for name in counts if name != winner and best_of(study.run, name)]
-    behind = [name for name in rivals if 3 * counts[name] <= counts[winner]]
-    near = [name for name in behind if _near(study, name)]
-    if not near:
+    with_few_trials = [name for name in rivals if 3 * counts[name] <= counts[winner]]
+    close_rivals = [name for name in with_few_trials if _is_near_best(study, name)]
+    if not close_rivals:
         return
-    rival_counts = units.joined([f"{words.short(name)} {counts[name]}" for name in near])
+    rival_counts = units.joined([f"{words.short(name)} {counts[name]}" for name in close_rivals])
     yield Limitation(
         id="unequal-budgets",
         text=f"{words.short(winner)} had {units.plural(counts[winner], 'trial')}, {rival_counts}; "
@@ -258,13 +260,13 @@ def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
     )
 
 
-def _near(study: JudgedStudy, strategy: str) -> bool:
+def _is_near_best(study: JudgedStudy, strategy: str) -> bool:
     rival, best = best_of(study.run, strategy), study.run.ranked[0]
     margin = study.run.margin
     return rival is not None and rival.cost - best.cost <= margin
 
 
-def _lost(study: JudgedStudy) -> Iterator[Limitation]:
+def _failed_trials(study: JudgedStudy) -> Iterator[Limitation]:
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
         failed = [trial for trial in trials if trial.result.state == "FAIL"]
@@ -280,7 +282,7 @@ def _lost(study: JudgedStudy) -> Iterator[Limitation]:
         )
 
 
-def _memory(study: JudgedStudy) -> Iterator[Limitation]:
+def _memory_shortage(study: JudgedStudy) -> Iterator[Limitation]:
     """Strategies whose trials ran out of memory at the planned batches and fitted smaller ones."""
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
@@ -298,11 +300,11 @@ def _memory(study: JudgedStudy) -> Iterator[Limitation]:
         )
 
 
-def _encoding(study: JudgedStudy) -> Iterator[Limitation]:
+def _changed_examples(study: JudgedStudy) -> Iterator[Limitation]:
     """Examples that were not used in full, if they are more than a few."""
     for note in encoding_notes(study.run):
-        many = note.kind != "divided" and note.count > USUAL_CUT_SHARE * note.of
-        if note.kind == "dropped" or many:
+        is_frequent = note.kind != "divided" and note.count > USUAL_CUT_SHARE * note.of
+        if note.kind == "dropped" or is_frequent:
             yield Limitation(
                 id=f"{note.kind}-{note.split}",
                 text=f"{words.sentence(note.text)}.",
@@ -317,7 +319,7 @@ def _encoding(study: JudgedStudy) -> Iterator[Limitation]:
 _LOST_ITEMS = ("dropped", "test")
 
 
-def _weights(study: JudgedStudy) -> Iterator[Limitation]:
+def _base_weights(study: JudgedStudy) -> Iterator[Limitation]:
     for model in study.run.plan.facts.models:
         if model.weights_note:
             yield Limitation(
@@ -328,16 +330,16 @@ def _weights(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 _CHECKS: tuple[Callable[[JudgedStudy], Iterator[Limitation]], ...] = (
-    _partial,
+    _partial_results,
     _few_seeds,
     _small_test,
     _still_falling,
     _data_faults,
     _suspected_labels,
     _slow_starters,
-    _unequal,
-    _lost,
-    _memory,
-    _encoding,
-    _weights,
+    _unequal_budgets,
+    _failed_trials,
+    _memory_shortage,
+    _changed_examples,
+    _base_weights,
 )

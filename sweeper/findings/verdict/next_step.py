@@ -25,7 +25,7 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
     """
     if findings.run.status == "running":
         return None
-    own = (step for ask in _QUESTIONS if (step := ask(findings)) is not None)
+    own = (step for check in _CHECKS if (step := check(findings)) is not None)
     return next(chain(own, advice), None) or NextStep(kind="use")
 
 
@@ -56,14 +56,14 @@ def next_step_lines(step: NextStep | None) -> list[str]:
     return [next_step_line(step), *([f"  {step.command}"] if step.command else [])]
 
 
-def _unfinished(findings: Findings) -> NextStep | None:
+def _resume(findings: Findings) -> NextStep | None:
     run = findings.run
     if run.status == "complete":
         return None
     because = f"{run.ended} of {units.plural(run.trials_asked, 'trial')} have ended"
     if run.ended >= run.trials_asked:
         because += ", and the finalists are not yet scored on the test split"
-    return NextStep(kind="resume", because=f"{because}.", command=_run(findings))
+    return NextStep(kind="resume", because=f"{because}.", command=_run_command(findings))
 
 
 def _failures(findings: Findings) -> NextStep | None:
@@ -74,10 +74,10 @@ def _failures(findings: Findings) -> NextStep | None:
         f"No trial completed: {run.pruned} pruned, {run.failed} failed. Remove the cause, then "
         "start again with --new."
     )
-    return NextStep(kind="failures", because=because, command=f"{_run(findings)} --new")
+    return NextStep(kind="failures", because=because, command=f"{_run_command(findings)} --new")
 
 
-def _no_need(findings: Findings) -> NextStep | None:
+def _no_fine_tuning(findings: Findings) -> NextStep | None:
     """Fine-tuning is no better than a baseline."""
     against = _against_baseline(findings)
     if findings.verdict.fine_tuning_needed is not False or against is None:
@@ -89,15 +89,15 @@ def _no_need(findings: Findings) -> NextStep | None:
     return NextStep(kind="stop", because=because)
 
 
-def _in_doubt(findings: Findings) -> NextStep | None:
+def _more_test_rows(findings: Findings) -> NextStep | None:
     """The test split leaves open whether fine-tuning pays."""
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None or not against.more_items:
         return None
     items = findings.verdict.test_items
-    had = f" on {units.plural(items, 'test item')}" if items else ""
+    items_text = f" on {units.plural(items, 'test item')}" if items else ""
     because = (
-        f"{_gap(findings, against)}{had}; {words.more(against.more_items)} would settle "
+        f"{_gap(findings, against)}{items_text}; {words.more(against.more_items)} would settle "
         "it. Give a larger test split with --test, and --new (this run is kept, renamed)."
     )
     return NextStep(kind="more-test-rows", because=because)
@@ -110,15 +110,15 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
         return None
     because = f"{limit.text} {limit.action}"
     seeds = findings.verdict.seeds or 1
-    wanted = MIN_SEEDS if seeds < MIN_SEEDS else 2 * seeds
-    command = f"{_run(findings)} --new --confirmation-seeds {wanted}"
+    needed_seeds = MIN_SEEDS if seeds < MIN_SEEDS else 2 * seeds
+    command = f"{_run_command(findings)} --new --confirmation-seeds {needed_seeds}"
     if _lacks_finalists(findings):
         because += f" A choice also needs {MIN_FINALISTS} finalists."
         command += f" --finalists {MIN_FINALISTS}"
     return NextStep(kind="more-seeds", because=because, command=command)
 
 
-def _undecided(findings: Findings) -> NextStep | None:
+def _no_decision(findings: Findings) -> NextStep | None:
     """The study ended without a recommendation, though it had enough seeds."""
     if findings.verdict.kind != "insufficient":
         return None
@@ -127,7 +127,7 @@ def _undecided(findings: Findings) -> NextStep | None:
         f"{finalists} of {units.plural(findings.run.complete, 'completed trial')} cannot decide."
     )
     if _lacks_finalists(findings):
-        command = f"{_run(findings)} --new --finalists {MIN_FINALISTS}"
+        command = f"{_run_command(findings)} --new --finalists {MIN_FINALISTS}"
         return NextStep(kind="more-finalists", because=because, command=command)
     return twice_the_trials(findings, because)
 
@@ -136,7 +136,7 @@ def _lacks_finalists(findings: Findings) -> bool:
     return len(findings.finalists) < MIN_FINALISTS <= findings.run.complete
 
 
-def _not_shown(findings: Findings) -> NextStep | None:
+def _no_difference(findings: Findings) -> NextStep | None:
     """No difference from a baseline is shown, and the test rows that would decide are unknown."""
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None:
@@ -144,23 +144,23 @@ def _not_shown(findings: Findings) -> NextStep | None:
     return NextStep(kind="stop", because=f"{_gap(findings, against)}.")
 
 
-def _longer(findings: Findings) -> NextStep | None:
+def _longer_training(findings: Findings) -> NextStep | None:
     limit = next(
         (candidate for candidate in findings.limits if candidate.id == "best-at-last-step"), None
     )
     if limit is None:
         return None
-    row = _row(findings)
-    command = f"{_run(findings)} --new"
+    row = _recommended_trial(findings)
+    command = f"{_run_command(findings)} --new"
     if row is not None and row.rungs:
         command += f" --epochs {2 * row.rungs[-1].epochs:g}"
     because = f"{limit.text} {limit.action}"
     return NextStep(kind="longer-training", because=because, command=command)
 
 
-def _overfits(findings: Findings) -> NextStep | None:
+def _more_data(findings: Findings) -> NextStep | None:
     """The recommended trial overfits, so more training rows would help."""
-    row = _row(findings)
+    row = _recommended_trial(findings)
     if row is None or row.result.stopped_by != "overfitting":
         return None
     rung, why = row.result.stopped_at_rung, row.result.stopped_because
@@ -171,23 +171,23 @@ def _overfits(findings: Findings) -> NextStep | None:
     return NextStep(kind="more-data", because=because)
 
 
-_QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
-    _unfinished,
+_CHECKS: tuple[Callable[[Findings], NextStep | None], ...] = (
+    _resume,
     _failures,
-    _no_need,
-    _in_doubt,
+    _no_fine_tuning,
+    _more_test_rows,
     _too_few_seeds,
-    _undecided,
-    _not_shown,
-    _longer,
-    _overfits,
+    _no_decision,
+    _no_difference,
+    _longer_training,
+    _more_data,
 )
 
 
 def _against_baseline(findings: Findings) -> Comparison | None:
     """The comparison of the recommended trial with the recommended or the best baseline."""
-    wanted = findings.verdict.recommended_baseline or findings.verdict.best_baseline
-    return next((c for c in findings.verdict.comparisons if c.second == wanted), None)
+    name = findings.verdict.recommended_baseline or findings.verdict.best_baseline
+    return next((c for c in findings.verdict.comparisons if c.second == name), None)
 
 
 def _gap(findings: Findings, against: Comparison) -> str:
@@ -197,16 +197,16 @@ def _gap(findings: Findings, against: Comparison) -> str:
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
 
 
-def _row(findings: Findings) -> Trial | None:
+def _recommended_trial(findings: Findings) -> Trial | None:
     return findings.trial(findings.verdict.recommended_trial)
 
 
 def twice_the_trials(findings: Findings, because: str) -> NextStep:
     """A new run with twice the trials."""
     # The test split is opened once, so that later trials of the same run are not tested.
-    command = f"{_run(findings)} --new --trials {2 * findings.run.trials_asked}"
+    command = f"{_run_command(findings)} --new --trials {2 * findings.run.trials_asked}"
     return NextStep(kind="more-trials", because=because, command=command)
 
 
-def _run(findings: Findings) -> str:
+def _run_command(findings: Findings) -> str:
     return f"sweeper run {shlex.quote(findings.run.place)}/sweep.yaml"

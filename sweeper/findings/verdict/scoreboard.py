@@ -42,9 +42,9 @@ class Scoreboard:
 
 def scoreboard(findings: Findings) -> Scoreboard:
     """The models on the test split; before it is opened, the best trials on validation."""
-    models = _tested(findings)
+    models = _tested_models(findings)
     metric = findings.metric if models else findings.objective
-    models = models or _validated(findings)
+    models = models or _validated_models(findings)
     models.sort(key=lambda model: metric.as_cost(model.score.value))
     return Scoreboard(metric, _caption(findings), tuple(models))
 
@@ -59,24 +59,24 @@ def _caption(findings: Findings) -> str:
     return f"Test {metric.title} with 95% CI ({metric.direction}): {items}, {seeds} a finalist"
 
 
-def _tested(findings: Findings) -> list[ScoredModel]:
+def _tested_models(findings: Findings) -> list[ScoredModel]:
     verdict = findings.verdict
-    wanted = verdict.recommended_baseline or f"trial-{verdict.recommended_trial}"
+    recommended = verdict.recommended_baseline or f"trial-{verdict.recommended_trial}"
     has_recommendation = verdict.kind in ("recommend", "tie")
-    near = [c for c in verdict.comparisons if c.outcome in ("within noise", "equivalent")]
-    tied = {name for c in near for name in (c.first, c.second)}
-    several = (verdict.seeds or 1) > 1
+    undecided = [c for c in verdict.comparisons if c.outcome in ("within noise", "equivalent")]
+    tied = {name for c in undecided for name in (c.first, c.second)}
+    has_several_seeds = (verdict.seeds or 1) > 1
     models = []
     for model in findings.tested:
         row = findings.trial(model.trial)
         role: Role = "trial" if row else "baseline"
         models.append(
             ScoredModel(
-                title=trial_title(row, one_seed=several and model.seeds == 1)
+                title=trial_title(row, one_seed=has_several_seeds and model.seeds == 1)
                 if row
                 else model.title,
                 score=model.score,
-                role="recommended" if has_recommendation and model.name == wanted else role,
+                role="recommended" if has_recommendation and model.name == recommended else role,
                 strategy=row.strategy if row else "",
                 trial=model.trial,
                 tied=model.name in tied,
@@ -96,7 +96,7 @@ def trial_title(row: Trial, *, one_seed: bool = False) -> str:
     return f"trial {row.number} ({words.short(row.strategy)}{default}{seeds})"
 
 
-def _validated(findings: Findings) -> list[ScoredModel]:
+def _validated_models(findings: Findings) -> list[ScoredModel]:
     best = [
         ScoredModel(
             title=trial_title(row),

@@ -16,7 +16,7 @@ def run_summary(run: RunFiles) -> RunSummary:
     states, last = Counter(trial.result.state for trial in run.trials), run.status
     results = [trial.result for trial in run.trials if trial.ended]
     confirmations = [seed.result for trial in run.trials for seed in trial.seeds]
-    used = [seconds for trial in run.trials if (seconds := trial.seconds) is not None]
+    trial_seconds = [seconds for trial in run.trials if (seconds := trial.seconds) is not None]
     return RunSummary(
         name=run.folder.path.name,
         place=run.folder.place,
@@ -31,7 +31,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         failed=states["FAIL"],
         started_at=min(_times(results, "started_at"), default=""),
         ended_at=max(_times(run.results, "ended_at"), default=""),
-        seconds=math.fsum(used) if used else None,
+        seconds=math.fsum(trial_seconds) if trial_seconds else None,
         confirmation_seconds=(
             math.fsum(result.whole_seconds for result in confirmations) if confirmations else None
         ),

@@ -33,7 +33,7 @@ def suspected(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[in
     if not rows or not usable([training.item_losses for training in rows]):
         return []
     predicted = np.array([training.predicted for training in rows])
-    given = np.exp(-np.array([training.item_losses for training in rows])).mean(axis=0)
+    label_probability = np.exp(-np.array([training.item_losses for training in rows])).mean(axis=0)
     confidence = np.array([training.confidence for training in rows]).mean(axis=0)
     agreed = (predicted == predicted[0]).all(axis=0)
     wrong = agreed & ~np.array([training.item_scores for training in rows]).astype(bool).any(axis=0)
@@ -42,8 +42,8 @@ def suspected(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[in
     wrong, right = wrong & scored, right & scored
     items = []
     for item in np.flatnonzero(wrong):
-        own = given[right & (predicted[0] == predicted[0][item])]
-        confident = own.size and confidence[item] >= own.mean()
-        if confident and given[item] <= _MAX_CLASS_PROBABILITY:
+        correct_probabilities = label_probability[right & (predicted[0] == predicted[0][item])]
+        confident = correct_probabilities.size and confidence[item] >= correct_probabilities.mean()
+        if confident and label_probability[item] <= _MAX_CLASS_PROBABILITY:
             items.append(int(item))
-    return sorted(items, key=lambda p: given[p] - confidence[p])
+    return sorted(items, key=lambda p: label_probability[p] - confidence[p])

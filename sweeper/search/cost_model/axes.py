@@ -62,23 +62,23 @@ class Axis:
         return math.log(value) if self.parameter.log else value
 
     @cached_property
-    def _ends(self) -> Range:
+    def _scaled_bounds(self) -> Range:
         return self._scale(self.low), self._scale(self.high)
 
     def unit(self, value: Scalar) -> float:
         """The position of a value, from 0 to 1."""
-        low, high = self._ends
+        low, high = self._scaled_bounds
         return 0.0 if high == low else (self._scale(float(value)) - low) / (high - low)
 
     def units(self, values: Vector) -> Vector:
         """The positions of many values; NaN for NaN."""
-        low, high = self._ends
+        low, high = self._scaled_bounds
         scaled = np.log(values) if self.parameter.log else values
         return (scaled - low) / (high - low) if high != low else 0.0 * values
 
     def value(self, unit: float) -> Scalar:
         """The value at a position, rounded for whole numbers and steps."""
-        low, high = self._ends
+        low, high = self._scaled_bounds
         raw = low + min(1.0, max(0.0, unit)) * (high - low)
         number = math.exp(raw) if self.parameter.log else raw
         if self.parameter.step is not None:
@@ -112,7 +112,7 @@ class Axis:
     @cached_property
     def length(self) -> float:
         """The correlation length of losses: the best-practice range, or half a decade if wider."""
-        scale = self._ends[1] - self._ends[0]
+        scale = self._scaled_bounds[1] - self._scaled_bounds[0]
         half_decade = 0.5 * math.log(10) / max(scale, 1e-9) if self.parameter.log else 0.0
         return max(self.width, half_decade) * (1.0 if self.is_log_float else OTHERS_FACTOR)
 
@@ -125,11 +125,11 @@ class Axis:
     def prior(self) -> tuple[float, float]:
         """Centre and spread of the prior, as positions."""
         prior = self.parameter.prior
-        given = prior.center if prior is not None else None
-        center = self.unit(self.parameter.default if given is None else given)
+        given_center = prior.center if prior is not None else None
+        center = self.unit(self.parameter.default if given_center is None else given_center)
         if prior is None or prior.spread is None:
             return center, self.width / SPREADS_IN_PRACTICE
-        low, high = self._ends
+        low, high = self._scaled_bounds
         decades = prior.spread * math.log(10) if self.parameter.log else prior.spread
         return center, max(decades / max(high - low, 1e-9), 1e-3)
 
@@ -185,13 +185,13 @@ class ChoiceAxis:
         practice = self.parameter.choices or self.choices
         prior = self.parameter.prior
         if prior is not None and prior.weights is not None:
-            given = dict(zip(practice, prior.weights, strict=False))
+            prior_weights = dict(zip(practice, prior.weights, strict=False))
         else:
-            given = {
+            prior_weights = {
                 choice: 2.0 if choice == self.parameter.default else 1.0 for choice in practice
             }
-        total = sum(given.values())
-        return {choice: weight / total for choice, weight in given.items()}
+        total = sum(prior_weights.values())
+        return {choice: weight / total for choice, weight in prior_weights.items()}
 
     def log_priors(self, values: Sequence[Scalar | None]) -> Vector:
         """Log weights of choices, small outside of best practice; NaN for None."""
@@ -272,9 +272,9 @@ class Rows:
 
     def _encoded(self, values: Mapping[str, Values], count: int, offsets: list[float]) -> Matrix:
         columns = [
-            _choices(axis, values[name])
+            _choice_columns(axis, values[name])
             if isinstance(axis, ChoiceAxis)
-            else _numbers(axis, values[name])
+            else _number_columns(axis, values[name])
             for name, axis in self.axes.items()
         ]
         return np.hstack([np.empty((count, 0)), *columns, np.tile(offsets, (count, 1))])
@@ -295,15 +295,15 @@ class Rows:
         return values
 
 
-def _numbers(axis: Axis, values: Values) -> Matrix:
+def _number_columns(axis: Axis, values: Values) -> Matrix:
     values_as_numbers = numbers(values)
     # A row whose condition does not hold gets the centre, at a distance from all rows with a value.
-    without = np.isnan(values_as_numbers)
-    units = np.where(without, axis.prior[0], axis.units(values_as_numbers))
-    return np.column_stack([units / axis.length, CHOICE_DISTANCE * without])
+    missing = np.isnan(values_as_numbers)
+    units = np.where(missing, axis.prior[0], axis.units(values_as_numbers))
+    return np.column_stack([units / axis.length, CHOICE_DISTANCE * missing])
 
 
-def _choices(axis: ChoiceAxis, values: Values) -> Matrix:
+def _choice_columns(axis: ChoiceAxis, values: Values) -> Matrix:
     rows = {value: _choice_row(axis, value) for value in {*values}}
     width = len(_choice_row(axis, None))
     return np.asarray([rows[value] for value in values], dtype=float).reshape(-1, width)

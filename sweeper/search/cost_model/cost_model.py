@@ -43,7 +43,7 @@ MIN_TRIALS_TO_WIDEN = 3
 # Noise of one cost, as a share of the best. In replays, the noise estimated from curves was no
 # better.
 NOISE_SHARE = 0.01
-# Least assumed spread of costs, as a share of the best, however similar the first costs are.
+# Minimum assumed spread of costs, as a share of the best cost, even if the first costs are similar.
 MIN_SPREAD_SHARE = 0.1
 # piBO (arXiv:2204.11051): the prior has weight beta / n after n trials. In replays of synthetic
 # curves, 1 was as good as or better than 2, with little and with much noise.
@@ -184,10 +184,14 @@ def searched_range(axis: Axis, seen: Sequence[TrialCosts]) -> Range:
     failed = [axis.unit(trial.parameters[axis.name]) for trial in with_parameter if trial.failed]
     margin = EDGE_SHARE * axis.width
     if best >= high - margin:
-        limit = min(((best + bad) / 2 for bad in failed if bad > best), default=1.0)
+        limit = min(
+            ((best + failed_unit) / 2 for failed_unit in failed if failed_unit > best), default=1.0
+        )
         high = max(high, min(best + axis.width, limit))
     if best <= low + margin:
-        limit = max(((best + bad) / 2 for bad in failed if bad < best), default=0.0)
+        limit = max(
+            ((best + failed_unit) / 2 for failed_unit in failed if failed_unit < best), default=0.0
+        )
         low = min(low, max(best - axis.width, limit))
     return max(0.0, low), min(1.0, high)
 
@@ -230,8 +234,8 @@ class Suggestion(NamedTuple):
     Args:
         point: The configuration.
         score: Log of the expected improvement on the best cost of all, per second of a full trial.
-            With a limit, of the improvement times the probability of keeping it; of the probability
-            alone while no trial has kept it.
+            With a limit, the improvement is multiplied by the probability of keeping it; while no
+            trial has kept it, the probability replaces the improvement.
     """
 
     point: Point
@@ -255,15 +259,15 @@ class CostModel:
     others: Sequence[Trials] = ()
 
     @cached_property
-    def _informing(self) -> list[Trials]:
+    def _informing_trials(self) -> list[Trials]:
         return [other for other in self.others if other.informs(self.own.axes)]
 
     @cached_property
     def _rows(self) -> Rows:
-        return Rows(self.own.axes, len(self._informing))
+        return Rows(self.own.axes, len(self._informing_trials))
 
     @property
-    def _limit(self) -> int:
+    def _max_trials(self) -> int:
         return min(
             MAX_MODEL_TRIALS,
             max(MIN_MODEL_TRIALS, MAX_TRIALS_OF_ALL_MODELS // (1 + len(self.others))),
@@ -273,18 +277,21 @@ class CostModel:
     def _inputs(self) -> tuple[ModelInput, list[ModelInput]]:
         """The model's input: own trials, at least half of all if there are enough, and the trials
         of each informing candidate."""
-        most = self._limit
-        others = [other.shared_input for other in self._informing]
+        max_trials = self._max_trials
+        others = [other.shared_input for other in self._informing_trials]
         own = self.own.own_input.thinned(
-            max(most // 2, most - sum(len(part.trials) for part in others))
+            max(max_trials // 2, max_trials - sum(len(part.trials) for part in others))
         )
-        room, by_size = most - len(own.trials), sorted(others, key=lambda part: len(part.trials))
+        remaining, by_size = (
+            max_trials - len(own.trials),
+            sorted(others, key=lambda part: len(part.trials)),
+        )
         limit = 0
         for index, part in enumerate(by_size):  # small inputs leave room for others
-            limit = room // (len(others) - index)
+            limit = remaining // (len(others) - index)
             if len(part.trials) > limit:
                 break
-            room -= len(part.trials)
+            remaining -= len(part.trials)
         return own, [part.thinned(limit) for part in others]
 
     def pick(self, draws: Sequence[Point]) -> Suggestion:
@@ -301,8 +308,14 @@ class CostModel:
 
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
         measured = [trial for trial in self.own.informative if trial.violation is not None]
-        kept = [trial for trial in measured if trial.keeps] if measured else self.own.informative
-        points = [trial.parameters for trial in thinned(kept, self._limit // 2) if trial.parameters]
+        within_limit = (
+            [trial for trial in measured if trial.keeps] if measured else self.own.informative
+        )
+        points = [
+            trial.parameters
+            for trial in thinned(within_limit, self._max_trials // 2)
+            if trial.parameters
+        ]
         lowest = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
         best = min(lowest, self.study.best)
         within = self._log_within_limit(measured, rows)
@@ -314,7 +327,7 @@ class CostModel:
     def _log_within_limit(self, measured: Sequence[TrialCosts], rows: Matrix) -> Vector:
         if all(trial.keeps for trial in measured):
             return np.zeros(len(rows))
-        trials = thinned(measured, self._limit)
+        trials = thinned(measured, self._max_trials)
         points = self._rows.matrix([trial.parameters for trial in trials])
         violation = np.asarray([trial.violation or 0.0 for trial in trials])
         return log_within_limit(points, violation, rows)
@@ -326,11 +339,13 @@ class CostModel:
         noise, spread = NOISE_SHARE * lowest, max(self.study.spread, MIN_SPREAD_SHARE * lowest)
         rows = [self._rows.matrix([trial.parameters for trial in own.trials])]
         costs, owners = [own.costs], [np.zeros(len(own.costs), dtype=np.int64)]
-        for which, (other, theirs) in enumerate(zip(self._informing, others, strict=True)):
-            points = [trial.parameters for trial in theirs.trials]
-            rows.append(self._rows.translated_matrix(other.axes, points, which))
-            costs.append(theirs.costs)
-            owners.append(np.full(len(points), which + 1))
+        for position, (other, other_input) in enumerate(
+            zip(self._informing_trials, others, strict=True)
+        ):
+            points = [trial.parameters for trial in other_input.trials]
+            rows.append(self._rows.translated_matrix(other.axes, points, position))
+            costs.append(other_input.costs)
+            owners.append(np.full(len(points), position + 1))
 
         def fit() -> GaussianProcess:
             all_costs, all_owners = np.concatenate(costs), np.concatenate(owners)
@@ -371,8 +386,8 @@ def log_within_limit(points: Matrix, violation: Vector, rows: Matrix) -> Vector:
         violation: Their violations; up to 0 if the limit was kept, shape ``(n,)``.
         rows: Rows to predict, shape ``(m, d)``.
     """
-    seen = clipped(violation)
-    spread = float(np.std(seen)) or float(np.abs(seen).max())
-    fitted = GaussianProcess.fit(points, seen, VIOLATION_NOISE_SHARE * spread, spread)
+    violations = clipped(violation)
+    spread = float(np.std(violations)) or float(np.abs(violations).max())
+    fitted = GaussianProcess.fit(points, violations, VIOLATION_NOISE_SHARE * spread, spread)
     mean, deviation = fitted.predict(rows)
     return np.asarray(special.log_ndtr(-mean / deviation))

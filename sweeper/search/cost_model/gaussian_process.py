@@ -46,7 +46,7 @@ def one_thread() -> AbstractContextManager[object]:
 
 
 def clipped(costs: Vector) -> Vector:
-    """Costs, with bad ones clipped (``CLIP_FACTOR``)."""
+    """The costs, with high costs clipped (``CLIP_FACTOR``)."""
     best, middle = float(costs.min()), float(np.median(costs))
     return np.minimum(costs, best + CLIP_FACTOR * (middle - best)) if middle > best else costs
 

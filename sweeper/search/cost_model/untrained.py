@@ -1,7 +1,7 @@
 """Costs of untrained models, as information about trials that start from them.
 
-A trial with a learning rate of 0 would end with its initial cost: that of the base model, or, if it
-starts from the probe, that of the frozen base with a linear head. These costs are known before any
+A trial with a learning rate of 0 would end with its initial cost: the cost of the base model, or of
+the frozen base with a linear head if it starts from the probe. These costs are known before any
 training. They show the sampler whether rates are too low, and whether to start from the probe.
 """
 
@@ -80,22 +80,22 @@ class Untrained:
         if from_probe:
             cost = self.probes.get(candidate.model)
         else:
-            as_base = candidate.begins_as_base and START not in candidate.parameters
-            cost = self.bases.get(candidate.model) if as_base else None
+            starts_from_base = candidate.begins_as_base and START not in candidate.parameters
+            cost = self.bases.get(candidate.model) if starts_from_base else None
         if cost is None:
             return None
         point = {name: axis.parameter.default for name, axis in axes.items()}
         point |= {RATE: rate.value(0.0)} | ({START: PROBE} if from_probe else {})
         head = axes.get(HEAD_RATE)
         if from_probe and isinstance(head, Axis):
-            low, usual = head.practice[0], head.unit(head.parameter.default)
-            point[HEAD_RATE] = head.value((low + usual) / 2)
-        chosen = {**constants, **point}
-        existing = {
-            name: value for name, value in point.items() if axes[name].parameter.holds(chosen)
+            low, default = head.practice[0], head.unit(head.parameter.default)
+            point[HEAD_RATE] = head.value((low + default) / 2)
+        values = {**constants, **point}
+        parameters = {
+            name: value for name, value in point.items() if axes[name].parameter.holds(values)
         }
         config = Configuration(strategy=candidate.strategy, model=candidate.model)
-        return TrialCosts(config, key, existing, result=_UNTRAINED, cost=cost)
+        return TrialCosts(config, key, parameters, result=_UNTRAINED, cost=cost)
 
 
 NOTHING = Untrained()

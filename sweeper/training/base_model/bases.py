@@ -21,7 +21,7 @@ from sweeper.training.base_model.lent_base import LentBase
 from sweeper.trials import BaseRef, PreparedBase, TrialConfig
 
 FOLDER = "bases"
-_LOCAL = "local-bases"
+_LOCAL_PATHS = "local-bases"
 # Bytes read at each end of a file for the digest that identifies a version of a model.
 _DIGEST_BYTES = 1 << 20
 
@@ -35,7 +35,7 @@ class Bases:
     def __init__(self, context: ModelContext) -> None:
         self.context = context
         self._makers = [(feature, prepare(self)) for feature, prepare in parts.PREPARE.all()]
-        self._held: tuple[Path, LentBase] | None = None
+        self._current: tuple[Path, LentBase] | None = None
 
     def of(self, config: TrialConfig, micro_batch: int) -> PreparedBase | None:
         """The base of a trial, made now if necessary; None for the model's own base.
@@ -65,15 +65,15 @@ class Bases:
             folder: Folder of the base; its folder in the cache if None.
         """
         folder = folder or home() / base.folder
-        if self._held is None or self._held[0] != folder:
+        if self._current is None or self._current[0] != folder:
             self.make_room()
             context = self.context
             # PEFT writes this name into an adapter: the path of its base within the run's folder.
             name = f"./{base.folder}"  # "a/b" would be a name of the hub
             kind, fused = context.task.task_type, context.lent_base.fused
             lent_base = LentBase(folder, kind, context.device, name=name, fused=fused)
-            self._held = folder, lent_base
-        return self._held[1]
+            self._current = folder, lent_base
+        return self._current[1]
 
     def make_room(self) -> None:
         """Release the bases that a GPU holds."""
@@ -82,9 +82,9 @@ class Bases:
             self.context.lent_base.forget()
 
     def forget(self) -> None:
-        if self._held is not None:
-            self._held[1].forget()
-            self._held = None
+        if self._current is not None:
+            self._current[1].forget()
+            self._current = None
 
 
 def keep_in(run: Path, base: BaseRef) -> None:
@@ -132,14 +132,14 @@ def remember_folder(folder: Path) -> str:
     """
     state = base_state(folder)
     with contextlib.suppress(OSError):  # the base can still be found in the working directory
-        write_text(home() / _LOCAL / state, str(folder.resolve()), synced=False)
+        write_text(home() / _LOCAL_PATHS / state, str(folder.resolve()), synced=False)
     return state
 
 
 def local_base(name: str, state: str) -> Path:
     """The folder of a local base: its recorded path, else the name in the working directory."""
     with contextlib.suppress(OSError, ValueError):
-        if (folder := Path(read_text(home() / _LOCAL / state))).is_dir():
+        if (folder := Path(read_text(home() / _LOCAL_PATHS / state))).is_dir():
             return folder
     return Path(name)
 

@@ -70,7 +70,7 @@ class ModelContext:
         kind, device = self.task.task_type, self.device
         self.lent_base = LentBase(self.folder, kind, device, trusted, name, self.fused)
         self._items: dict[Split, TokenizedSplit] = {}
-        self._further: dict[frozenset[str], TokenizedSplit] = {}
+        self._further_items: dict[frozenset[str], TokenizedSplit] = {}
 
     def _task(self) -> Task:
         kind, length = task_of(self.spec), self.sequence_length
@@ -94,7 +94,7 @@ class ModelContext:
             ),
         )
         subset.task = subset._task()
-        subset._further = {}
+        subset._further_items = {}
         subset._items = {"validation": self.items("validation")}
         return subset
 
@@ -114,12 +114,12 @@ class ModelContext:
         """The further rows that a trial trains on, tokenised when first asked for."""
         rows = rows_for_trial(self.dataset.further_rows, parameters)
         sources = frozenset(row.source for row in rows)
-        if sources not in self._further:
+        if sources not in self._further_items:
             steps = self.underway.steps("tokenising further rows")
-            self._further[sources] = TokenizedSplit(
+            self._further_items[sources] = TokenizedSplit(
                 self.task, rows, steps, in_pieces=self.task.splits_long_texts
             )
-        return self._further[sources]
+        return self._further_items[sources]
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """Notes on examples of these splits that were cut or dropped in tokenising."""

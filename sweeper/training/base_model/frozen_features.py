@@ -119,7 +119,7 @@ class FrozenFeatures:
         return self.probe_for({}).probe
 
     def probe_for(self, parameters: Mapping[str, Scalar]) -> FittedProbe:
-        """The frozen probe with a trial's ``class_weight``, fitted once for each of them.
+        """The frozen probe with a trial's ``class_weight``, fitted once for each value.
 
         Raises:
             UsageError: The ``class_weight`` is unknown, or there are no classes.
@@ -131,7 +131,7 @@ class FrozenFeatures:
 
     def _fit(self, class_weights: Floats | None) -> FittedProbe:
         context, task = self._context, self.classification
-        base = bytes_of(context.base())  # loaded before the count begins, as for other trials
+        base_bytes = bytes_of(context.base())  # loaded before the count begins, as for other trials
         peak = PeakMemory(context.device)
         train, validation = self.pooled("train"), self.pooled("validation")
         start = time.perf_counter()
@@ -149,4 +149,4 @@ class FrozenFeatures:
         seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]
         # Only the first fit computes features, which takes more memory than any fit.
         earlier = max((fitted.peak_gib for fitted in self._probes.values()), default=0.0)
-        return FittedProbe(probe, seconds, max(earlier, peak.gib(base)))
+        return FittedProbe(probe, seconds, max(earlier, peak.gib(base_bytes)))

@@ -134,7 +134,8 @@ class _LoadedBase:
 class LentBase:
     """Keeps one base model in memory, in each dtype asked for, and restores it between trials.
 
-    A GPU holds one variant at a time. The others wait in main memory, as far as there is room.
+    A GPU holds one variant at a time. The others are in main memory, if they fit and are not
+    quantised.
 
     Args:
         folder: Folder with the config and safetensors weights.
@@ -149,9 +150,9 @@ class LentBase:
     trust_remote_code: bool = False
     name: str = ""
     fused: bool = False
-    _held: dict[str, _LoadedBase] = field(default_factory=dict)
+    _loaded: dict[str, _LoadedBase] = field(default_factory=dict)
     _on_device: str = ""
-    _returns: int = 0
+    _return_count: int = 0
 
     def lend(
         self, dtype: torch.dtype, quantization_config: Any = None, will_change: bool = False
@@ -162,17 +163,17 @@ class LentBase:
             will_change: The borrower trains the base's own weights; a copy of them is kept.
         """
         key = _key(dtype, quantization_config)
-        if key not in self._held:
-            self._park()
+        if key not in self._loaded:
+            self._move_off_device()
             kind, device, trusted = self.task_type, self.device, self.trust_remote_code
             options: dict[str, Any] = {"name": self.name, "fused": self.fused}
             form = dtype, device, quantization_config
             model = load_base(self.folder, kind, *form, trusted, **options)
             sums = {name: checksum(weight) for name, weight in _weights(model).items()}
-            self._held[key], self._on_device = _LoadedBase(model, sums), key
-        loaded = self._held[key]
+            self._loaded[key], self._on_device = _LoadedBase(model, sums), key
+        loaded = self._loaded[key]
         if key != self._on_device:
-            self._park()
+            self._move_off_device()
             with loading_a_model():
                 loaded.model.to(self.device)
             self._on_device = key
@@ -190,23 +191,23 @@ class LentBase:
         Args:
             changed: Whether the borrower trained the base's own weights.
         """
-        self._returns += 1
+        self._return_count += 1
         model.requires_grad_(False).eval()
-        loaded = next((base for base in self._held.values() if base.model is model), None)
+        loaded = next((base for base in self._loaded.values() if base.model is model), None)
         if loaded is not None and changed:
             loaded.restore()
-        if loaded is None or not loaded.is_unchanged(self._returns):
+        if loaded is None or not loaded.is_unchanged(self._return_count):
             log.warning("the base model's weights were changed by a trial; they are loaded again")
             self.forget()
 
-    def _park(self) -> None:
+    def _move_off_device(self) -> None:
         """Move the GPU's variant to main memory; drop it if it is quantised or too large."""
-        loaded = self._held.get(self._on_device)
+        loaded = self._loaded.get(self._on_device)
         if loaded is None or self.device.type != "cuda":
             return
-        room = _MAX_MEMORY_SHARE * psutil.virtual_memory().available
-        if getattr(loaded.model, "is_quantized", False) or bytes_of(loaded.model) > room:
-            del self._held[self._on_device]
+        available_bytes = _MAX_MEMORY_SHARE * psutil.virtual_memory().available
+        if getattr(loaded.model, "is_quantized", False) or bytes_of(loaded.model) > available_bytes:
+            del self._loaded[self._on_device]
         else:
             loaded.model.to("cpu")
         self._on_device = ""
@@ -214,7 +215,7 @@ class LentBase:
 
     def forget(self) -> None:
         """Release all memory. The next ``lend`` loads again."""
-        self._held.clear()
+        self._loaded.clear()
         self._on_device = ""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

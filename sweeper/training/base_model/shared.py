@@ -25,7 +25,7 @@ class SharedModel:
         self.features = FrozenFeatures(context)
         self.bases = Bases(context)
         self._with_all_rows = self
-        self._of_features: dict[str, Any] = {}
+        self._feature_values: dict[str, Any] = {}
 
     def part(self, rows: int, seed: int) -> SharedModel:
         """The same model with only ``rows`` of the training rows; shares what is independent of
@@ -37,9 +37,9 @@ class SharedModel:
     def of_feature(self, name: str, make: Callable[[ModelContext], T]) -> T:
         """A value that a feature computes once, with all rows, for all trials of the model."""
         shared = self._with_all_rows
-        if name not in shared._of_features:
-            shared._of_features[name] = make(shared.context)
-        computed: T = shared._of_features[name]
+        if name not in shared._feature_values:
+            shared._feature_values[name] = make(shared.context)
+        computed: T = shared._feature_values[name]
         return computed
 
     @cached_property

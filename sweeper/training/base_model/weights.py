@@ -50,8 +50,8 @@ def weights_folder(
 
 def loadable(model_id: str, folder: Path) -> str:
     """A name by which transformers loads a base: its hub id, or a folder on this machine."""
-    here = model_id.startswith(PREFIX) or Path(model_id).expanduser().exists()
-    return str(folder.resolve()) if here else model_id
+    is_local = model_id.startswith(PREFIX) or Path(model_id).expanduser().exists()
+    return str(folder.resolve()) if is_local else model_id
 
 
 def packaged_model(name: str, underway: ProgressReporter | None = None) -> Path:
@@ -78,7 +78,7 @@ def packaged_model(name: str, underway: ProgressReporter | None = None) -> Path:
         made_once(
             folder,
             lambda empty: _convert(source, empty, underway.steps(f"converting {name}")),
-            lambda made: _is_current(made, source),
+            lambda converted: _is_current(converted, source),
             waiting,
         )
     except OSError as error:
@@ -125,7 +125,7 @@ def _convert(source: Path, folder: Path, underway: Steps) -> None:
     tokenizer = _tokenizer(source, model.config)
     # Saved in fp32, as dequantised. In bf16 the loss of 60 answers is 3.7924 instead of 3.7993, and
     # loading takes 0.3 s instead of 0.1 s, for 270 MB less on disk (measured on one core).
-    _without_gguf_trace(model).save_pretrained(folder)
+    _without_gguf_fields(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / _RECORD).write_text(json.dumps(_source_record(source)), encoding="utf-8")
 
@@ -147,7 +147,7 @@ def _reported_loading(underway: Steps) -> Iterator[None]:
         modeling_gguf_pytorch_utils.tqdm = bar
 
 
-def _without_gguf_trace(model: Any) -> Any:
+def _without_gguf_fields(model: Any) -> Any:
     """The same network without the fields of its GGUF origin, which transformers refuses to
     save."""
     fields = model.config.to_dict()

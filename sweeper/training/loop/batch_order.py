@@ -90,7 +90,7 @@ MIN_POOL_BATCHES = 8
 
 @dataclass(eq=False)
 class LengthGroupedBatches(Sampler[int]):
-    """Indices of one epoch per iteration; every ``batch`` of them have similar lengths.
+    """A sampler of the row indices of one epoch, in batches of similar lengths.
 
     The batch with the longest example comes first, so that too little memory shows at once. An
     incomplete batch comes last.
@@ -127,10 +127,12 @@ class LengthGroupedBatches(Sampler[int]):
         for start in range(0, len(order), pool):
             by_length = sorted(order[start : start + pool], key=lambda i: -self.lengths[i])
             batches += [by_length[i : i + self.batch] for i in range(0, len(by_length), self.batch)]
-        whole = [batch for batch in batches if len(batch) == self.batch]
-        rest = [batch for batch in batches if len(batch) < self.batch]
-        shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
+        complete = [batch for batch in batches if len(batch) == self.batch]
+        incomplete = [batch for batch in batches if len(batch) < self.batch]
+        shuffled = [
+            complete[i] for i in torch.randperm(len(complete), generator=generator).tolist()
+        ]
         if shuffled:
             longest = max(range(len(shuffled)), key=lambda i: self.lengths[shuffled[i][0]])
             shuffled.insert(0, shuffled.pop(longest))
-        return iter([index for batch in shuffled + rest for index in batch])
+        return iter([index for batch in shuffled + incomplete for index in batch])

@@ -179,7 +179,7 @@ class PeakMemory:
         """
         if self._device.type == "cuda":
             return float(torch.cuda.max_memory_allocated(self._device) / GIB)
-        peak = _peak() if self._resettable else psutil.Process().memory_info().rss
+        peak = _peak_bytes() if self._resettable else psutil.Process().memory_info().rss
         return float(max(0, peak - self._start) + model_bytes) / GIB
 
 
@@ -192,7 +192,7 @@ def _reset_peak() -> bool:
     return True
 
 
-def _peak() -> int:
+def _peak_bytes() -> int:
     match = _PEAK.search(_STATUS.read_text())
     assert match is not None
     return int(match[1]) * 1024

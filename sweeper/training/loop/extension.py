@@ -45,10 +45,10 @@ class ItemMeasure:
     @classmethod
     def against(cls, title: str, unit: str, now: Evaluation, base: Evaluation) -> ItemMeasure:
         """The losses of a model and of its base on the items that the model was scored on."""
-        before = base.losses[: len(now.losses)]
-        base_loss = float(np.average(before, weights=now.weights))
+        base_losses = base.losses[: len(now.losses)]
+        base_loss = float(np.average(base_losses, weights=now.weights))
         measure = Measure(title=title, unit=unit, value=now.loss, base=base_loss)
-        return cls(measure, now.losses, before, now.weights)
+        return cls(measure, now.losses, base_losses, now.weights)
 
 
 class Extension:

@@ -39,7 +39,7 @@ MAX_GRAD_NORM = 1.0
 _MIN_LOSS_SCALE = 1.0
 # Value of ``optim_bits`` for bitsandbytes' 8-bit optimizers.
 _EIGHT_BITS = 8
-_TERMS, _TOKENS, _SEEN = "sweeper_terms", "sweeper_tokens", "sweeper_seen"
+_TERMS, _TOKENS, _SOURCES = "sweeper_terms", "sweeper_tokens", "sweeper_seen"
 SOURCE_KEY = "origin"
 """Key in an encoded row: the source under which the row is counted; may be missing."""
 
@@ -146,7 +146,7 @@ class TrialTrainer(Trainer):
         self._wrapping_checked = settings.world_size == 1
         self._penalty = next((added for added in self.extensions if added.has_penalty), None)
         self._task_share = math.prod(extension.task_share for extension in self.extensions)
-        self._further: list[Iterator[FurtherBatch]] = []
+        self._further_batches: list[Iterator[FurtherBatch]] = []
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
         batch: dict[str, Any] = (
@@ -157,7 +157,7 @@ class TrialTrainer(Trainer):
             _TOKENS: self.task.tokens(batch),
         }
         if SOURCE_KEY in features[0]:
-            counts[_SEEN] = [(f[SOURCE_KEY], len(f["input_ids"])) for f in features]
+            counts[_SOURCES] = [(f[SOURCE_KEY], len(f["input_ids"])) for f in features]
         return batch | counts
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -185,7 +185,7 @@ class TrialTrainer(Trainer):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.extensions:
             tokens, size = int(self._sum_over_ranks(batches, _TOKENS)), self._train_batch_size
-            self._further = [
+            self._further_batches = [
                 extension.further_batches(tokens, size) for extension in self.extensions
             ]
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
@@ -203,9 +203,9 @@ class TrialTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        for batch in chain.from_iterable(self._further):
+        for batch in chain.from_iterable(self._further_batches):
             self._train_on(model, batch)
-        self._further = []
+        self._further_batches = []
         return loss
 
     def _train_on(self, model: nn.Module, further: FurtherBatch) -> None:
@@ -230,7 +230,7 @@ class TrialTrainer(Trainer):
             check_wrapped(model)
             self._wrapping_checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
-        for origin, count in inputs.pop(_SEEN, ()):
+        for origin, count in inputs.pop(_SOURCES, ()):
             self.progress.count_rows(origin, 1, count)
         if self._penalty is None:
             with autocast(self.args.device, self.mixed):

@@ -103,8 +103,8 @@ class TrainingProgress:
 
     @property
     def training_seconds(self) -> float:
-        before = self.earlier + self.interrupted
-        return before + time.perf_counter() - self._started - self.evaluation_seconds
+        earlier_seconds = self.earlier + self.interrupted
+        return earlier_seconds + time.perf_counter() - self._started - self.evaluation_seconds
 
 
 def finite(loss: float, what: str) -> float:

@@ -1,6 +1,6 @@
 """Measures this machine's processor in a second or two: matrix products and bandwidth.
 
-Measures with all cores, or with ``OMP_NUM_THREADS`` of them.
+All cores are used, unless ``OMP_NUM_THREADS`` is set.
 """
 
 from __future__ import annotations

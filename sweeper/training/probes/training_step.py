@@ -119,8 +119,8 @@ def optimizer_of(trained: nn.Module, setup: Setup, device: torch.device) -> torc
     with tempfile.TemporaryDirectory() as folder:
         settings = arguments(Path(folder), setup, {}, steps=1, seed=0, device=device)
         kind, options = Trainer.get_optimizer_cls_and_kwargs(settings)
-    made: torch.optim.Optimizer = kind(weights, **options)
-    return made
+    optimizer: torch.optim.Optimizer = kind(weights, **options)
+    return optimizer
 
 
 def _step(
@@ -128,20 +128,24 @@ def _step(
 ) -> float:
     """Seconds of one optimizer step, extrapolated from at most two of its micro-batches."""
     micro_batches = min(setup.gradient_accumulation_steps, _MAX_MICRO_BATCHES)
-    start = _now()
+    start = _device_time()
     for _ in range(micro_batches):
         with autocast(batch["input_ids"].device, autocast_dtype(setup.precision)):
             loss = _loss(trained, batch)
         torch.autograd.backward([loss])
         del loss
-    middle = _now()
+    middle = _device_time()
     nn.utils.clip_grad_norm_(trained.parameters(), MAX_GRAD_NORM)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return (middle - start) * setup.gradient_accumulation_steps / micro_batches + _now() - middle
+    return (
+        (middle - start) * setup.gradient_accumulation_steps / micro_batches
+        + _device_time()
+        - middle
+    )
 
 
-def _now() -> float:
+def _device_time() -> float:
     """Seconds on a clock once the device has finished its work; on a CPU, this thread's CPU
     time."""
     if torch.cuda.is_available():
@@ -233,15 +237,19 @@ def _linear_4bit(
     layer: nn.Linear, dtype: torch.dtype, device: torch.device, double_quant: bool
 ) -> Linear4bit:
     inputs, outputs = layer.in_features, layer.out_features
-    four = Linear4bit(
+    linear = Linear4bit(
         inputs, outputs, bias=layer.bias is not None, compute_dtype=dtype, device="meta"
     )
     values = torch.randn(outputs, inputs, dtype=dtype, device=device) * _WEIGHT_STD
     weight = Params4bit(
-        values, requires_grad=False, compress_statistics=double_quant, quant_type="nf4", module=four
+        values,
+        requires_grad=False,
+        compress_statistics=double_quant,
+        quant_type="nf4",
+        module=linear,
     )
-    four.weight = weight.to(device)
+    linear.weight = weight.to(device)
     if layer.bias is not None:
         zeros = torch.zeros(outputs, dtype=dtype, device=device)
-        four.bias = nn.Parameter(zeros, requires_grad=False)
-    return four
+        linear.bias = nn.Parameter(zeros, requires_grad=False)
+    return linear

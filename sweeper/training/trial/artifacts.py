@@ -204,14 +204,14 @@ def _write_companions(
     if isinstance(model, Classifier):
         _write_classifier(folder, model, record)
     elif (folder / _CONFIG).is_file():
-        config = _json(folder / _CONFIG)
+        config = _read_json(folder / _CONFIG)
         config.pop("use_cache", None)  # off while training only
-        _write(folder / _CONFIG, config)
+        _write_json(folder / _CONFIG, config)
     if (adapter / _ADAPTER_CONFIG).is_file():
-        config = _json(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
+        config = _read_json(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
         if adapter != folder and Path(str(config["base_model_name_or_path"])).is_absolute():
             config["base_model_name_or_path"] = None  # a path of this machine, not needed
-        _write(adapter / _ADAPTER_CONFIG, config)
+        _write_json(adapter / _ADAPTER_CONFIG, config)
     write_text(folder / CARD, _card(record))
     return tokenizer_state(folder)
 
@@ -251,7 +251,7 @@ def _write_classifier(folder: Path, model: Classifier, record: TrainedRecord) ->
         "pooling": record.pooling,
         "base": fields,
     }
-    _write(folder / _CONFIG, config)
+    _write_json(folder / _CONFIG, config)
 
 
 def _card(record: TrainedRecord) -> str:
@@ -279,9 +279,9 @@ def _card(record: TrainedRecord) -> str:
     return clean("\n".join([*front, *lines]))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     return object_of(path.read_text(encoding="utf-8"))
 
 
-def _write(path: Path, fields: dict[str, Any]) -> None:
+def _write_json(path: Path, fields: dict[str, Any]) -> None:
     write_text(path, json.dumps(fields, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -36,7 +36,7 @@ def start_head(model: Classifier, probe: Probe) -> None:
 @contextmanager
 def _with_attention(base: Any, config: TrialConfig) -> Iterator[None]:
     """A context in which the base has the trial's attention, if available, else its usual one."""
-    parameters, usual = config.parameters, base.config._attn_implementation
+    parameters, original = config.parameters, base.config._attn_implementation
     candidates = [BY_TEXT] if parameters.get(PADDING_FREE) else []
     kernel = str(parameters.get(ATTENTION, SDPA))
     if kernel != SDPA and config.setup.precision != "fp32":  # FlashAttention has no fp32
@@ -52,7 +52,7 @@ def _with_attention(base: Any, config: TrialConfig) -> Iterator[None]:
         yield
     finally:
         with quiet_library():
-            base.set_attn_implementation(usual)
+            base.set_attn_implementation(original)
 
 
 @contextmanager
@@ -81,8 +81,8 @@ def assembled(
         set_seed(config.seed)
         adapted = strategy.apply(base, parameters, _setting(shared, config))
         try:
-            # Only now: earlier, PEFT would hook the base's embeddings, which only the reentrant
-            # variant needs, and the hook would outlive the adapter.
+            # After the adapter: otherwise PEFT would hook the base's embeddings, which only the
+            # reentrant variant needs, and the hook would outlive the adapter.
             set_gradient_checkpointing(base, config.setup.gradient_checkpointing)
             # Seeded again, so that a head starts the same with every strategy.
             set_seed(config.seed)

@@ -89,7 +89,7 @@ class Ranks:
 
     job: TrialJob
     plan: Plan
-    _reported: int = 0
+    _last_reported_rung: int = 0
 
     def train(self, setup: TrainingSetup) -> TrialResult:
         """Train with this set-up until all ranks have finished or one has failed.
@@ -108,7 +108,7 @@ class Ranks:
         run = None if job.run is None else str(job.run.resolve())
         saved, job.saved = job.saved, None
         if saved is not None:
-            self._reported = saved.manifest.rung
+            self._last_reported_rung = saved.manifest.rung
         request = RankRequest(
             plan=self.plan,
             spec=job.context.spec,
@@ -124,7 +124,7 @@ class Ranks:
         try:
             self._watch(launcher, folder)
         finally:
-            _end(launcher)
+            _end_launcher(launcher)
             self._gather_logs(folder)
         return self._result(folder, launcher.process.returncode)
 
@@ -147,8 +147,8 @@ class Ranks:
 
     def _decide(self, report: RungReport, folder: Path) -> None:
         decision = Decision.CONTINUE
-        if report.rung > self._reported:
-            self._reported = report.rung
+        if report.rung > self._last_reported_rung:
+            self._last_reported_rung = report.rung
             self.job.reports.append(report)
             decision = self.job.report(report)
         if decision is Decision.STOP:
@@ -220,7 +220,7 @@ def rank_command(folder: str) -> list[str]:
     return ["-m", "sweeper.child", "--request", request, "sweeper.training.rank:train"]
 
 
-def _end(launcher: Child) -> None:
+def _end_launcher(launcher: Child) -> None:
     """End the launcher. It ends all ranks; after its death, the kernel does."""
     launcher.process.terminate()
     launcher.wait(2 * SHUTDOWN_SECONDS)

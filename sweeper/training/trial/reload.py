@@ -77,8 +77,8 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
             folder, trust_remote_code=record.facts.trust_remote_code, local_files_only=True
         )
     task = _task(record, tokenizer)
-    whole = strategy_named(record.strategy).saves_whole_model
-    if whole:
+    is_whole_model = strategy_named(record.strategy).saves_whole_model
+    if is_whole_model:
         model = _whole_model(folder, record, task, device)
     else:
         model = _on_base(folder, record, task, device, to_merge=to_merge)

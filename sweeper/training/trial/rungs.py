@@ -74,8 +74,8 @@ class RungWatch(TrainerCallback):
     pruned_at: int | None = None
     save: Callable[[int], None] | None = None
     _best: RungWeights | None = None
-    _last: Evaluation | None = None
-    _stopped: tuple[int, StopReason] | None = None
+    _last_evaluation: Evaluation | None = None
+    _early_stop: tuple[int, StopReason] | None = None
     _last_violation: float | None = None
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class RungWatch(TrainerCallback):
                 control.should_training_stop = True
                 return
         if stop and not last:
-            self._stopped = rungs[-1], stop
+            self._early_stop = rungs[-1], stop
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
@@ -154,10 +154,10 @@ class RungWatch(TrainerCallback):
 
     def measure(self, *, at_end: bool = False) -> dict[str, ItemMeasure]:
         """The measures of the model as it is now."""
-        taken: dict[str, ItemMeasure] = {}
+        measures: dict[str, ItemMeasure] = {}
         for extension in self.extensions:
-            taken |= self._timed(partial(extension.measure, self.model, at_end=at_end))
-        return taken
+            measures |= self._timed(partial(extension.measure, self.model, at_end=at_end))
+        return measures
 
     def _evaluate(self, whole: bool) -> Evaluation:
         """Score the model, and count the time as evaluation."""
@@ -180,7 +180,7 @@ class RungWatch(TrainerCallback):
         items = self._deciding_items(evaluation, self._budget.rung_items)
         cost = items.mean
         if last:
-            self._last = evaluation
+            self._last_evaluation = evaluation
         if self._best is None or self._best.replaced_by(cost, violation):
             weights = {} if last else trained_weights(self.model)
             self._best = RungWeights(rung, cost, weights, violation)
@@ -190,7 +190,7 @@ class RungWatch(TrainerCallback):
     def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemCosts:
         """Costs of the first ``count`` items, by which the best weights are chosen.
 
-        They are of the objective if it is measured at rungs, else losses.
+        The costs are of the objective if it is measured at rungs, else losses.
         """
         if (score := self.job.objective_at_rung(evaluation, count)) is not None:
             costs = score.costs(self.job.context.objective)
@@ -208,24 +208,24 @@ class RungWatch(TrainerCallback):
         Raises:
             RuntimeError: The last rung was never evaluated: a trial without validation loss.
         """
-        if self._stopped is not None and self._best is not None:
-            rung, stop = self._stopped
+        if self._early_stop is not None and self._best is not None:
+            rung, stop = self._early_stop
             set_weights(self.model, self._best.weights)
             scored = self._evaluate(whole=True)
             return Final(self._best.rung, scored, stopped_by=stop, stopped_at=rung)
-        if self._last is None or self._best is None:
+        if self._last_evaluation is None or self._best is None:
             raise RuntimeError("the trial ended without a validation loss at its last rung")
-        last = Final(self._budget.rungs, self._last)
+        last = Final(self._budget.rungs, self._last_evaluation)
         if self._best.rung == last.rung:
             return last
-        kept = trained_weights(self.model)
+        last_weights = trained_weights(self.model)
         set_weights(self.model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
         means = (self._deciding_items(final.evaluation).mean for final in (earlier, last))
         first, second = map(order, means, (self._best.violation, self._last_violation))
         if first < second:
             return earlier
-        set_weights(self.model, kept)
+        set_weights(self.model, last_weights)
         return last
 
 
@@ -282,8 +282,8 @@ def _low(measured: ItemMeasure) -> float | None:
     """The lower 95% bound of a measure's rise; None if its items are unknown."""
     if not len(measured.values):
         return None
-    before = ItemCosts(measured.base_values, measured.weights)
-    return Rise.of(ItemCosts(measured.values, measured.weights), before).low
+    base_costs = ItemCosts(measured.base_values, measured.weights)
+    return Rise.of(ItemCosts(measured.values, measured.weights), base_costs).low
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ class Stopping:
     overfitting: bool = False
     objective: Objective = LOSS
     _best: RungScore | None = None
-    _waited: int = field(default=0)
+    _rungs_since_best: int = field(default=0)
 
     @classmethod
     def of(
@@ -336,17 +336,17 @@ class Stopping:
         """The best rung so far, and the number of rungs after it."""
         best = self._best
         if best is None:
-            return {"best": None, "waited": self._waited}
+            return {"best": None, "waited": self._rungs_since_best}
         score = {
             "costs": best.items.costs.tolist(),
             "weights": best.items.weights.tolist(),
             "train_loss": best.train_loss,
             "epochs": best.epochs,
         }
-        return {"best": score, "waited": self._waited}
+        return {"best": score, "waited": self._rungs_since_best}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._waited, best = state["waited"], state["best"]
+        self._rungs_since_best, best = state["waited"], state["best"]
         if best is not None:
             items = ItemCosts(np.array(best["costs"]), np.array(best["weights"]))
             self._best = RungScore(items, best["train_loss"], best["epochs"])
@@ -355,25 +355,25 @@ class Stopping:
         """The reason to stop at this rung; None to go on."""
         best = self._best
         if best is None or score.items.mean < best.items.mean:
-            self._best, self._waited = score, 0
+            self._best, self._rungs_since_best = score, 0
         else:
-            self._waited += 1
-        if self.patience is not None and self._waited >= self.patience:
-            text = f"{self.objective.title} did not improve in {self._waited} rungs"
+            self._rungs_since_best += 1
+        if self.patience is not None and self._rungs_since_best >= self.patience:
+            text = f"{self.objective.title} did not improve in {self._rungs_since_best} rungs"
             return StopReason("patience", text)
         if self.overfitting and best is not None and self._overfits(score, best):
             objective = self.objective
-            went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
-            before, now = (objective.value(rung.items.mean) for rung in (best, score))
+            change = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
+            best_value, value = (objective.value(rung.items.mean) for rung in (best, score))
             text = (
-                f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
-                f"loss fell to {score.train_loss:.4g}"
+                f"it overfits: {change} from {best_value:.4g} to {value:.4g}, beyond noise, while "
+                f"training loss fell to {score.train_loss:.4g}"
             )
             return StopReason("overfitting", text)
         return None
 
     def _overfits(self, score: RungScore, best: RungScore) -> bool:
-        if self._waited < _MIN_RUNGS_SINCE_BEST or score.epochs <= 1:
+        if self._rungs_since_best < _MIN_RUNGS_SINCE_BEST or score.epochs <= 1:
             return False
         if score.train_loss is None or best.train_loss is None:
             return False

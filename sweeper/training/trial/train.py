@@ -108,14 +108,14 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
-    first = job.saved.manifest.setup if job.saved else job.setup
+    first_setup = job.saved.manifest.setup if job.saved else job.setup
     if job.plan is None:  # one device
-        return retry(first, partial(train_once, job, strategy), lambda: job.evaluating)
+        return retry(first_setup, partial(train_once, job, strategy), lambda: job.evaluating)
     # Several devices: this process makes the base and frees its memory for the ranks.
     job.prepare_base()
     job.shared.bases.forget()
     job.context.lent_base.forget()
-    result = retry(first, Ranks(job, job.plan).train, lambda: False)
+    result = retry(first_setup, Ranks(job, job.plan).train, lambda: False)
     return result.model_copy(update=job.base_fields())
 
 
@@ -175,8 +175,8 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
             log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
         if saves_checkpoints:
             watch.save = state.save
-        noise = float(job.config.parameters.get(NEFTUNE, 0.0))
-        with quick_steps(model), _noisy_embeddings(model, noise):
+        noise_alpha = float(job.config.parameters.get(NEFTUNE, 0.0))
+        with quick_steps(model), _noisy_embeddings(model, noise_alpha):
             trainer.train(resume_from_checkpoint=str(saved.folder) if saved else None)
         job.peak_memory_gib = state.peak_gib()
         if watch.pruned_at is not None:
@@ -229,8 +229,8 @@ class _TrialState:
         state = saved.state()
         self.job.progress.restore(state["progress"])
         self.watch.restore(state["rungs"], saved.best_weights())
-        for extension, kept in zip(self.extensions, state["extensions"], strict=True):
-            extension.restore(kept)
+        for extension, extension_state in zip(self.extensions, state["extensions"], strict=True):
+            extension.restore(extension_state)
         self.earlier_peak = state["peak_gib"]
 
     def save(self, rung: int) -> None:
@@ -331,8 +331,8 @@ def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
             for feature, example in zip(features, examples, strict=True)
         ]
     lengths = [length for part in splits for length in part.lengths]
-    further, weights = len(examples) - len(train), context.dataset.weights
-    return features, lengths, mixture(train.examples, further, weights, config.seed)
+    further_rows, weights = len(examples) - len(train), context.dataset.weights
+    return features, lengths, mixture(train.examples, further_rows, weights, config.seed)
 
 
 def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:

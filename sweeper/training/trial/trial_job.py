@@ -127,7 +127,7 @@ class TrialJob:
     prepared: PreparedBase | None = None
     measured: Mapping[str, ItemMeasure] = field(default_factory=dict)
     feature_seconds: dict[str, float] = field(default_factory=dict)
-    _reported: int = 0
+    _last_reported_rung: int = 0
     _started: float = field(default_factory=time.perf_counter)
     _cpu_started: float = field(default_factory=time.thread_time)
 
@@ -193,7 +193,7 @@ class TrialJob:
         self.saved = saved
         self.reports = list(saved.manifest.reports)
         self.prepared = saved.manifest.prepared
-        self._reported = saved.manifest.rung
+        self._last_reported_rung = saved.manifest.rung
 
     def manifest(self, rung: int) -> Checkpoint:
         """The manifest of a checkpoint at this rung."""
@@ -217,7 +217,7 @@ class TrialJob:
     ) -> RungReport:
         """The report of a rung, with the tokens of all ranks. All ranks must call it together."""
         report = RungReport(
-            **self._work(),
+            **self._work_fields(),
             rung=rung,
             validation_loss=evaluation.loss,
             objective=score.value if (score := self.objective_at_rung(evaluation)) else None,
@@ -242,8 +242,10 @@ class TrialJob:
         objective, context = self.context.objective, self.context
         if objective.is_loss or not objective.at_rungs:
             return None
-        cut = first(evaluation, count)
-        return from_decisions(objective, context.task, cut, context.items("validation").examples)
+        first_items = first(evaluation, count)
+        return from_decisions(
+            objective, context.task, first_items, context.items("validation").examples
+        )
 
     def _objective(self, model: nn.Module, evaluation: Evaluation) -> ObjectiveScore | None:
         """The objective of the trained model on the whole validation split; None for the loss."""
@@ -271,9 +273,9 @@ class TrialJob:
         Raises:
             Interrupted: The decision was to stop.
         """
-        if report.rung <= self._reported:
+        if report.rung <= self._last_reported_rung:
             return Decision.CONTINUE
-        self._reported = report.rung
+        self._last_reported_rung = report.rung
         decision = self.report(report)
         if decision is Decision.STOP:
             raise Interrupted
@@ -281,13 +283,13 @@ class TrialJob:
 
     def _first_items(self, evaluation: Evaluation) -> FirstItems | None:
         count = self.config.budget.rung_items
-        whole = len(self.context.items("validation").examples)
-        if count >= whole:
+        split_items = len(self.context.items("validation").examples)
+        if count >= split_items:
             return None
         if (score := self.objective_at_rung(evaluation, count)) is not None:
-            return FirstItems.among(score.costs(self.context.objective).tolist(), whole)
+            return FirstItems.among(score.costs(self.context.objective).tolist(), split_items)
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
-        return FirstItems.among(losses.tolist(), whole, weights.tolist())
+        return FirstItems.among(losses.tolist(), split_items, weights.tolist())
 
     def completed(self, strategy: Strategy, model: nn.Module, final: Final) -> TrialResult:
         """Write the files of a completed trial, and return its result."""
@@ -329,18 +331,20 @@ class TrialJob:
     def _result(self, state: State, **fields: Any) -> TrialResult:
         progress, config = self.progress, self.config
         prepared = self.prepared.seconds if self.prepared else 0.0
-        features, work = sum(self.feature_seconds.values()), self._work()
-        spent = work["training_seconds"] + work["evaluation_seconds"] + prepared + features
-        spent -= progress.interrupted
+        features, work = sum(self.feature_seconds.values()), self._work_fields()
+        working_seconds = (
+            work["training_seconds"] + work["evaluation_seconds"] + prepared + features
+        )
+        working_seconds -= progress.interrupted
         return TrialResult(
             **work,
             seed=config.seed,
             state=state,
             tokens=progress.tokens,
             seen={name: Seen(rows=r, tokens=t) for name, (r, t) in sorted(progress.seen.items())},
-            setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
+            setup_seconds=max(0.0, time.perf_counter() - self._started - working_seconds),
             feature_seconds=self.feature_seconds,
-            waited_seconds=self._waited(),
+            waited_seconds=self._waiting_seconds(),
             **self.base_fields(),
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.setup.micro_batch,
@@ -353,7 +357,7 @@ class TrialJob:
             **fields,
         )
 
-    def _work(self) -> dict[str, Any]:
+    def _work_fields(self) -> dict[str, Any]:
         """The fields of a report and of a result about the trial and its work so far."""
         config, progress = self.config, self.progress
         return {
@@ -364,7 +368,7 @@ class TrialJob:
             "evaluation_seconds": progress.evaluation_seconds,
         }
 
-    def _waited(self) -> float:
+    def _waiting_seconds(self) -> float:
         """Seconds since the start in which this thread waited for a CPU core.
 
         The compute threads run in step with this thread, so they wait about as long.
@@ -377,11 +381,11 @@ class TrialJob:
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts
         dtype = strategy.base_dtype(self.config.setup.precision)
-        whole = strategy.saves_whole_model
-        base = self.prepared.base if self.prepared and not whole else None
+        is_whole_model = strategy.saves_whole_model
+        base = self.prepared.base if self.prepared and not is_whole_model else None
         # A path is private. Weights with a local base have its name and state.
         name = self.context.folder.name if facts.source == "local" else facts.id
-        local = facts.source == "local" and not whole and base is None
+        local = facts.source == "local" and not is_whole_model and base is None
         return TrainedRecord.taken_from(
             self.config,
             base_model=name,

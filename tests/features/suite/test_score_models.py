@@ -253,7 +253,7 @@ def test_code_is_judged_by_its_tests_in_the_sandbox(request_for, tmp_path, suite
 
 def test_progress_is_counted_in_items(request_for, tmp_path, monkeypatch):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))  # nothing is scored there yet
-    monkeypatch.setattr("sweeper.backend._MIN_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("sweeper.backend._MIN_REPORT_SECONDS", 0.0)
     told = []
     monkeypatch.setattr(_score_models, "tell_progress", lambda *state: told.append(state))
     _Evaluation(request_for(), tmp_path).run()

@@ -97,7 +97,7 @@ def test_trials_use_fused_kernels_where_the_plan_has_them_on_a_gpu(
     backend._device = torch.device(device)
     package = object() if installed else None
     monkeypatch.setattr("sweeper.training.torch_backend.find_spec", {"liger_kernel": package}.get)
-    context = backend._open(backend._plan.candidates[0].model).context
+    context = backend._load_shared(backend._plan.candidates[0].model).context
     assert context.lent_base.fused is (device == "cuda" and planned and installed)
 
 
