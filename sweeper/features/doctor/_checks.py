@@ -66,8 +66,8 @@ PARAMETERS: dict[str, Scalar] = {
     "learning_rate": 1e-3,
 }
 _VOCABULARY = 512
-# Limits of the relative differences of loss and gradient. Measured on a CPU: at most a fifth of
-# them. Attention across texts changes the gradient by more than half.
+# Limits of the relative differences of loss and gradient. Differences on a CPU are at most a fifth
+# of these; attention across texts changes the gradient by more than half (measured).
 _MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
 # Models for the check of memory and time: the first one that fits the device is measured.
 _MODELS = ("8B", "1B", "0.5B", "135M")

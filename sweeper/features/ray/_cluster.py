@@ -24,8 +24,8 @@ from sweeper.features.ray._request import Request, resource_text
 
 # Workers that Ray has not placed are reported after this time.
 WAIT_SECONDS = 30.0
-# The label with the group of a node that a cluster launcher or KubeRay has started, and may start
-# more of. Ray documents the label, but not how to see whether an autoscaler runs.
+# The label with the group of a node that a cluster launcher or KubeRay has started. More nodes of
+# the group may be started. Ray documents the label, but not how to see whether an autoscaler runs.
 _GROUP_LABEL = "ray.io/node-group"
 _CONNECT_SECONDS = 10.0
 

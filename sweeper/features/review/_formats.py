@@ -56,7 +56,7 @@ class Format(FileModel):
         own_layers: Whether layers have other names than in transformers.
         packing_masked: Whether attention always stays within a packed example.
         whole_batches: Whether an incomplete last batch of an epoch is dropped.
-        evaluates_if_held_out: Whether the trainer evaluates only if the file names held-out rows.
+        evaluates_if_held_out: Whether the trainer evaluates only if the file holds out rows.
     """
 
     title: str

@@ -174,7 +174,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
 def _index(
     path: Path, files: Mapping[Path, Mapping[str, Any]], *, with_defaults: bool
 ) -> TaskManager:
-    """lm-eval's index of the suite's task files, and with defaults of its own (takes seconds)."""
+    """lm-eval's index of the suite's task files and, with defaults, of its own (takes seconds)."""
     has_groups = any(map(members, files.values()))
     # A single task needs no other file of its folder, which may hold a whole project.
     folder = path if path.is_dir() else path.parent if has_groups else None

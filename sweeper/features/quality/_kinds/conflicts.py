@@ -109,7 +109,7 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
 
 
 def _unlike_answers(answer_groups: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
-    """All answers, and the unlike ones, of each input that has any; None if undecidable."""
+    """All answers, and the unlike ones, of each input that has such; None if undecidable."""
     if len(answer_groups) < MIN_INPUTS:
         return None
     likeness = _Likeness(answer for answers in answer_groups for answer in answers)

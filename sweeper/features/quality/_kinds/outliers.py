@@ -259,7 +259,7 @@ class Boilerplate(FaultKind):
     in_plan = True
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose answer as many questions have as five, or 0.5% of the rows if that is more."""
+        """Rows with an answer of at least five different questions, or 0.5% of the rows if more."""
         questions: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)
         for index, row, example in data.usable:
