@@ -144,7 +144,7 @@ def _reply(completion: Any) -> Reply | str:
 
 
 FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
-"""The function of the process, which reads a request and writes a reply per line."""
+"""The function that the model's process runs."""
 
 _MAX_LINE_BYTES = 2**24
 _NO_ANSWER = '{"problems": [{"what": "the model ended without an answer"}]}'

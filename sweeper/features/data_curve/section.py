@@ -189,7 +189,7 @@ def _transformed_rows(rows: ArrayLike, exponents: Floats) -> Floats:
 
 
 def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | NotMeasured:
-    """The data curves of the winner and its default, or the reason why there are none."""
+    """The curves of the winner and its default, or why there are none."""
     trials = [trial for trial in run.trials if trial.parts]
     trials.sort(key=lambda trial: trial.config.number != winner)
     metric = _metric(trials, headline, loss_metric(run.plan.facts))

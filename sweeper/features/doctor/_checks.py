@@ -1,7 +1,7 @@
 """Checks of training on this machine's device, each with a small model of random weights.
 
 A check takes a ``Bench`` and returns its figures. It raises ``NotRun`` if this machine lacks
-something, and ``Failed`` or any other exception if the statement in its docstring does not hold.
+something, and ``Failed`` or any other exception if its docstring is not true.
 """
 
 from __future__ import annotations

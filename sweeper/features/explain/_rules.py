@@ -1,6 +1,6 @@
 """The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
 
-The functions are pure and print nothing. Changes of the decision are in ``_counterfactuals``.
+Changes of the decision are in ``_counterfactuals``.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ globals()["__builtins__"] = dict(vars(builtins))
 # Modules that open a window, print, or take long to import.
 _LEFT_OUT = {"__main__", "antigravity", "idlelib", "test", "this", "tkinter", "turtledemo"}
 _SCALARS = {type(None), bool, int, float, complex, str, bytes}
-# Functions that give the content of an object, whatever a subclass of the built-in type redefines.
+# Functions that read an object's content, whatever a subclass of the built-in type redefines.
 _CONTENT: dict[type, Callable[[Any], Any]] = {
     int: int.__pos__,
     float: float.__pos__,

@@ -79,7 +79,7 @@ def has_autoscaler() -> bool:
 
 
 def workers_that_fit(request: Request, what: str) -> int:
-    """Number of requests like this one that fit on the living nodes, if nothing else uses them.
+    """Number of workers with this request that fit on the living nodes, if these are idle.
 
     Args:
         what: Name of the requested thing in the error's text.

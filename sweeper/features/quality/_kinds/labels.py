@@ -215,7 +215,7 @@ def _labels_by_words(
 ) -> dict[str, str]:
     """The train label that a classifier of words predicts for most rows of each label.
 
-    A label is left out if another label gets the same train label, or its split has that one, too.
+    A label is left out if another one gets the same train label, or if its split has that label.
     """
     train = [row for row in rows if row.split == "train"]
     train = train[:: -(-len(train) // MAX_ROWS) or 1]
