@@ -65,23 +65,25 @@ class _Step:
 
     def __init__(self, model: ModelFacts, setup: Setup) -> None:
         self.model, self.setup = model, setup
-        self.full = setup.traits.trains_base
+        self.trains_base = setup.traits.trains_base
         self.trainable = trainable_parameters(model, setup)
         gradients = float(self.trainable * setup.trained_bytes)
         # Gradients that earlier micro-batches left, and those after the backward pass.
-        self.earlier = gradients if setup.gradient_accumulation_steps > 1 else 0.0
-        self.remaining = gradients / (max(1, model.layers) if setup.releases_gradients else 1)
+        self.earlier_gradients = gradients if setup.gradient_accumulation_steps > 1 else 0.0
+        self.remaining_gradients = gradients / (
+            max(1, model.layers) if setup.releases_gradients else 1
+        )
         self.layers = layer_costs(model, setup)
-        self.held = self._held()
-        self.before_gradients = self._before_gradients()
+        self.held = self._permanent_memory()
+        self.before_gradients = self._memory_after_forward()
 
     def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
         return StepPhase(name, parts, sum(self.held.values()))
 
-    def _held(self) -> dict[str, float]:
+    def _permanent_memory(self) -> dict[str, float]:
         """Memory that also exists between steps, in bytes by readable name."""
         setup = self.setup
-        if self.full:
+        if self.trains_base:
             parts = {"weights": float(self.model.parameters * setup.trained_bytes)}
         else:
             parts = base_weights(self.model, setup)
@@ -90,7 +92,7 @@ class _Step:
             if frozen:
                 parts["frozen adapter weights"] = float(frozen * setup.trained_bytes)
         parts["optimizer states"] = optimizer_states(self.model, setup)
-        if self.full and setup.extra.reference:
+        if self.trains_base and setup.extra.reference:
             parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
         if setup.gpus > 1:
             parts["gradient buckets"] = float(self.trainable * setup.trained_bytes)
@@ -114,7 +116,7 @@ class _Step:
         setup, layer = self.setup, layer_parameters(self.model)
         if not autocast_dtype(setup.precision):
             return 0.0
-        if self.full:
+        if self.trains_base:
             return 2.0 * layer * self.model.layers
         if setup.base_bytes == 4 and setup.quantization is None:
             return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
@@ -123,15 +125,15 @@ class _Step:
         projections = projection_weights(self.model, setup) * kept / self.model.layers
         return 2.0 * (self.trainable + projections)
 
-    def _before_gradients(self) -> dict[str, float]:
+    def _memory_after_forward(self) -> dict[str, float]:
         """Memory at the end of the forward pass, in bytes by readable name."""
         return self.held | {
-            "gradients": self.earlier,
+            "gradients": self.earlier_gradients,
             "autocast copies": self._autocast_copies(),
             "activations": self._kept_activations(),
         }
 
-    def _dequantized(self) -> float:
+    def _dequantized_bytes(self) -> float:
         """Bytes of the largest linear layer's weights when bitsandbytes dequantises them."""
         if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
             return 0.0
@@ -159,23 +161,25 @@ class _Step:
     def backward_start(self) -> StepPhase:
         setup, last_layer = self.setup, self.layers[-1]
         parts = dict(self.before_gradients)
-        trains_head = self.full and not setup.classes
-        parts["gradients"] = max(self.earlier, self._table() if trains_head else 0.0)
+        trains_head = self.trains_base and not setup.classes
+        parts["gradients"] = max(self.earlier_gradients, self._table() if trains_head else 0.0)
         parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
             extra_bytes = last_layer.peak - (
                 0.0 if setup.gradient_checkpointing else last_layer.kept
             )
-            parts["backward of one layer"] = setup.tokens * extra_bytes + self._dequantized()
+            parts["backward of one layer"] = setup.tokens * extra_bytes + self._dequantized_bytes()
         return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
         setup, first_layer = self.setup, self.layers[0]
         parts = dict(self.held)
-        parts["gradients"] = self.remaining
+        parts["gradients"] = self.remaining_gradients
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first_layer.entry
-            parts["backward of one layer"] = setup.tokens * first_layer.peak + self._dequantized()
+            parts["backward of one layer"] = (
+                setup.tokens * first_layer.peak + self._dequantized_bytes()
+            )
         table = self._embedding_gradient()
         if table > parts.get("backward of one layer", 0.0):
             parts["backward of one layer"] = 0.0
@@ -186,7 +190,7 @@ class _Step:
         """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
         layer or an earlier micro-batch; else 0."""
         is_tied = self.model.tied_embeddings and not self.setup.classes
-        return self._table() if self.full and (is_tied or self.earlier) else 0.0
+        return self._table() if self.trains_base and (is_tied or self.earlier_gradients) else 0.0
 
     def _table(self) -> float:
         """Bytes of the gradient of the embeddings, or of an output layer."""
@@ -194,7 +198,7 @@ class _Step:
 
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)
-        parts["gradients"] = self.remaining
+        parts["gradients"] = self.remaining_gradients
         cost = optimizer_cost(self.setup.optimizer, self.setup.trained_bytes)
         # torch updates one tensor at a time on a CPU
         foreach = self.trainable * cost.temporary if self.setup.device == "cuda" else 0.0

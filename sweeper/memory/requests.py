@@ -1,4 +1,4 @@
-"""Requests to processes with torch about one set-up, and their results. Without torch."""
+"""Requests to processes with torch about one set-up, and their results."""
 
 from sweeper.artifact import Record
 from sweeper.facts.record import ModelFacts

@@ -62,12 +62,12 @@ _PROJECTION_METHODS = ("galore", "apollo")
 
 def knows_optimizer(name: str) -> bool:
     """Whether the size of an optimizer's states is known."""
-    short_name = _normalised(name)
+    short_name = _normalised_name(name)
     listed = any(word in short_name for word, _ in _STATES)
     return listed and not any(word in short_name for word in _PROJECTION_METHODS)
 
 
-def _normalised(name: str) -> str:
+def _normalised_name(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
@@ -81,7 +81,7 @@ def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     but it squares a gradient and scales the result in float32 tensors, and first copies 16-bit
     weights and gradients to float32. An unknown optimizer counts as AdamW.
     """
-    short_name = _normalised(name)
+    short_name = _normalised_name(name)
     states = next((count for word, count in _STATES if word in short_name), 2)
     if "paged" in short_name or "offload" in short_name:
         embedding_bytes = 8.0 if short_name in _TRAINER_8BIT_NAMES else 0.0

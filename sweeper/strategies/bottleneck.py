@@ -180,9 +180,9 @@ def find_sites(model: nn.Module, hidden_size: int) -> tuple[list[str], list[str]
 class BottleneckModel(BaseTuner):
     """A model with bottleneck adapters after its output projections.
 
-    Made by ``peft.get_peft_model(model, BottleneckConfig(...))``. Source: Houlsby et al. 2019,
-    "Parameter-efficient transfer learning for NLP", arXiv:1902.00751. Unlike there, the model's
-    own layer norms stay frozen, so that taking the adapter away leaves the base model.
+    Made by ``peft.get_peft_model(model, BottleneckConfig(...))``. Source: Houlsby et al. 2019
+    (arXiv:1902.00751). Unlike there, the model's own layer norms stay frozen, so that taking the
+    adapter away leaves the base model.
     """
 
     prefix = "bottleneck_"

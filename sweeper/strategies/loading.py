@@ -23,7 +23,7 @@ def class_options(model_class: type[nn.Module]) -> dict[str, Any]:
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """A context without transformers' progress bars and warnings, such as of unused weights."""
+    """A context without transformers' progress bars and warnings."""
     verbosity = library_logging.get_verbosity()
     library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()

@@ -156,17 +156,17 @@ def rejection_reasons(
         row: _form_problem(row, source, longest, method) for row, source in source_rows.items()
     }
     reasons = {row: why for row, why in problems.items() if why}
-    reasons |= usable(_remaining(source_rows, reasons), dataset)[1]
-    reasons |= _similar(_remaining(source_rows, reasons), dataset)
+    reasons |= usable(_remaining_rows(source_rows, reasons), dataset)[1]
+    reasons |= _similarity_reasons(_remaining_rows(source_rows, reasons), dataset)
     if dataset.labels:
-        labels = label_drifts(train, _remaining(source_rows, reasons))
+        labels = label_drifts(train, _remaining_rows(source_rows, reasons))
         reasons |= {
             row: f"its text seems to belong to the class {label!r}" for row, label in labels.items()
         }
     return reasons
 
 
-def _remaining(rows: Iterable[Example], reasons: dict[Example, str]) -> list[Example]:
+def _remaining_rows(rows: Iterable[Example], reasons: dict[Example, str]) -> list[Example]:
     return [row for row in rows if row not in reasons]
 
 
@@ -184,7 +184,7 @@ def _form_problem(row: Example, source: Example, longest: int, method: Method) -
     return ""
 
 
-def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
+def _similarity_reasons(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
     """The reason for each new row that nearly repeats another row."""
     later_splits: list[tuple[Split, Sequence[Example]]] = [
         ("validation", dataset.splits["validation"]),

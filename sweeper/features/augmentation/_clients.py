@@ -144,7 +144,7 @@ def _reply(completion: Any) -> Reply | str:
 
 
 FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
-"""The function of the process, which reads a request and writes a reply per line."""
+"""The function that the model's process runs."""
 
 _MAX_LINE_BYTES = 2**24
 _NO_ANSWER = '{"problems": [{"what": "the model ended without an answer"}]}'
@@ -155,7 +155,7 @@ class LocalModel:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._one_at_a_time = asyncio.Lock()
+        self._request_lock = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
     async def ask(self, request: ModelRequest) -> Reply:
@@ -167,7 +167,7 @@ class LocalModel:
         """
         turns = [{"role": m.role, "content": m.content} for m in request.messages]
         line = json.dumps({"messages": turns, "expected": request.expected})
-        async with self._one_at_a_time:
+        async with self._request_lock:
             process = self._process = self._process or await self._start()
             assert process.stdin is not None
             assert process.stdout is not None

@@ -216,7 +216,7 @@ def rewritten(example: Example, reply: str) -> Example:
     Raises:
         NoReply: The reply is empty.
     """
-    text = _unquoted(reply.strip())
+    text = _unquoted_text(reply.strip())
     if not text:
         raise NoReply("the reply is empty")
     if not example.messages:
@@ -226,7 +226,7 @@ def rewritten(example: Example, reply: str) -> Example:
     return replace(example, key=input_key(*(m.content for m in turns[:-1])), messages=turns)
 
 
-def _unquoted(text: str) -> str:
+def _unquoted_text(text: str) -> str:
     for left, right in ('""', "''", "“”", "«»"):
         if len(text) > 1 and text[0] == left and text[-1] == right and left not in text[1:-1]:
             return text[1:-1].strip()

@@ -125,7 +125,7 @@ class Curves:
 
     def at(self, rows: float) -> Floats:
         """The expected error with ``rows`` rows, shape (draws,)."""
-        transformed = _transformed(rows / self.fewest, self.exponents) - self.centers
+        transformed = _transformed_rows(rows / self.fewest, self.exponents) - self.centers
         return np.asarray(
             np.maximum(self.levels + self.slopes * transformed, 0.0), dtype=np.float64
         )
@@ -147,7 +147,7 @@ def fit(
     """
     counts, observed = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     fewest, dof = float(counts.min()), observed.size - 2
-    transformed = _transformed(counts / fewest, _EXPONENTS[:, None])
+    transformed = _transformed_rows(counts / fewest, _EXPONENTS[:, None])
     # Generalised least squares: whitened, all trainings have the same variance and no correlation.
     whitening = np.linalg.inv(np.linalg.cholesky(_covariance(counts, np.asarray(seeds))))
     ones, observed = whitening.sum(axis=1), whitening @ observed
@@ -182,14 +182,14 @@ def _covariance(rows: Floats, seeds: NDArray[np.int64]) -> Floats:
     return np.asarray(shared * np.outer(spread, spread), dtype=np.float64)
 
 
-def _transformed(rows: ArrayLike, exponents: Floats) -> Floats:
+def _transformed_rows(rows: ArrayLike, exponents: Floats) -> Floats:
     """(rows ^ -exponent - 1) / exponent (Box and Cox 1964), which is -log(rows) at 0."""
     safe = np.where(np.abs(exponents) < 1e-9, 1e-9, exponents)
     return np.asarray(np.expm1(-safe * np.log(rows)) / safe, dtype=np.float64)
 
 
 def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | NotMeasured:
-    """The data curves of the winner and its default, or the reason why there are none."""
+    """The curves of the winner and its default, or why there are none."""
     trials = [trial for trial in run.trials if trial.parts]
     trials.sort(key=lambda trial: trial.config.number != winner)
     metric = _metric(trials, headline, loss_metric(run.plan.facts))
@@ -255,7 +255,7 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
     rng = np.random.default_rng(0)
     fits = [
         fit(counts, seeds, errors @ share, rng, _DRAWS // _RESAMPLES)
-        for share in _resampled(weights, rng)
+        for share in _resampled_weights(weights, rng)
     ]
     means = errors @ (weights / weights.sum())
     trained_on = np.geomspace(counts.min(), rows, _BAND_POINTS)
@@ -301,7 +301,7 @@ def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats
     return np.stack([item.costs for item in present]), present[0].weights
 
 
-def _resampled(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:
+def _resampled_weights(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:
     """Weights of the items in each resample, which add up to 1."""
     for _ in range(_RESAMPLES):
         sample = rng.multinomial(weights.size, np.full(weights.size, 1 / weights.size)) * weights

@@ -1,7 +1,7 @@
 """Checks of training on this machine's device, each with a small model of random weights.
 
 A check takes a ``Bench`` and returns its figures. It raises ``NotRun`` if this machine lacks
-something, and ``Failed`` or any other exception if the statement in its docstring does not hold.
+something, and ``Failed`` or any other exception if its docstring is not true.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ PARAMETERS: dict[str, Scalar] = {
     "learning_rate": 1e-3,
 }
 _VOCABULARY = 512
-# Limits of the relative differences of loss and gradient. Measured on a CPU: at most a fifth of
-# them. Attention across texts changes the gradient by more than half.
+# Limits of the relative differences of loss and gradient. Differences on a CPU are at most a fifth
+# of these; attention across texts changes the gradient by more than half (measured).
 _MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
 # Models for the check of memory and time: the first one that fits the device is measured.
 _MODELS = ("8B", "1B", "0.5B", "135M")

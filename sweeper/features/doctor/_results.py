@@ -1,4 +1,4 @@
-"""Runs the checks of ``_checks`` in child processes, which load torch. Returns the results."""
+"""Runs the checks of ``_checks`` in child processes, which load torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sweeper.errors import ChildFailed
 from sweeper.redaction import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
-# Field of the event that names the check which begins.
+# Event field with the check that begins.
 BEGUN = "begun"
 # A process that takes longer than this hangs.
 MAX_SECONDS = 1800.0

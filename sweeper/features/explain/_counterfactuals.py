@@ -171,21 +171,21 @@ class _Ranking:
             candidates, rejected = ranked_candidates(book, spec, facts)
         except NothingFits:
             candidates, rejected = [], []
-        self._fitting = list(dict.fromkeys(item.strategy for item in candidates))
-        self._large = {item.strategy for item in rejected if item.needs_gib is not None}
+        self._fitting_names = list(dict.fromkeys(item.strategy for item in candidates))
+        self._too_large = {item.strategy for item in rejected if item.needs_gib is not None}
 
     def grants(self, strategy: str, outcome: Outcome) -> bool:
-        names = self._fitting[:1] if outcome == "ranks first" else self._fitting
+        names = self._fitting_names[:1] if outcome == "ranks first" else self._fitting_names
         return strategy in names
 
     def wishes(self) -> list[tuple[str, Outcome]]:
         """The outcomes to look for: another strategy ranks first, or a too large one fits."""
-        if not self._fitting:
+        if not self._fitting_names:
             return []
         wishes: list[tuple[str, Outcome]] = [
-            (name, "ranks first") for name in sorted(self._fitting[1:])
+            (name, "ranks first") for name in sorted(self._fitting_names[1:])
         ]
-        for name in sorted(self._large.difference(self._fitting)):
+        for name in sorted(self._too_large.difference(self._fitting_names)):
             wishes += [(name, "fits"), (name, "ranks first")]
         return wishes
 
@@ -214,7 +214,7 @@ def _nearest(
             if step_tried is None or step_tried == last_step[direction]:
                 continue
             if granted(step_tried):
-                granted_steps.append(_bisected(last_step[direction], step_tried, granted))
+                granted_steps.append(_bisect(last_step[direction], step_tried, granted))
             last_step[direction] = step_tried
         if granted_steps:
             return min(granted_steps, key=lambda outcome: abs(math.log(value(outcome) / actual)))
@@ -230,7 +230,7 @@ def _steps_outwards(
         yield step_of(value) if value >= min_value else None
 
 
-def _bisected(denied_at: int, granted_at: int, granted: Callable[[int], bool]) -> int:
+def _bisect(denied_at: int, granted_at: int, granted: Callable[[int], bool]) -> int:
     """The number nearest to ``denied_at`` at which the wish is still granted."""
     while abs(granted_at - denied_at) > 1:
         middle = (granted_at + denied_at) // 2

@@ -17,11 +17,11 @@ def mark_clashes() -> list[str]:
     ]
     colors = [str(color) for color in COLORS if (color, 1, 0) not in lines.values()]
     clashes = []
-    for shape, other in combinations(marks, 2):
-        same = f"the charts of {shape} and {other} have the same"
-        if marks[shape].shape == marks[other].shape:
+    for first, second in combinations(marks, 2):
+        same = f"the charts of {first} and {second} have the same"
+        if marks[first].shape == marks[second].shape:
             clashes.append(f"{same} shape; free shapes: {', '.join(shapes) or 'none'}")
-        if lines[shape] == lines[other]:
+        if lines[first] == lines[second]:
             free = ", ".join(colors) or "none"
             clashes.append(f"{same} color and dash; colors that are free without a dash: {free}")
     return clashes

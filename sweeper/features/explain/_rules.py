@@ -1,6 +1,6 @@
 """The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
 
-The functions are pure and print nothing. Changes of the decision are in ``_counterfactuals``.
+Changes of the decision are in ``_counterfactuals``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def request_of(plan: Plan) -> Spec:
 def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Every rule that fired, model by model, in the order in which rules are applied."""
     rules = _rules(spec, facts)
-    return tuple(_explained(*rule) for rule in rules if rule[2].when.holds(rule[1]))
+    return tuple(_explained_rule(*rule) for rule in rules if rule[2].when.holds(rule[1]))
 
 
 def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
@@ -87,7 +87,7 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
             distance = _distance(test, values)
             if distance is not None and _holds_if_flipped(rule.when, test, values):
                 missing = test.shown(holds=not test.holds(values))
-                explained = _explained(model, {**values, test.fact: "N"}, rule)
+                explained = _explained_rule(model, {**values, test.fact: "N"}, rule)
                 value = values[test.fact]
                 misses.append(
                     (distance, replace(explained, missing=missing, fact=test.fact, value=value))
@@ -96,7 +96,7 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     return tuple(miss for _, miss in sorted(misses, key=lambda pair: pair[0]))
 
 
-def _explained(model: str, values: Values, rule: Note) -> ExplainedRule:
+def _explained_rule(model: str, values: Values, rule: Note) -> ExplainedRule:
     title, why, strategies = "", "", frozenset(rule.caution)
     if isinstance(rule, Rule):
         title, why, strategies = rule.title, rule.why, strategies | rule.effects.strategies

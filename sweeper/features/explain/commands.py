@@ -124,7 +124,7 @@ def rules(
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the commands print with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.explain._answer import Explanation, NamedFact, RuleRow
 
     return {

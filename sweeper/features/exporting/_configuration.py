@@ -513,7 +513,7 @@ def export_trial(run: RunFolder, number: int, to: str, target: Path) -> ExportOu
     must_be_new(target)
     if to == "merged":
         kept_files(weights)
-        return _merged(weights, target)
+        return _export_merged(weights, target)
     if to == "model":
         left_out = copy_model(weights, target)
         lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
@@ -523,7 +523,7 @@ def export_trial(run: RunFolder, number: int, to: str, target: Path) -> ExportOu
     return {}, []
 
 
-def _merged(weights: Path, target: Path) -> ExportOutput:
+def _export_merged(weights: Path, target: Path) -> ExportOutput:
     require("sweeper export --to merged", RUNS)
     request = MergeRequest(weights=str(weights), folder=str(target))
     with leaving_on_signals():

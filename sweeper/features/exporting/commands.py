@@ -27,7 +27,7 @@ class Exported(TypedDict):
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the commands print with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     return {"export": Exported}
 
 

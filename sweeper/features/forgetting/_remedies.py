@@ -69,23 +69,23 @@ class Replay:
         tokens = sum(len(feature["input_ids"]) for feature in features)
         self._learnt_per_token = sum(map(_learnt_tokens, features)) / tokens
         first, self._debt = self._from_random_token()
-        self._examples = self._shuffled(first)
-        self._next = next(self._examples)
-        self._drawn = 0
+        self._examples = self._shuffled_examples(first)
+        self._next_example = next(self._examples)
+        self._draw_count = 0
 
     def state(self) -> dict[str, Any]:
         """The number of examples drawn so far, and the debt."""
-        return {"drawn": self._drawn, "debt": self._debt}
+        return {"drawn": self._draw_count, "debt": self._debt}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Repeat the draws up to a saved state; only for a new object."""
-        while self._drawn < state["drawn"]:
+        while self._draw_count < state["drawn"]:
             self._draw()
         self._debt = state["debt"]
 
     def _draw(self) -> Feature:
-        drawn, self._next = self._next, next(self._examples)
-        self._drawn += 1
+        drawn, self._next_example = self._next_example, next(self._examples)
+        self._draw_count += 1
         return drawn
 
     def _new_order(self) -> list[Feature]:
@@ -105,7 +105,7 @@ class Replay:
         tokens_before = ends[first] - len(order[first]["input_ids"])
         return order[first:] + order[:first], point - tokens_before
 
-    def _shuffled(self, order: list[Feature]) -> Iterator[Feature]:
+    def _shuffled_examples(self, order: list[Feature]) -> Iterator[Feature]:
         while True:
             yield from order
             order = self._new_order()
@@ -119,8 +119,8 @@ class Replay:
         """
         self._debt += task_tokens * self.share / (1 - self.share)
         drawn: list[Feature] = []
-        while self._debt >= len(self._next["input_ids"]):
-            self._debt -= len(self._next["input_ids"])
+        while self._debt >= len(self._next_example["input_ids"]):
+            self._debt -= len(self._next_example["input_ids"])
             drawn.append(self._draw())
         count_per_rank = -(-len(drawn) // self._ranks)
         weight = (1 - self.share) / max(1.0, task_tokens * self._learnt_per_token)

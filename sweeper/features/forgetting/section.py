@@ -1,4 +1,4 @@
-"""The report's section on what models lost on general text and other tasks, and on the limit."""
+"""The report's section on what models lost on general text and other tasks."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
 
 
 def because(figures: Figures, findings: Findings) -> list[str]:
-    """A sentence on the best trial and the user's limit; nothing without a limit."""
+    """A sentence on the best trial and the limit, if any."""
     return list(filter(None, [figures.limit_sentence]))
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """A sentence on the best trials on general text and on the task; empty without the former."""
+    """A sentence on the best trials; empty if only tasks were scored."""
     if not figures.trials:
         return ""
     by_number = {trial.trial: trial for trial in figures.trials}
@@ -178,7 +178,7 @@ def limit_sentence(
     tasks: Sequence[TaskChange],
     trials: Sequence[TrialForgetting],
 ) -> str:
-    """A sentence on a trial and the user's limit; empty without a limit."""
+    """A sentence on a trial and the limit; empty without a limit."""
     if limit is None or trial is None:
         return ""
     losses = [(task.task, task.lost, task.unit) for task in tasks if task.trial == trial]

@@ -25,7 +25,7 @@ globals()["__builtins__"] = dict(vars(builtins))
 # Modules that open a window, print, or take long to import.
 _LEFT_OUT = {"__main__", "antigravity", "idlelib", "test", "this", "tkinter", "turtledemo"}
 _SCALARS = {type(None), bool, int, float, complex, str, bytes}
-# Functions that give the content of an object, whatever a subclass of the built-in type redefines.
+# Functions that read an object's content, whatever a subclass of the built-in type redefines.
 _CONTENT: dict[type, Callable[[Any], Any]] = {
     int: int.__pos__,
     float: float.__pos__,
@@ -105,7 +105,7 @@ class _Guard(ast.NodeTransformer):
         self.generic_visit(node)
         operands = [node.left, node.right]
         node.left, node.right = map(_parameter, range(2))
-        return _applied(node, operands)
+        return _call_on_operands(node, operands)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         self.generic_visit(node)
@@ -113,7 +113,7 @@ class _Guard(ast.NodeTransformer):
             return node
         operands = [node.left, *node.comparators]
         node.left, *node.comparators = map(_parameter, range(len(operands)))
-        return _applied(node, operands)
+        return _call_on_operands(node, operands)
 
     def visit_MatchValue(self, node: ast.MatchValue) -> ast.MatchValue:
         return node
@@ -132,7 +132,7 @@ def _parameter(number: int) -> ast.expr:
     return _name(f"<{number}>")
 
 
-def _applied(body: ast.expr, operands: list[ast.expr]) -> ast.expr:
+def _call_on_operands(body: ast.expr, operands: list[ast.expr]) -> ast.expr:
     parameters = ast.arguments(
         posonlyargs=[],
         args=[ast.arg(f"<{number}>") for number in range(len(operands))],

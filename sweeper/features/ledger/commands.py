@@ -69,7 +69,7 @@ def _row(kind: KindSummary) -> tuple[str, ...]:
 
 
 def answers() -> dict[str, Any]:
-    """The type of what the command prints with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.ledger._ledger import Summary
 
     return {"ledger": Summary}

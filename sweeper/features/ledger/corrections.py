@@ -10,7 +10,7 @@ from sweeper.features.parts import record_of
 
 
 def widen(facts: Facts, prediction: str) -> float:
-    """The factor on the intervals of a kind of prediction; for a sweep, on top of its trials'.
+    """The factor by which an interval gets wider; the sweep's is applied after the trials' one.
 
     It is 1 for stated hardware, such as the cards that ``plan --rent`` compares, since the scores
     are of this machine.

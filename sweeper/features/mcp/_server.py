@@ -19,13 +19,13 @@ _INSTRUCTIONS = (
 
 def server() -> MCPServer:
     """The server with all tools. It asks no question and opens no port."""
-    tools = [_strict(tool) for tool in TOOLS]
+    tools = [_strict_tool(tool) for tool in TOOLS]
     return MCPServer(
         "sweeper", version=__version__, instructions=_INSTRUCTIONS, log_level="ERROR", tools=tools
     )
 
 
-def _strict(function: Callable[..., ToolAnswer]) -> Tool:
+def _strict_tool(function: Callable[..., ToolAnswer]) -> Tool:
     """A tool that refuses unknown arguments, which the package ignores."""
     tool = Tool.from_function(function)
     lenient = tool.fn_metadata.arg_model

@@ -1,4 +1,4 @@
-"""The answers of the command and of its dry-run process, without torch."""
+"""The answers of the command and of its dry run."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ class DryRun(Record):
 
     Args:
         parts: GiB at the peak by kind, such as weights or gradients.
-        phase: Kind of memory that was being allocated at the peak.
+        phase: Kind of memory that was allocated at the peak.
     """
 
     peak_gib: float
@@ -26,7 +26,7 @@ class MemoryAnswer(Record):
 
     Args:
         parts: Size of each use of memory; ``origins`` has the source of each size.
-        limit_gib: Memory of the device. If it is not given, it is None, and so is ``fits``.
+        limit_gib: Memory of the device; if not given, it and ``fits`` are None.
         probe: Figures of a measurement on this machine.
     """
 

@@ -138,7 +138,7 @@ class InPlace(torch.optim.Optimizer):
 
     def __init__(self, parameters: Iterable[nn.Parameter], wide: Iterable[nn.Parameter]) -> None:
         super().__init__(parameters, {})
-        self._wide = {id(weight) for weight in wide}
+        self._unquantized_ids = {id(weight) for weight in wide}
 
     def step(self, closure: None = None) -> None:
         for group in self.param_groups:
@@ -147,7 +147,7 @@ class InPlace(torch.optim.Optimizer):
                     self.state[weight] = {0: self._state(weight), 1: self._state(weight)}
 
     def _state(self, weight: Tensor) -> tuple[Tensor, ...]:
-        if id(weight) in self._wide:
+        if id(weight) in self._unquantized_ids:
             return (torch.empty_like(weight),)
         scales = weight.new_empty(-(-weight.numel() // 256), dtype=torch.float32)
         return torch.empty_like(weight, dtype=torch.uint8), scales

@@ -119,7 +119,7 @@ def memory(
 
 
 def answers() -> dict[str, Any]:
-    """The type of the command's answer with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.memory_estimate._answer import MemoryAnswer
 
     return {"memory": MemoryAnswer}

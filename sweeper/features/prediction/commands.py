@@ -71,7 +71,7 @@ def predict(
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the command prints with ``--json``: a line for each row, or the file."""
+    """The types of the ``--json`` output: a line for each row, or the file."""
     from sweeper.features.prediction._answer import PredictedFile, PredictedRow
 
     return {"predict": PredictedRow | PredictedFile}

@@ -38,7 +38,6 @@ class FaultFinding:
 
     Args:
         share: Share of the checked rows, 0 to 1.
-        severity: ``serious``, ``warning`` or ``note``.
         consequence: Effect of the fault on training or scores.
         remedy: What ``command`` does; empty if there is no command.
         command: Shell command that fixes rows; empty if none can be fixed.

@@ -177,7 +177,7 @@ class _UsableRows:
 
 @dataclass(frozen=True)
 class _LabelsAlone(CheckedRows):
-    """All usable rows with their labels (``label_rows``); only ``rows`` have texts."""
+    """Usable rows with their labels only (``label_rows``)."""
 
     label_rows: Sequence[FileRow] = ()
 

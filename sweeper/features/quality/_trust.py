@@ -150,7 +150,7 @@ def trust_of(places: tuple[int, ...], texts: tuple[str, ...], given: tuple[str, 
     )
     best = probabilities.argmax(axis=1)
     trust = probabilities[np.arange(len(own_numbers)), own_numbers] / probabilities.max(axis=1)
-    confidence = _calibrated(probabilities, own_numbers).max(axis=1)
+    confidence = _calibrated_probabilities(probabilities, own_numbers).max(axis=1)
     bound = min(MAX_TRUST, len(labels) ** LABELS_EXPONENT)
     return LabelTrust(
         places,
@@ -189,7 +189,7 @@ def _vectorizer_and_model(texts: Sequence[str]) -> tuple[Any, Any]:
     )
 
 
-def _calibrated(probabilities: Any, own_numbers: Any) -> Any:
+def _calibrated_probabilities(probabilities: Any, own_numbers: Any) -> Any:
     """The probabilities, scaled with the temperature at which they predict the labels best.
 
     One regression for each label gives low probabilities for a row with few known words, and lower

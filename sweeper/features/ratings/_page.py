@@ -97,7 +97,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     }
     winner = next((model.name for model in models if model.role == "winner"), "")
     if winner not in answered or len(answered) < 2:
-        raise _nothing_to_rate(run, winner, len(answered))
+        raise _nothing_to_rate_error(run, winner, len(answered))
     texts = stored_texts(run)
     items = sorted(set(texts).intersection(*answered.values()))[:MOST_ITEMS]
     all_pairs = [(item, name) for name in answered if name != winner for item in items]
@@ -127,7 +127,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     return HumanPage(page=page, winner=winner, pairs=tuple(pairs), same=tuple(same_answers)), fields
 
 
-def _nothing_to_rate(run: RunFiles, winner: str, writers: int) -> UsageError:
+def _nothing_to_rate_error(run: RunFiles, winner: str, writers: int) -> UsageError:
     if not winner:
         what, why = "there is nothing to rate yet", "The test split has not been scored."
         fix = f"Let the sweep end: sweeper run {run.folder.spec}"

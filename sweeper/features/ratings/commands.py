@@ -24,7 +24,7 @@ class WrittenPage(TypedDict):
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the commands print with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.ratings.section import Figures
 
     return {"evaluate human": WrittenPage, "evaluate ratings": Figures}

@@ -1,4 +1,4 @@
-"""The report's section on the answers that people prefer, by blind ratings of pairs."""
+"""The report's section on the answers that raters prefer."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _not_rated(run: RunFiles) -> NotMeasured:
 
 
 def _preferences(run: RunFiles) -> Figures | None:
-    """The preferences of the raters; None if there are no ratings of this page."""
+    """The raters' preferences; None without ratings of this page."""
     page = HumanPage.read_or_none(key_file(run.folder))
     ratings = AllRatings.read_or_none(ratings_file(run.folder))
     if page is None or ratings is None or not ratings.raters:

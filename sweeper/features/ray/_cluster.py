@@ -24,8 +24,8 @@ from sweeper.features.ray._request import Request, resource_text
 
 # Workers that Ray has not placed are reported after this time.
 WAIT_SECONDS = 30.0
-# The label with the group of a node that a cluster launcher or KubeRay has started, and may start
-# more of. Ray documents the label, but not how to see whether an autoscaler runs.
+# The label with the group of a node that a cluster launcher or KubeRay has started. More nodes of
+# the group may be started. Ray documents the label, but not how to see whether an autoscaler runs.
 _GROUP_LABEL = "ray.io/node-group"
 _CONNECT_SECONDS = 10.0
 
@@ -79,7 +79,7 @@ def has_autoscaler() -> bool:
 
 
 def workers_that_fit(request: Request, what: str) -> int:
-    """Number of requests like this one that fit on the living nodes, if nothing else uses them.
+    """Number of workers with this request that fit on the living nodes, if these are idle.
 
     Args:
         what: Name of the requested thing in the error's text.

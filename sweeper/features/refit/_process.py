@@ -93,7 +93,7 @@ def _with_held_out(dataset: Dataset, request: RefitRequest) -> Dataset:
 def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
     """The regularisation of the probe, chosen as in the trial; empty if no probe is fitted.
 
-    On rows that it was fitted to, the weakest would always win.
+    On rows that were fitted, the weakest would always win.
     """
     config = request.config
     is_fitted = not strategy_named(config.strategy).gradient_trained

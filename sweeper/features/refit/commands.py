@@ -22,7 +22,7 @@ class Refitted(TypedDict):
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the commands print with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     return {"refit": Refitted}
 
 

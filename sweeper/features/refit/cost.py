@@ -9,7 +9,7 @@ from sweeper.spec import Spec
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """The cost of training the recommended candidate once on all rows, and of its score.
+    """The cost of training and scoring the recommended candidate on all rows.
 
     The interval includes the slowest candidate. None if the search has all rows.
     """

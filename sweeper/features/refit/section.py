@@ -1,4 +1,4 @@
-"""The report's section on the final model, if the search was on a part of the rows."""
+"""The report's section on the final model, after a search on a part of the rows."""
 
 from __future__ import annotations
 

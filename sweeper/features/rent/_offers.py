@@ -119,13 +119,13 @@ def offers(spec: Spec, facts: Facts, own: Mapping[str, ListPrice]) -> Offers:
     planned.sort(key=lambda offer: offer.cost_usd)
     return Offers(
         offers=tuple(
-            each.model_copy(update={"efficient": _efficient(each, planned)}) for each in planned
+            each.model_copy(update={"efficient": _is_efficient(each, planned)}) for each in planned
         ),
         refused=refused,
     )
 
 
-def _efficient(offer: Offer, others: list[Offer]) -> bool:
+def _is_efficient(offer: Offer, others: list[Offer]) -> bool:
     """Whether no other offer is at least as good in every figure and better in one."""
     own_costs = _costs(offer)
     return not any(

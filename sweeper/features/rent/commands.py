@@ -6,7 +6,7 @@ from typing import Any
 
 
 def answers() -> dict[str, Any]:
-    """The type of what the command prints with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.rent._offers import Offers
 
     return {"plan --rent": Offers}

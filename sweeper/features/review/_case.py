@@ -1,4 +1,4 @@
-"""A configuration with the facts about its model, data and machine."""
+"""Gathers the facts about a configuration's model, data and machine."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Format(FileModel):
         own_layers: Whether layers have other names than in transformers.
         packing_masked: Whether attention always stays within a packed example.
         whole_batches: Whether an incomplete last batch of an epoch is dropped.
-        evaluates_if_held_out: Whether the trainer evaluates only if the file names held-out rows.
+        evaluates_if_held_out: Whether the trainer evaluates only if the file holds out rows.
     """
 
     title: str
@@ -117,13 +117,13 @@ def formats() -> dict[str, Format]:
     adapter, paths = TypeAdapter(Format), sorted(_FOLDER.glob("*.yaml"))
     tables = {path.stem: adapter.validate_python(yamlfile.read(path).data) for path in paths}
     return {
-        name: _extended(table, tables[table.extends]) if table.extends else table
+        name: _extended_table(table, tables[table.extends]) if table.extends else table
         for name, table in tables.items()
         if name not in {extension.extends for extension in tables.values()}
     }
 
 
-def _extended(table: Format, base: Format) -> Format:
+def _extended_table(table: Format, base: Format) -> Format:
     names = ("fields", "defaults", "setup")
     merged = {name: {**getattr(base, name), **getattr(table, name)} for name in names}
     return table.model_copy(update={**merged, "noted": [*base.noted, *table.noted]})
@@ -207,7 +207,7 @@ def _read(
                 continue
             earlier_values = file_values.get(meaning.to, ())
             file_values[meaning.to] = (FileValue(field, line, value), *earlier_values)
-    training = Training.model_validate(_with_derived({**table.defaults, **raw}))
+    training = Training.model_validate(_with_derived_values({**table.defaults, **raw}))
     lines = {field: line for field, (_, line) in values.items()}
     return ReadConfiguration(
         file, name, table, training, file_values, lines, tuple(unknown), tuple(problems)
@@ -230,10 +230,10 @@ def _setting_value(meaning: Meaning, value: object, earlier_value: object) -> ob
         modules = earlier_value if isinstance(earlier_value, tuple) else ()
         return (*modules, *meaning.layers) if value is True else None
     if isinstance(value, list) and meaning.values:
-        mapped = [to for item in value if (to := _mapped(meaning.values, item)) is not None]
+        mapped = [to for item in value if (to := _mapped_value(meaning.values, item)) is not None]
         setting: object = mapped if meaning.to in LISTS else next(iter(mapped), None)
     else:
-        setting = _mapped(meaning.values, value)
+        setting = _mapped_value(meaning.values, value)
     if (
         meaning.to == "target_modules"
         and isinstance(earlier_value, tuple)
@@ -243,13 +243,13 @@ def _setting_value(meaning: Meaning, value: object, earlier_value: object) -> ob
     return setting
 
 
-def _mapped(values: Mapping[str, str], value: object) -> object:
+def _mapped_value(values: Mapping[str, str], value: object) -> object:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
     mapped = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
     return value if mapped is None else None if mapped == "none" else mapped
 
 
-def _with_derived(raw: dict[str, Any]) -> dict[str, Any]:
+def _with_derived_values(raw: dict[str, Any]) -> dict[str, Any]:
     """The values, with ``qlora`` and ``max_steps`` where other values imply them."""
     four_bits = raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
     if raw.get("method") == "lora" and four_bits:

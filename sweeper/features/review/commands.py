@@ -52,7 +52,7 @@ def review(
 
 
 def answers() -> dict[str, Any]:
-    """The type of what the command prints with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.review._record import Review
 
     return {"review": tuple[Review, ...]}

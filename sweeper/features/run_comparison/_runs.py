@@ -86,15 +86,15 @@ class ComparedRun:
             "tokens of a full trial": f"{self.files.plan.budget.full_tokens:,}",
             "hardware": reproduced.hardware,
             **{f"version of {name}": value for name, value in reproduced.versions.items()},
-            **dict(_flat(spec)),
+            **dict(_flat_settings(spec)),
         }
         return {name: shortened(clean(text), LABEL_CHARACTERS) for name, text in facts.items()}
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat_settings(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, item in value.items():
         if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{key}.")
+            yield from _flat_settings(item, f"{prefix}{key}.")
         elif prefix or key not in ("name", "schema_version"):
             yield f"{prefix}{key}", yaml.safe_dump(item, default_flow_style=True).split("\n")[0]
 

@@ -1,4 +1,4 @@
-"""Prints the status and the verdict of runs, for ``sweeper show`` and ``sweeper list``."""
+"""Prints runs for ``sweeper show`` and ``sweeper list``."""
 
 from __future__ import annotations
 

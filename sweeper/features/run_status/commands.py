@@ -76,7 +76,7 @@ def list_runs(
 
 
 def answers() -> dict[str, Any]:
-    """The type of what ``sweeper show`` prints with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.run_status._shown import ShownRun
 
     return {"show": ShownRun}

@@ -1,6 +1,6 @@
 """JSON Schemas of ``sweep.yaml``, rules, strategies, shared parameters and ``--json`` outputs.
 
-Editors use them to complete and check files; the loaders check more.
+The loaders check more.
 """
 
 from __future__ import annotations

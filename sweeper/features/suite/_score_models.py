@@ -158,14 +158,14 @@ class _Evaluation:
     def run(self) -> SuiteFacts:
         """Score every model on its tasks without scores, and return the sizes of all tasks."""
         for subject in self._request.subjects:
-            missing = self._missing(subject)
+            missing = self._missing_tasks(subject)
             if not missing:
                 continue
             model = lm_eval_model(subject, self._device)
             for task in missing:
                 tell_event(what="started", model=_name(subject), task=task.name, items=task.items)
                 scores = self._score(model, task, _name(subject))
-                self._keep(subject, scores)
+                self._write_scores(subject, scores)
                 tell_event(
                     what="scored", model=_name(subject), task=task.name, items=len(scores.keys),
                     seconds=round(scores.seconds, 1),
@@ -177,7 +177,7 @@ class _Evaluation:
         sizes = tuple(task.size() for task in self._tasks)
         return SuiteFacts(tasks=sizes, measured_with="lm-eval")
 
-    def _missing(self, subject: Subject) -> list[SuiteTask]:
+    def _missing_tasks(self, subject: Subject) -> list[SuiteTask]:
         """The tasks without scores. First copies scores of the same base from other runs."""
         path, *other_files = score_files(subject, self._folder)
         own_scores = ModelScores.read_or_none(path) or _no_scores(subject)
@@ -197,7 +197,7 @@ class _Evaluation:
                 own_scores.write(path)
         return missing
 
-    def _keep(self, subject: Subject, scores: TaskScores) -> None:
+    def _write_scores(self, subject: Subject, scores: TaskScores) -> None:
         for path in score_files(subject, self._folder):
             (ModelScores.read_or_none(path) or _no_scores(subject)).with_task(scores).write(path)
 

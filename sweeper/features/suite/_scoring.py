@@ -171,7 +171,7 @@ def request_for(
 
     def base(model: str, dtype: str) -> Subject:
         model_spec, facts = pairs[model]
-        candidate = _quantized(plan, model)
+        candidate = _quantized_candidate(plan, model)
         quantized = candidate.strategy if candidate else ""
         return Subject(spec=model_spec, facts=facts, dtype=dtype, quantized=quantized)
 
@@ -199,7 +199,7 @@ def request_for(
     )
 
 
-def _quantized(plan: Plan, model: str) -> Candidate | None:
+def _quantized_candidate(plan: Plan, model: str) -> Candidate | None:
     """The candidate whose quantisation the base needs to fit; None if it fits without."""
     if all(candidate.model != model for candidate in plan.candidates):
         return None

@@ -149,9 +149,9 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     files = suite_files(path)
     index = _index(path, files, with_defaults=False)
     names = top_names(files)
-    if _unknown(names, index.task_index):
+    if _unknown_tasks(names, index.task_index):
         index = _index(path, files, with_defaults=True)
-        if unknown_names := _unknown(names, index.task_index):
+        if unknown_names := _unknown_tasks(names, index.task_index):
             fix = near_match(unknown_names[0], index.all_tasks)
             fix = fix if fix.startswith("Did") else "See 'lm-eval ls tasks'."
             raise SpecError(f"there is no task {unknown_names[0]!r}", fix=fix, where=str(path))
@@ -174,7 +174,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
 def _index(
     path: Path, files: Mapping[Path, Mapping[str, Any]], *, with_defaults: bool
 ) -> TaskManager:
-    """lm-eval's index of the suite's task files, and with defaults of its own (takes seconds)."""
+    """lm-eval's index of the suite's task files and, with defaults, of its own (takes seconds)."""
     has_groups = any(map(members, files.values()))
     # A single task needs no other file of its folder, which may hold a whole project.
     folder = path if path.is_dir() else path.parent if has_groups else None
@@ -205,7 +205,7 @@ def _leaves(index: Mapping[str, Entry], member: Any) -> Iterator[tuple[str, Conf
         yield name, None
 
 
-def _unknown(names: Sequence[str], index: Mapping[str, Entry]) -> list[str]:
+def _unknown_tasks(names: Sequence[str], index: Mapping[str, Entry]) -> list[str]:
     return [leaf for name in names for leaf, config in _leaves(index, name) if config is None]
 
 
@@ -280,16 +280,16 @@ def _read_data_in_place(entry: Entry, cache: Path) -> None:
     for task in [config, *(m for m in members(config) if isinstance(m, dict))]:
         options = task.get("dataset_kwargs") or {}
         if "data_files" in options:
-            files = _absolute(options["data_files"], entry.yaml_path.parent)
+            files = _absolute_paths(options["data_files"], entry.yaml_path.parent)
             task["dataset_kwargs"] = {"cache_dir": str(cache), **options, "data_files": files}
     entry.cfg, entry.yaml_path = config, None
 
 
-def _absolute(files: Any, folder: Path) -> Any:
+def _absolute_paths(files: Any, folder: Path) -> Any:
     if isinstance(files, dict):
-        return {split: _absolute(part, folder) for split, part in files.items()}
+        return {split: _absolute_paths(part, folder) for split, part in files.items()}
     if isinstance(files, list):
-        return [_absolute(part, folder) for part in files]
+        return [_absolute_paths(part, folder) for part in files]
     return files if "://" in str(files) else str(folder / str(files))
 
 

@@ -139,7 +139,7 @@ def _task_file(path: Path, seen: frozenset[Path] = frozenset()) -> Config:
     """The content of a task file and its included files, with None for functions."""
     content = yamlfile.read(path).data
     config = content if isinstance(content, dict) else {}
-    for name in _listed(config.get("include")):
+    for name in _names_in(config.get("include")):
         included = path.parent / name
         if included.is_file() and included not in seen:
             config = {**_task_file(included, seen | {path}), **config}
@@ -221,7 +221,7 @@ def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
     files = _mapping(config, "dataset_kwargs").get("data_files")
     split = str(config.get("test_split") or config.get("validation_split") or "train")
     rows: list[Mapping[str, object]] = []
-    for name in _listed(files.get(split) if isinstance(files, dict) else files):
+    for name in _names_in(files.get(split) if isinstance(files, dict) else files):
         path = folder / name
         try:
             if config.get("dataset_path") == "text":
@@ -263,7 +263,7 @@ def _mapping(config: Config, key: str) -> Config:
     return value if isinstance(value, dict) else {}
 
 
-def _listed(value: object) -> list[str]:
+def _names_in(value: object) -> list[str]:
     """A list of one or several names; empty for other values."""
     names = value if isinstance(value, list) else [value]
     return [name for name in names if isinstance(name, str)]

@@ -133,7 +133,7 @@ def rung_figures(report: RungReport) -> dict[str, float]:
         "epoch": report.epochs,
     }
     measures = _measures(report.measures)
-    return _finite({**losses, **measures, **_with_prefix("validation", report.metrics)})
+    return _finite_figures({**losses, **measures, **_with_prefix("validation", report.metrics)})
 
 
 def _measures(measures: Mapping[str, Measure]) -> dict[str, float | None]:
@@ -159,7 +159,7 @@ def final_figures(result: TrialResult) -> dict[str, float]:
         "trainable_parameters": result.trainable_parameters,
         **result.metrics,
     }
-    return _finite(_with_prefix("final", values))
+    return _finite_figures(_with_prefix("final", values))
 
 
 def reason(result: TrialResult) -> str:
@@ -181,7 +181,7 @@ def _with_prefix(prefix: str, figures: Mapping[str, float | None]) -> dict[str, 
     return {f"{prefix}/{name}": value for name, value in figures.items()}
 
 
-def _finite(figures: Mapping[str, float | None]) -> dict[str, float]:
+def _finite_figures(figures: Mapping[str, float | None]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in figures.items()

@@ -19,7 +19,7 @@ from sweeper.features.suite._score_models import _Evaluation  # noqa: E402
 from sweeper.features.suite._scoring import (  # noqa: E402
     EvaluationRequest,
     Subject,
-    _quantized,
+    _quantized_candidate,
 )
 from sweeper.features.suite.facts import suite_facts  # noqa: E402
 from sweeper.metrics.programs import PERMISSION  # noqa: E402
@@ -300,6 +300,6 @@ def test_a_base_that_fits_in_four_bits_alone_is_scored_in_four_bits(request_for,
 @pytest.mark.parametrize(("model", "strategy"), [("7B", None), ("70B", "qlora")])
 def test_a_request_says_which_base_fits_in_four_bits_alone(model, strategy):
     plan = make_plan(*make_scene(model=model, gpu_gib=80.0))
-    found = _quantized(plan, model)
+    found = _quantized_candidate(plan, model)
     assert (found.strategy if found else None) == strategy
-    assert _quantized(plan, "another") is None
+    assert _quantized_candidate(plan, "another") is None

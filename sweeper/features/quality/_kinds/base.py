@@ -46,8 +46,7 @@ class FaultKind:
         has_remedy: Whether there is a remedy.
         uses_model: Whether a model finds the fault. The remedy changes only train, since scores on
             a test split without its hard rows would be too good.
-        instead_of: Name of the kind whose faults this one fixes in another way, if any. A check
-            looks only for the named kind.
+        instead_of: The kind whose faults this one fixes in another way. Checks find only that kind.
         in_plan: Whether ``sweeper plan`` and ``run`` warn of the fault, since it is quick to find.
         compares: What ``find`` needs at once: single rows (``nothing``), all rows with the same
             input, all labels, or a sample of all rows.

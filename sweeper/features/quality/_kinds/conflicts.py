@@ -58,7 +58,7 @@ class Conflicts(FaultKind):
     def missing(self, data: CheckedRows) -> str:
         """A reason if most inputs have several answers that are not alike, else empty."""
         answer_groups = _answers(data)
-        if not _are_references(data, answer_groups) or _unlike(answer_groups) is not None:
+        if not _are_references(data, answer_groups) or _unlike_answers(answer_groups) is not None:
             return ""
         return "most inputs have several answers, all used as references, which are not alike"
 
@@ -97,7 +97,7 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
     """The answers of each input with a conflict, and those that the remedy leaves out."""
     answer_groups = _answers(data)
     if _are_references(data, answer_groups):
-        return _unlike(answer_groups) or []
+        return _unlike_answers(answer_groups) or []
     conflicts = []
     for answers in answer_groups:
         counts = Counter({answer: len(places) for answer, places in answers.items()})
@@ -108,8 +108,8 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
     return conflicts
 
 
-def _unlike(answer_groups: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
-    """All answers, and the unlike ones, of each input that has any; None if undecidable."""
+def _unlike_answers(answer_groups: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
+    """All answers, and the unlike ones, of each input that has such; None if undecidable."""
     if len(answer_groups) < MIN_INPUTS:
         return None
     likeness = _Likeness(answer for answers in answer_groups for answer in answers)

@@ -191,7 +191,7 @@ class LabelSets(RenamedLabels):
             for label, counts in votes.items()
             if counts.most_common(1)[0][1] >= MIN_AGREEMENT * counts.total()
         }
-        known_labels |= _by_words(
+        known_labels |= _labels_by_words(
             data, rows, {row.label for row in rows} - train_labels - {*known_labels}
         )
         return {
@@ -210,10 +210,12 @@ class _LabelledRow(NamedTuple):
     label: str
 
 
-def _by_words(data: CheckedRows, rows: Sequence[_LabelledRow], labels: set[str]) -> dict[str, str]:
+def _labels_by_words(
+    data: CheckedRows, rows: Sequence[_LabelledRow], labels: set[str]
+) -> dict[str, str]:
     """The train label that a classifier of words predicts for most rows of each label.
 
-    A label is left out if another label gets the same train label, or its split has that one, too.
+    A label is left out if another one gets the same train label, or if its split has that label.
     """
     train = [row for row in rows if row.split == "train"]
     train = train[:: -(-len(train) // MAX_ROWS) or 1]

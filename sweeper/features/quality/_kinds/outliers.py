@@ -150,8 +150,8 @@ class Languages(FaultKind):
     def find(self, data: CheckedRows) -> list[Fault]:
         """Rows whose input or answer is not in the main language of all inputs or answers.
 
-        Inputs and answers have a main language each, since translations have two. If most inputs
-        have no language, such as tables, the main language of the answers counts; and vice versa.
+        Translations have two main languages. If most inputs have no language, such as tables, the
+        main language of the answers counts; and vice versa.
         """
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
@@ -259,7 +259,7 @@ class Boilerplate(FaultKind):
     in_plan = True
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose answer as many questions have as five, or 0.5% of the rows if that is more."""
+        """Rows with an answer of at least five different questions, or 0.5% of the rows if more."""
         questions: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)
         for index, row, example in data.usable:

@@ -137,7 +137,7 @@ _ANSWER_FORMATS = ("messages", "instruction", "prompt-completion", "translation"
 
 
 def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
-    """The forms of other formats with an answer, in columns that the row's own form leaves."""
+    """The forms of other answer formats, in columns that the row's own form does not read."""
     own_form = data.forms[row.path].of(row.fields)
     if own_form.format not in _ANSWER_FORMATS:
         return []
