@@ -27,7 +27,7 @@ from sweeper.findings.words import fitted
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.views.console import lines_of
-from sweeper.views.progress import SILENT, Screen, ended_line, view
+from sweeper.views.progress import SILENT_EVENTS, Screen, ended_line, view
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -75,7 +75,7 @@ def running(folder: RunFolder) -> str | None:
     for line in folder.events.read_text(encoding="utf-8").splitlines():
         event = Event.model_validate_json(line)
         screen.hear(event, status)
-        if event.kind not in SILENT:
+        if event.kind not in SILENT_EVENTS:
             ended.append(fitted(ended_line(event, status.objective, screen), WIDTH))
     page = lines_of(view(status, WIDTH, screen), Console(width=WIDTH))
     return "\n".join([*ended[-_LINES:], *page])

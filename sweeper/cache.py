@@ -28,7 +28,7 @@ def _wait() -> None:
     """Do nothing while waiting."""
 
 
-def made_once(
+def make_once(
     folder: Path,
     make: Callable[[Path], None],
     is_current: Callable[[Path], bool] = Path.is_dir,
@@ -58,7 +58,7 @@ def made_once(
 def made_and_touched(
     folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _wait
 ) -> Path:
-    """As ``made_once``; making the folder removes siblings unused for ``UNUSED_SECONDS``."""
+    """As ``make_once``; making the folder removes siblings unused for ``UNUSED_SECONDS``."""
 
     def remove_unused_and_make(new: Path) -> None:
         for old in folder.parent.glob("[!.]*/"):
@@ -66,7 +66,7 @@ def made_and_touched(
                 shutil.rmtree(old, ignore_errors=True)
         make(new)
 
-    made_once(folder, remove_unused_and_make, while_waiting=while_waiting)
+    make_once(folder, remove_unused_and_make, while_waiting=while_waiting)
     os.utime(folder)
     return folder
 

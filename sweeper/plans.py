@@ -462,15 +462,15 @@ class RunnerUp(Record):
     Args:
         probability: Probability that the recommended one has the higher quality.
         points: Expected quality of the recommended one above this one.
-        turns_at: Points that the user would give up to halve the time, above which this candidate
-            comes first; None if the recommended one is both better and faster.
+        break_even_points: Points that the user would give up to halve the time, above which this
+            candidate comes first; None if the recommended one is both better and faster.
     """
 
     strategy: str
     model: str
     probability: float
     points: float
-    turns_at: float | None = None
+    break_even_points: float | None = None
 
     @property
     def toss_up(self) -> bool:

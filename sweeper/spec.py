@@ -426,7 +426,7 @@ class ParameterSpec(_Keys):
     """value of the strategy's first trial"""
 
     @property
-    def ranged(self) -> bool:
+    def has_range(self) -> bool:
         """Whether ``low``, ``high``, ``log`` or ``step`` is declared."""
         return any(part is not None for part in (self.low, self.high, self.log, self.step))
 
@@ -440,11 +440,11 @@ class ParameterSpec(_Keys):
     def _consistent(self) -> Self:
         low = -math.inf if self.low is None else self.low
         high, default = math.inf if self.high is None else self.high, self.default
-        ranged = self.ranged
+        has_range = self.has_range
         problems = {
             "it declares nothing": self.choices == ()
-            or not (ranged or self.choices or default is not None),
-            "choices and a range, of which one is enough": ranged and self.choices is not None,
+            or not (has_range or self.choices or default is not None),
+            "choices and a range, of which one is enough": has_range and self.choices is not None,
             f"default = {default!r} is not among choices": default is not None
             and default not in (self.choices or (default,)),
             f"low <= high must hold, but got {low = }, {high = }": low > high,
@@ -592,7 +592,7 @@ class Spec(_Keys, Artifact):
         """The sources of the spec's values."""
         return self._places
 
-    def given_at(self, places: Places) -> Self:
+    def with_places(self, places: Places) -> Self:
         """A copy with these sources of its values."""
         copy = self.model_copy()
         copy._places = places

@@ -98,7 +98,7 @@ def resolve(
         ]
     if problems or spec is None:
         raise SpecError(sorted(dict.fromkeys(problems), key=_line_of))
-    return spec.given_at(places)
+    return spec.with_places(places)
 
 
 def _line_of(problem: Problem) -> int:

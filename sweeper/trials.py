@@ -424,7 +424,7 @@ class GeneratedAnswers(Record):
 
     ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
     ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
-    ``most_tokens``. ``greedy_seconds`` is the time of one greedy answer to each item. ``said``
+    ``max_tokens``. ``greedy_seconds`` is the time of one greedy answer to each item. ``said``
     has the first items' answers, shortened, by the item's index in the split. ``places`` are the
     indices of all answered items; ``item_metrics`` has one number for each, whose mean is the
     metric.
@@ -434,7 +434,7 @@ class GeneratedAnswers(Record):
     metrics: dict[str, float]
     places: tuple[int, ...] = ()
     item_metrics: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    most_tokens: int
+    max_tokens: int
     seconds: float = 0.0
     greedy_seconds: float | None = None
     said: dict[int, str] = Field(default_factory=dict)

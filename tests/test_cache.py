@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cache import made_once
+from sweeper.cache import make_once
 
 
 def _make(folder: Path) -> None:
@@ -17,9 +17,9 @@ def _make(folder: Path) -> None:
 def test_it_is_made_when_first_asked_for_and_never_again(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "thing"
 
-    assert made_once(folder, _make) == folder
+    assert make_once(folder, _make) == folder
     (folder / "part").write_text("kept")
-    made_once(folder, _make)
+    make_once(folder, _make)
 
     assert (folder / "part").read_text() == "kept"
     assert sorted(path.name for path in folder.parent.iterdir()) == [".thing.lock", "thing"]
@@ -30,7 +30,7 @@ def test_what_is_not_current_is_replaced(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "old").touch()
 
-    made_once(folder, _make, lambda made: (made / "part").exists())
+    make_once(folder, _make, lambda made: (made / "part").exists())
 
     assert [path.name for path in folder.iterdir()] == ["part"]
 
@@ -45,7 +45,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        made_once(folder, fail, lambda made: (made / "part").exists())
+        make_once(folder, fail, lambda made: (made / "part").exists())
 
     assert [path.name for path in folder.iterdir()] == ["old"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".thing.lock", "thing"]
@@ -56,7 +56,7 @@ def test_a_second_maker_waits_and_uses_what_the_first_made(tmp_path: Path) -> No
     lock = os.open(tmp_path / ".thing.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     made: list[str] = []
-    waiting = threading.Thread(target=lambda: made_once(folder, lambda _: made.append("again")))
+    waiting = threading.Thread(target=lambda: make_once(folder, lambda _: made.append("again")))
 
     waiting.start()
     waiting.join(timeout=0.2)
@@ -74,7 +74,7 @@ def test_what_a_killed_maker_left_is_removed_by_the_next_one(tmp_path: Path) -> 
     (tmp_path / ".model.x1y2" / "half.bin").write_text("half")
     (tmp_path / ".models-of-another").mkdir()
 
-    made_once(tmp_path / "model", lambda folder: (folder / "whole").write_text("x") and None)
+    make_once(tmp_path / "model", lambda folder: (folder / "whole").write_text("x") and None)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".model.lock",

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from benchmarks import json_lines, tables
 from benchmarks.devices import QUIET
 from benchmarks.json_lines import Row
-from sweeper.features.ledger._ledger import LEAST_RUNS, LedgerEntry, entries, factors
+from sweeper.features.ledger._ledger import MIN_RUNS, LedgerEntry, entries, factors
 from sweeper.features.ledger._predictions import DIFFERENCES, Scored
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def replay(kept: Sequence[LedgerEntry]) -> dict[str, Kind]:
     """
     kinds: dict[str, Kind] = {}
     for number, entry in enumerate(kept):
-        factors_before = factors(kept[:number]) if number >= LEAST_RUNS else None
+        factors_before = factors(kept[:number]) if number >= MIN_RUNS else None
         for scored in entry.scored:
             kind = kinds.setdefault(scored.kind, Kind())
             if scored.held is None:

@@ -35,7 +35,7 @@ from benchmarks.search.tasks import KEPT
 from benchmarks.search.world import Realised, TableWorld, rung_losses
 from benchmarks.tables import head, line
 from sweeper.search import pruner
-from sweeper.search.alone import Searched, StopCondition, TrialCosts, search
+from sweeper.search.alone import SearchResult, StopCondition, TrialCosts, search
 from sweeper.search.cost_model.trial_costs import START
 from sweeper.search.search import known_starts
 
@@ -124,7 +124,7 @@ def bill(task: str, seed: int, trials: int) -> Bill:
     world = make(seed)
     plan, unit = seeded(world.plan, seed), world.unit
     starts = list(known_starts(plan, plan.budget.trials))
-    searched: list[Searched] = []
+    searched: list[SearchResult] = []
     losses: list[float] = []
     for name in (NO_PRUNER, OURS):
         shown: list[Realised] = []
@@ -147,7 +147,7 @@ def bill(task: str, seed: int, trials: int) -> Bill:
     return Bill(ours.seconds / unit, whole.seconds / unit, foresight / unit, safe / unit, worse)
 
 
-def _true_loss(searched: Searched, shown: Sequence[Realised]) -> float:
+def _true_loss(searched: SearchResult, shown: Sequence[Realised]) -> float:
     ended = zip(map(_loss, searched.trials), (one.truth for one in shown), strict=True)
     return min(ended)[1]
 

@@ -23,7 +23,7 @@ from sweeper.execution.state.seal import seeds_of
 from sweeper.execution.state.status import Status
 from sweeper.findings.figures import Comparison
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.plans import Configuration, Plan
@@ -176,7 +176,7 @@ def study(world: World, seed: int) -> Claims:
     """Draw one study and let sweeper judge it."""
     simulation = _Simulation(world, np.random.default_rng(seed))
     run = simulation.run()
-    contest = hold_contest(run)
+    contest = compare_finalists(run)
     said = verdict(run, run_summary(run), contest)
     rivals = {f"trial-{number}" for number in run.seal.order} if run.seal else set()
     rivals.discard(contest.default or "")

@@ -22,12 +22,12 @@ from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.splits import (
     Repeated,
-    carve,
     in_order,
     repeated_in,
     requested_fractions,
     shares,
     subset,
+    take_splits,
 )
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task
@@ -212,7 +212,7 @@ def _all_splits(
         checks.check_sizes(parts, name)
         return parts
     taken_shares = shares_taken(official.keys(), len(official["train"]), spec, name)
-    stratified = {**official, **carve(official["train"], taken_shares, spec.split_seed)}
+    stratified = {**official, **take_splits(official["train"], taken_shares, spec.split_seed)}
     splits = {split: stratified[split] for split in SPLITS if split in stratified}
     checks.check_sizes(splits, name)
     return splits

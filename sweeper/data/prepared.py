@@ -164,7 +164,7 @@ class PreparedData:
     changes: tuple[ListedChange, ...] = ()
 
 
-def changed_by(spec: Spec) -> dict[str, parts.Options]:
+def changing_features(spec: Spec) -> dict[str, parts.Options]:
     """The options of those features that change rows of this request, by feature."""
     hooks = (parts.BEFORE_SPLIT, parts.AFTER_SPLIT)
     all_options = {name: getattr(spec.features, name) for hook in hooks for name, _ in hook.all()}
@@ -186,7 +186,7 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
         DataError: The data cannot be read, recognised or learnt from.
         UsageError: A feature cannot make a change that the request asks for.
     """
-    features = changed_by(spec)
+    features = changing_features(spec)
     if not features:
         return PreparedData(dataset_of(spec))
     recorded = None if record is None or not record.is_file() else read_changes(record)

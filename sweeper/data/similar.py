@@ -22,7 +22,7 @@ def reason_not_available() -> str:
     return "" if is_installed("rensa") else f"it needs rensa: {install_command('data')}"
 
 
-def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
+def duplicates_in_split(data: DataRows) -> Iterator[tuple[int, int]]:
     """Pairs of indices: a row, and an earlier row of its split that is nearly the same."""
     seen_texts = NearTexts[_Row]()
     rows = data.usable[:MAX_ROWS]
@@ -39,7 +39,7 @@ def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
             yield index, match[0]
 
 
-def near_later(data: DataRows) -> Iterator[tuple[int, int]]:
+def duplicates_across_splits(data: DataRows) -> Iterator[tuple[int, int]]:
     """Pairs of indices: a row, and a row of a later split with nearly the same input."""
     seen_texts = NearTexts[_Row]()
     rows_by_split = sorted(data.usable[:MAX_ROWS], key=lambda entry: -SPLITS.index(entry[1].split))

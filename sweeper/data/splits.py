@@ -25,7 +25,7 @@ from sweeper.spec import DataSpec
 Name = TypeVar("Name", bound=Hashable)
 
 
-def carve(
+def take_splits(
     examples: Iterable[Example], fractions: Mapping[Split, float], seed: int
 ) -> dict[Split, list[Example]]:
     """The splits named in ``fractions`` (shares of the inputs, each > 0), and the rest as train."""

@@ -144,9 +144,9 @@ class RowTable:
         """
         self.broken.append(BrokenRow(line, reason, text[:_MAX_KEPT_CHARACTERS]))
         if len(self.broken) >= _MIN_BROKEN_ROWS:
-            self.refuse_most()
+            self.refuse_if_mostly_broken()
 
-    def refuse_most(self) -> None:
+    def refuse_if_mostly_broken(self) -> None:
         """Refuse a file of which more rows are broken than can be read.
 
         Raises:

@@ -74,7 +74,7 @@ def fit_path(
     classes: int,
     path: Sequence[float] = PATH,
     class_weights: NDArray[np.float64] | None = None,
-    underway: Steps = nothing,
+    on_progress: Steps = nothing,
 ) -> Probe:
     """The best probe of a path from strong to weak regularisation, with warm starts.
 
@@ -89,7 +89,7 @@ def fit_path(
         classes: Number of classes; one that never occurs in ``train`` gets almost no probability.
         path: Inverse strengths, ascending.
         class_weights: ``(classes,)`` weights in the fit, not in validation; equal if None.
-        underway: Callback with the numbers of tried and of all strengths.
+        on_progress: Callback with the numbers of tried and of all strengths.
     """
     # Imported here, as scikit-learn takes 0.8 s of a worker's start and most tasks have no probe.
     from sklearn.exceptions import ConvergenceWarning
@@ -107,7 +107,7 @@ def fit_path(
     best: Probe | None = None
     losses: dict[float, float] = {}
     for number, strength in enumerate(path):
-        underway(number, len(path))
+        on_progress(number, len(path))
         model.set_params(C=strength)
         with warnings.catch_warnings():
             # Validation judges a solution that has not converged, too.
@@ -188,9 +188,9 @@ class Tfidf(_ClassBaseline):
     name = "tfidf"
     title = "TF-IDF with logistic regression"
 
-    def __init__(self, task: Classification, underway: Steps = nothing) -> None:
+    def __init__(self, task: Classification, on_progress: Steps = nothing) -> None:
         super().__init__(task)
-        self._underway = underway
+        self._on_progress = on_progress
 
     @property
     def note(self) -> str:
@@ -213,7 +213,7 @@ class Tfidf(_ClassBaseline):
             self._targets("validation"),
             len(self._task.dataset.labels),
             _TFIDF_PATH,
-            underway=self._underway,
+            on_progress=self._on_progress,
         )
         return vectorizer, probe
 

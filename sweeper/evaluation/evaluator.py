@@ -110,12 +110,12 @@ class TokenizedSplit:
         self,
         task: Task,
         examples: Sequence[Example],
-        underway: Steps = nothing,
+        on_progress: Steps = nothing,
         *,
         in_pieces: bool = False,
     ) -> None:
         self._task = task
-        self._underway = underway
+        self._on_progress = on_progress
         self._examples = examples
         self._in_pieces = in_pieces
         self._padded_batches: dict[tuple[int, int], list[Positioned]] = {}
@@ -140,7 +140,7 @@ class TokenizedSplit:
         return made_and_touched(
             home() / "items" / f"{name}{'-divided' if self._in_pieces else ''}",
             lambda folder: _write_features(folder, self._blocks()),
-            while_waiting=lambda: self._underway(0, len(self._examples)),
+            while_waiting=lambda: self._on_progress(0, len(self._examples)),
         )
 
     @cached_property
@@ -164,13 +164,13 @@ class TokenizedSplit:
     def _with_progress(self) -> Iterator[Example]:
         for number, example in enumerate(self._examples):
             if not number % _BLOCK_EXAMPLES:
-                self._underway(0, len(self._examples))
+                self._on_progress(0, len(self._examples))
             yield example
 
     def _blocks(self) -> Iterator[list[Feature]]:
         problems: list[Problem] = []
         for start in range(0, len(self._examples), _BLOCK_EXAMPLES):
-            self._underway(start, len(self._examples))
+            self._on_progress(start, len(self._examples))
             block = self._examples[start : start + _BLOCK_EXAMPLES]
             try:
                 if not self._in_pieces:
@@ -232,14 +232,14 @@ class Evaluator:
 
     Args:
         batch_size: Items in a batch. The longest come first, to detect a lack of memory early.
-        underway: Callback before each batch, with the numbers of scored and of all items.
+        on_progress: Callback before each batch, with the numbers of scored and of all items.
     """
 
     task: Task
     items: TokenizedSplit
     batch_size: int
     mixed: Half | None = None
-    underway: Steps = nothing
+    on_progress: Steps = nothing
 
     def evaluate(self, model: nn.Module, count: int | None = None) -> Evaluation:
         """Score the first ``count`` items (all if None), in item order.
@@ -248,7 +248,7 @@ class Evaluator:
             model: The model that the task assembled. Left in evaluation mode.
 
         Raises:
-            Interrupted: Raised by ``underway``.
+            Interrupted: Raised by ``on_progress``.
         """
         count = len(self.items) if count is None else min(count, len(self.items))
         device = next(model.parameters()).device
@@ -257,7 +257,7 @@ class Evaluator:
         positions: list[int] = []
         with torch.no_grad(), autocast(device, self.mixed):
             for batch_positions, batch in self.items.stored_batches(count, self.batch_size):
-                self.underway(len(positions), count)
+                self.on_progress(len(positions), count)
                 batch_scores.append(self.task.score(model, to_device(batch, device)))
                 positions += batch_positions
         scores = in_item_order(batch_scores, positions)

@@ -52,7 +52,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int | None = None,
     sampling: Sampling | None = None,
-    underway: Steps = nothing,
+    on_progress: Steps = nothing,
 ) -> list[list[str]]:
     """The model's answers to each prompt.
 
@@ -62,7 +62,7 @@ def generate(
         stop_tokens: An answer ends before the first of these.
         batch_size: Prompts in a batch, longest first; as many as fit the device's memory if None.
         sampling: One greedy answer to each prompt if None.
-        underway: Callback after each token, with the number of answered prompts; an unfinished
+        on_progress: Callback after each token, with the number of answered prompts; an unfinished
             answer counts as its share of ``max_new_tokens``.
 
     Returns:
@@ -99,7 +99,7 @@ def generate(
                 attention_mask=mask.to(device),
                 generation_config=config,
                 stopping_criteria=[
-                    _TokenReporter(underway, start, len(rows), len(order), max_new_tokens)
+                    _TokenReporter(on_progress, start, len(rows), len(order), max_new_tokens)
                 ],
             )
         texts = [
@@ -130,14 +130,19 @@ class _TokenReporter(StoppingCriteria):
     """A criterion that never stops generation but reports each token of a batch."""
 
     def __init__(
-        self, underway: Steps, answered: int, rows: int, total: int, max_tokens: int
+        self, on_progress: Steps, answered: int, rows: int, total: int, max_tokens: int
     ) -> None:
-        self._underway, self._answered, self._rows, self._total = underway, answered, rows, total
+        self._on_progress, self._answered, self._rows, self._total = (
+            on_progress,
+            answered,
+            rows,
+            total,
+        )
         self._written_tokens, self._max_tokens = 0, max_tokens
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Any:
         self._written_tokens += 1
-        self._underway(
+        self._on_progress(
             self._answered + self._rows * self._written_tokens // self._max_tokens, self._total
         )
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
@@ -163,12 +168,12 @@ class ItemAnswers:
     Args:
         answers: All sampled texts of each item; the first is compared with the references.
         metrics: BLEU, chrF, ROUGE and exact match; ``pass@k`` if code was run.
-        most_tokens: The length in tokens at which answers were cut.
+        max_tokens: The length in tokens at which answers were cut.
     """
 
     answers: tuple[tuple[str, ...], ...]
     metrics: dict[str, float]
-    most_tokens: int
+    max_tokens: int
 
 
 def answer(
@@ -180,7 +185,7 @@ def answer(
     batch_size: int | None = None,
     sampling: Sampling | None = None,
     run_code: bool = False,
-    underway: ProgressReporter | None = None,
+    on_progress: ProgressReporter | None = None,
 ) -> ItemAnswers:
     """Let a model answer the items, and compare the answers with the references.
 
@@ -194,27 +199,27 @@ def answer(
     Raises:
         RunError: Code is to be run, but this machine cannot isolate it from network and files.
     """
-    underway = underway or ProgressReporter()
+    on_progress = on_progress or ProgressReporter()
     lengths = [end - start for e in examples for start, end in task.encode_one(e).answers[-1:]]
-    most_tokens = min(_MAX_ANSWER_TOKENS, max(lengths))
+    max_tokens = min(_MAX_ANSWER_TOKENS, max(lengths))
     generated = generate(
         model,
         task.tokenizer,
         [(prompt or task.prompt)(example) for example in examples],
         task.chat.stop_tokens,
-        max_new_tokens=most_tokens,
+        max_new_tokens=max_tokens,
         batch_size=batch_size,
         sampling=sampling,
-        underway=underway.steps("writing answers"),
+        on_progress=on_progress.steps("writing answers"),
     )
     references = [example.accepted for example in examples]
     figures = compute_metrics("answers", [texts[0] for texts in generated], references)
     if run_code:
-        runs = passed(generated, examples, underway.steps("running programs"))
+        runs = passed(generated, examples, on_progress.steps("running programs"))
         samples = len(runs[0]) if runs else 0
         ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
         figures |= {f"pass@{k}": pass_at_k(runs, k) for k in ks if runs}
-    return ItemAnswers(tuple(map(tuple, generated)), figures, most_tokens)
+    return ItemAnswers(tuple(map(tuple, generated)), figures, max_tokens)
 
 
 def item_metrics(
@@ -231,7 +236,7 @@ def item_metrics(
 
 
 def passed(
-    answers: Sequence[Sequence[str]], examples: Sequence[Example], underway: Steps
+    answers: Sequence[Sequence[str]], examples: Sequence[Example], on_progress: Steps
 ) -> list[list[bool]]:
     """Whether each answer passes its item's tests, for the items with tests.
 
@@ -240,7 +245,7 @@ def passed(
     pairs_with_tests = [pair for pair in zip(answers, examples, strict=True) if pair[1].tests]
     runs: list[list[bool]] = []
     for samples, example in pairs_with_tests:
-        underway(len(runs), len(pairs_with_tests))
+        on_progress(len(runs), len(pairs_with_tests))
         runs.append([run_program(code_of(text), example.tests) for text in samples])
     return runs
 
@@ -317,7 +322,7 @@ def from_answers(
     objective: Objective,
     answered: ItemAnswers,
     examples: Sequence[Example],
-    underway: ProgressReporter,
+    on_progress: ProgressReporter,
 ) -> ObjectiveScore:
     """The objective from generated answers.
 
@@ -328,7 +333,7 @@ def from_answers(
     if objective.function:
         return _objective_score(*user_function.measure(objective, texts, examples))
     if objective.of == "programs":
-        runs = passed(answered.answers, examples, underway.steps("running programs"))
+        runs = passed(answered.answers, examples, on_progress.steps("running programs"))
         if not runs:
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
         passes = [float(samples[0]) for samples in runs]
@@ -341,7 +346,7 @@ def from_generation(
     task: Task,
     model: nn.Module,
     examples: Sequence[Example],
-    underway: ProgressReporter,
+    on_progress: ProgressReporter,
     prompt: Callable[[Example], list[int]] | None = None,
 ) -> ObjectiveScore | None:
     """The objective from answers that the model generates; None if it needs no answers.
@@ -359,8 +364,8 @@ def from_generation(
             f"{objective.name} compares answers, and items without a question have none",
             fix="Give data with questions and answers, or choose another objective.",
         )
-    answered = answer(task, model, examples, prompt=prompt, underway=underway)
-    return from_answers(objective, answered, examples, underway)
+    answered = answer(task, model, examples, prompt=prompt, on_progress=on_progress)
+    return from_answers(objective, answered, examples, on_progress)
 
 
 def _metric_score(

@@ -128,7 +128,7 @@ class Ready(Record):
     device: Device | None = None
 
 
-class Beat(Record):
+class Heartbeat(Record):
     """A heartbeat: the process is alive."""
 
 
@@ -154,7 +154,9 @@ class JobEnded(Record):
 
 
 Order = Job | RungAnswer | Stop | Close
-Message = Order | Hello | Ready | Beat | RungReport | BaselineResult | ProgressMessage | JobEnded
+Message = (
+    Order | Hello | Ready | Heartbeat | RungReport | BaselineResult | ProgressMessage | JobEnded
+)
 _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 

@@ -32,7 +32,7 @@ _SETUP_PHASES = ("download", "conversion")
 _MIN_ERROR = 0.15
 
 
-class Took(NamedTuple):
+class TrialTime(NamedTuple):
     """The time of one ended trial.
 
     Args:
@@ -46,7 +46,7 @@ class Took(NamedTuple):
     default: bool
 
 
-def took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
+def took(plan: Plan, config: TrialConfig, result: TrialResult) -> TrialTime | None:
     """The time of a trial; None if it failed or made no steps, as with a frozen model."""
     seconds = result.training_seconds + result.evaluation_seconds
     rung = result.pruned_at_rung or result.stopped_at_rung or config.budget.rungs
@@ -54,7 +54,7 @@ def took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
     planned = plan.candidate(config.strategy, config.model).duration.seconds * share
     if result.state == "FAIL" or not result.optimizer_steps or seconds <= 0 or planned <= 0:
         return None
-    return Took(seconds / planned, seconds + result.setup_seconds, config.origin == "default")
+    return TrialTime(seconds / planned, seconds + result.setup_seconds, config.origin == "default")
 
 
 def _seconds_of_later_phases(budget: Budget, phase: Phase, share: float) -> float:
@@ -118,7 +118,7 @@ class RunProgress:
     _phase_jobs: int = 0
     _had_work: bool = False
     _beat: int = 0
-    _times: dict[int, Took | None] = field(default_factory=dict)
+    _times: dict[int, TrialTime | None] = field(default_factory=dict)
     _trials_counted: int = -1
     _confirmation_seconds: float = 0.0
     _outlook: Outlook | None = None
@@ -238,7 +238,7 @@ class RunProgress:
         self._outlook = outlook(final, seconds, self.workers)
 
     @property
-    def _trial_times(self) -> list[Took]:
+    def _trial_times(self) -> list[TrialTime]:
         return [trial for trial in self._times.values() if trial is not None]
 
     def eta(self, trials_left: float) -> Eta | None:

@@ -21,7 +21,7 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes,
 from sweeper.findings.study.strategy_figures import strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
 from sweeper.findings.study.trial_rows import finite, finite_value
-from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
@@ -43,7 +43,7 @@ def compute(run: RunFolder) -> Findings:
 
 def findings_of(run: RunFiles) -> Findings:
     """The findings of a run's files, without the figures that the report's sections add."""
-    summary, contest = run_summary(run), hold_contest(run)
+    summary, contest = run_summary(run), compare_finalists(run)
     baselines = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     verdict_ = verdict(run, summary, contest)
     return Findings(

@@ -186,7 +186,7 @@ def _range_fields(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
     if declared.step is not None:
         high = low + math.floor((high - low) / declared.step * (1 + 1e-12)) * declared.step
     default = float(old.default) if declared.default is None else float(declared.default)
-    if not declared.ranged:
+    if not declared.has_range:
         ends = {"low": min(low, default), "high": max(high, default)}
         return {**ends, "default": as_kind(old, default), "searched": old.searched}
     # A default at an edge would limit the search to one side.
@@ -349,7 +349,7 @@ def _range_problems(
     if declared.choices is not None:
         return
     if isinstance(book_parameter, ChoiceParameter):
-        if declared.ranged:
+        if declared.has_range:
             choices = ", ".join(map(str, book_parameter.allowed_choices or book_parameter.choices))
             yield Problem(f"{name} has choices, not a range", "", f"Write [{choices}].", where)
         return
@@ -372,7 +372,11 @@ def _range_problems(
         yield Problem(what, why, "Write log: false for a linear one.", where)
     floor, ceiling = _ends(parameter)
     default = declared.default
-    if not declared.ranged and is_number(default) and not floor <= float(default or 0) <= ceiling:
+    if (
+        not declared.has_range
+        and is_number(default)
+        and not floor <= float(default or 0) <= ceiling
+    ):
         what = f"default = {default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
         yield Problem(what, "", "Give low and high as well.", where)
 

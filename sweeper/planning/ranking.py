@@ -145,5 +145,5 @@ def runner_up(candidates: Sequence[Candidate], wider: float) -> RunnerUp | None:
         model=other.model,
         probability=shrunk_to_half(lead.quality.probability_above(other.quality), wider),
         points=round(points, 2),
-        turns_at=round(points / longer, 2) if points * longer > 0 else None,
+        break_even_points=round(points / longer, 2) if points * longer > 0 else None,
     )

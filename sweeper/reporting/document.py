@@ -29,7 +29,7 @@ class PlannedData(DataSize):
     changes: tuple[str, ...] = ()
 
 
-class PlanShown(Record):
+class PlanExcerpt(Record):
     """The part of a plan that a report shows."""
 
     recommended: str
@@ -53,7 +53,7 @@ class Report(Artifact):
 
     sweeper_version: str
     findings: Findings
-    plan: PlanShown
+    plan: PlanExcerpt
     sections: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="figures of each section, by its id"
     )
@@ -70,11 +70,11 @@ class Report(Artifact):
         return record_of(self.sections, section, kind)
 
 
-def plan_for_report(plan: Plan) -> PlanShown:
+def plan_for_report(plan: Plan) -> PlanExcerpt:
     """The part of a plan that a report shows; strategies are ``lora@model`` if models compete."""
     plan = by_pair(plan)
     facts, data = plan.facts, plan.facts.data
-    return PlanShown.taken_from(
+    return PlanExcerpt.taken_from(
         plan,
         device=facts.hardware.device,
         hardware=facts.hardware.name,

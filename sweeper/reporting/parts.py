@@ -132,7 +132,7 @@ def off_scale_sentence(findings: Findings, trials: Sequence[Trial], scale: Scale
     if not outside:
         return ""
     listed = [f"#{number} {words.score(value, metric)}" for value, number in outside[:_MAX_LISTED]]
-    side = "Below" if scale.off_low else "Above"
+    side = "Below" if scale.is_open_below else "Above"
     rest = f" and {len(outside) - _MAX_LISTED} more" if len(outside) > _MAX_LISTED else ""
     return f" {side} the drawn range, with an arrow at its edge: {', '.join(listed)}{rest}."
 

@@ -26,7 +26,7 @@ __all__ = [
     "Diverged",
     "Objective",
     "RungReport",
-    "Searched",
+    "SearchResult",
     "Space",
     "StopCondition",
     "StrategySpace",
@@ -58,7 +58,7 @@ Objective = Callable[[str, dict[str, Scalar]], Generator[RungReport, None, float
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchResult:
     """All trials in their order, and the reason for the end of the search."""
 
     trials: tuple[TrialCosts, ...]
@@ -86,7 +86,7 @@ def search(
     pruner: str = "sweeper",
     untrained: Untrained = NOTHING,
     limits: Sequence[Limit] = (),
-) -> Searched:
+) -> SearchResult:
     """Run trials until the limit, and return them all.
 
     Args:
@@ -113,7 +113,7 @@ def search(
         trial = running.ask()
         steps = objective(space.key(trial), trial.parameters)
         running.tell(trial.number, _run_trial(running, trial.number, steps))
-    return Searched(tuple(running.trials), reason)
+    return SearchResult(tuple(running.trials), reason)
 
 
 def _end_reason(running: Search, stop: StopCondition) -> str:

@@ -12,7 +12,7 @@ from sweeper.artifact import Record, write_text
 from sweeper.child_process import in_child
 from sweeper.constraints import limits_of
 from sweeper.data.changes import ListedChange, change_list
-from sweeper.data.prepared import changed_by
+from sweeper.data.prepared import changing_features
 from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
     GateFailed,
@@ -179,7 +179,7 @@ def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     changes."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
-    is_same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
+    is_same = changing_features(resolve({}, folder.spec)) == changing_features(spec)
     return folder.data_changes if is_same else None
 
 
@@ -237,7 +237,7 @@ def sweep(
     """Start or resume the run. Findings and report are written, if possible after errors too."""
     folder = prepared.folder
     if new:
-        set_aside(folder, tell)
+        rename_earlier_run(folder, tell)
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.lock())
         plan = _stored_plan(prepared)
@@ -367,12 +367,12 @@ def _stored_plan(prepared: Prepared) -> Plan:
     folder = prepared.folder
     plan = plan_to_run(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
-    if changed_by(prepared.spec):
+    if changing_features(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
     return plan
 
 
-def set_aside(folder: RunFolder, tell: Tell) -> None:
+def rename_earlier_run(folder: RunFolder, tell: Tell) -> None:
     """Rename an existing run to the first free ``NAME.N``; nothing is deleted."""
     if not folder.plan.is_file():
         return

@@ -77,7 +77,7 @@ class FewShot:
         with self.context.computing(), torch.no_grad():
             prefix = CachedPrefix(model, shot_ids)
             for start in range(0, len(order), _BATCH_SIZE):
-                self.context.underway(f"scoring {split}", start, len(order))
+                self.context.on_progress(f"scoring {split}", start, len(order))
                 batch = self.task.collate([features[i] for i in order[start : start + _BATCH_SIZE]])
                 batch = {name: tensor.to(device) for name, tensor in batch.items()}
                 scores.append(self.task.score_with_prefix(model, prefix, batch))

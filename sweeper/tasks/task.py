@@ -186,7 +186,7 @@ class BaselineContext(Protocol):
     """The base model and the data from which a task builds its baselines."""
 
     dataset: Dataset
-    underway: ProgressReporter
+    on_progress: ProgressReporter
 
     def base(self) -> nn.Module:
         """The untrained base model, frozen, in evaluation mode."""

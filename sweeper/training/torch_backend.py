@@ -100,7 +100,7 @@ class TorchBackend:
         tell: Tell = lambda _what, _done, _of: None,
         dataset: Dataset | None = None,
     ) -> None:
-        self._underway = ProgressReporter(tell)
+        self._on_progress = ProgressReporter(tell)
         self._run = run
         self._plan = plan
         self._spec = spec
@@ -115,7 +115,7 @@ class TorchBackend:
         if model not in self._shared:
             if self._device.type == "cuda":
                 self.close()
-            self._underway(f"loading {model}", 0, 0)
+            self._on_progress(f"loading {model}", 0, 0)
             self._shared[model] = self._load_shared(model)
             # Objects loaded so far stay; excluding them makes each garbage collection of Trainer
             # cheap (measured: 24 steps of a tiny model take 0.45 s and not 2.5 s).
@@ -137,14 +137,14 @@ class TorchBackend:
         context = ModelContext(
             spec,
             facts,
-            weights_folder(spec, facts, self._underway),
+            weights_folder(spec, facts, self._on_progress),
             self._dataset,
             self._spec,
             candidate.sequence_length,
             candidate.evaluation_batch,
             self._device,
             mixed=autocast_dtype(candidate.precision),
-            underway=self._underway,
+            on_progress=self._on_progress,
             objective=self._plan.objective,
             base_dtype=dtype,
             quantization_config=quantization_config,
@@ -159,12 +159,12 @@ class TorchBackend:
             yield reference.on_validation()
         for baseline in self.shared(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
-            self._underway.title = baseline.title
+            self._on_progress.title = baseline.title
             try:
                 evaluation = baseline.evaluate("validation")
                 score = self._objective_of(baseline, evaluation, "validation")
             finally:
-                self._underway.title = ""
+                self._on_progress.title = ""
             yield BaselineResult(
                 name=baseline.name,
                 title=baseline.title,
@@ -194,11 +194,11 @@ class TorchBackend:
         context = self.shared(self._plan.candidates[0].model).context
         objective, examples = self._plan.objective, self._dataset.splits[split]
         if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
-            base, underway = context.base(), self._underway
+            base, on_progress = context.base(), self._on_progress
             with torch.no_grad(), context.computing():
                 scored = evaluation.scored_examples(examples)
                 return from_generation(
-                    objective, context.task, base, scored, underway, baseline.prompt
+                    objective, context.task, base, scored, on_progress, baseline.prompt
                 )
         return from_decisions(objective, context.task, evaluation, examples)
 
@@ -211,7 +211,7 @@ class TorchBackend:
         checkpoint: Path | None = None,
     ) -> TrialResult:
         shared = self.shared_for(config)
-        self._underway.should_stop = should_stop
+        self._on_progress.should_stop = should_stop
         try:
             job = TrialJob(shared, config, folder, report, self._run, checkpoint)
             if config.setup.gpus > 1:
@@ -220,7 +220,7 @@ class TorchBackend:
             store_measurement(config, result, shared.context, job.reports)
             return result
         finally:
-            self._underway.should_stop = lambda: False
+            self._on_progress.should_stop = lambda: False
 
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         """Score a trial's saved weights, or a baseline by name, on the sealed test split.
@@ -373,8 +373,8 @@ def with_answers(
     if not isinstance(task, Instruction) or not items:
         return score
     start = time.perf_counter()
-    underway = shared.context.underway
-    ask = partial(answer, task, model, items, prompt=prompt, underway=underway)
+    on_progress = shared.context.on_progress
+    ask = partial(answer, task, model, items, prompt=prompt, on_progress=on_progress)
     with torch.no_grad(), autocast(device, mixed):
         answers = ask(run_code=programs > 0)
         metrics, greedy_seconds = answers.metrics, time.perf_counter() - start
@@ -382,13 +382,13 @@ def with_answers(
             sampling = Sampling(_TEMPERATURE, _TOP_P, programs)
             sampled = ask(sampling=sampling, run_code=True)
             metrics |= {k: v for k, v in sampled.metrics.items() if k.startswith("pass@")}
-    computed = from_answers(objective, answers, items, underway) if needs_all else None
+    computed = from_answers(objective, answers, items, on_progress) if needs_all else None
     generated = GeneratedAnswers(
         items=len(items),
         metrics=metrics,
         places=tuple(row for row, _ in answered),
         item_metrics=item_metrics(answers, items),
-        most_tokens=answers.most_tokens,
+        max_tokens=answers.max_tokens,
         seconds=time.perf_counter() - start,
         greedy_seconds=greedy_seconds,
         said={

@@ -469,9 +469,10 @@ def comparison_line(plan: Plan) -> str:
     name = other.strategy if other.model == best.model else f"{other.strategy} on {other.model}"
     price = plan.facts.aim.points_per_doubling
     break_even = ""
-    if runner_up.turns_at is not None and runner_up.turns_at <= _MAX_PRICE_FACTOR * price:
+    points = runner_up.break_even_points
+    if points is not None and points <= _MAX_PRICE_FACTOR * price:
         break_even = (
-            f" {name} comes first if twice the time must bring {runner_up.turns_at:g} points "
+            f" {name} comes first if twice the time must bring {points:g} points "
             f"instead of {price:g} (--points-per-doubling)."
         )
     chance = f"{runner_up.probability:.0%}, {runner_up.points:+.1f} points expected"

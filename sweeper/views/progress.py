@@ -36,7 +36,14 @@ MAX_LINES = 12
 _NOTEBOOK_SECONDS = 0.5
 
 # Kinds of events for which no line is printed.
-SILENT = ("rung", "progress", "trial-started", "job-started", "worker-started", "worker-ended")
+SILENT_EVENTS = (
+    "rung",
+    "progress",
+    "trial-started",
+    "job-started",
+    "worker-started",
+    "worker-ended",
+)
 _SPARK_CHARACTERS = "▁▂▃▄▅▆▇█"
 
 # The parameters of a configuration that are shown, with their short names.
@@ -106,7 +113,7 @@ class PlainProgress:
 
     def __call__(self, event: Event, status: Status) -> None:
         self._status = status
-        if event.kind not in SILENT:
+        if event.kind not in SILENT_EVENTS:
             self._printed.set()
             print(plain_line(event, status), file=sys.stderr, flush=True)
 
@@ -245,7 +252,7 @@ class LiveProgress:
 
     def __call__(self, event: Event, status: Status) -> None:
         self._screen.hear(event, status)
-        if event.kind not in SILENT:
+        if event.kind not in SILENT_EVENTS:
             line = ended_line(event, status.objective, self._screen)
             self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
         if time.monotonic() - self._drawn_at >= 0.25:
@@ -271,7 +278,7 @@ class NotebookProgress:
 
     def __call__(self, event: Event, status: Status) -> None:
         self._screen.hear(event, status)
-        if event.kind not in SILENT:
+        if event.kind not in SILENT_EVENTS:
             self._ended_lines.append(ended_line(event, status.objective, self._screen))
         self._status = status
         if time.monotonic() - self._drawn_at >= _NOTEBOOK_SECONDS:

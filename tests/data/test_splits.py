@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sweeper.data.examples import SPLITS, Example, input_key
 from sweeper.data.splits import (
     apportioned,
-    carve,
     in_order,
     proportional,
     sample_rows,
     subset,
+    take_splits,
 )
 
 BOTH = {"validation": 0.15, "test": 0.15}
@@ -32,7 +32,7 @@ def keys(part):
 
 
 def test_shares_are_as_asked_and_every_row_is_somewhere():
-    parts = carve(rows(1000), BOTH, 0)
+    parts = take_splits(rows(1000), BOTH, 0)
     assert {split: len(part) for split, part in parts.items()} == {
         "train": 700,
         "validation": 150,
@@ -44,10 +44,10 @@ def test_shares_are_as_asked_and_every_row_is_somewhere():
 def test_order_of_rows_does_not_matter_but_the_seed_does():
     shuffled = rows(300, 3)
     random.Random(1).shuffle(shuffled)
-    first, second = carve(rows(300, 3), BOTH, 0), carve(shuffled, BOTH, 0)
+    first, second = take_splits(rows(300, 3), BOTH, 0), take_splits(shuffled, BOTH, 0)
     for split in SPLITS:
         assert in_order(first[split]) == in_order(second[split])
-    other = carve(rows(300, 3), BOTH, 1)
+    other = take_splits(rows(300, 3), BOTH, 1)
     assert keys(other["test"]) != keys(first["test"])
 
 
@@ -60,7 +60,7 @@ def test_order_of_rows_does_not_matter_but_the_seed_does():
     st.integers(0, 5),
 )
 def test_rows_that_ask_the_same_stay_together(pairs, seed):
-    parts = carve([example(text, label) for text, label in pairs], BOTH, seed)
+    parts = take_splits([example(text, label) for text, label in pairs], BOTH, seed)
     assert sum(map(len, parts.values())) == len(pairs)
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         assert not keys(parts[one]) & keys(parts[other])
@@ -73,7 +73,7 @@ def test_a_class_with_three_inputs_is_in_every_split(sizes, seed):
         for label, size in enumerate(sizes)
         for n in range(size)
     ]
-    parts = carve(data, BOTH, seed)
+    parts = take_splits(data, BOTH, seed)
     for label, size in enumerate(sizes):
         found = {split for split in SPLITS if any(e.label == f"c{label}" for e in parts[split])}
         expected = {1: {"train"}, 2: {"train", "validation"}}.get(size, set(SPLITS))
@@ -81,9 +81,9 @@ def test_a_class_with_three_inputs_is_in_every_split(sizes, seed):
 
 
 def test_only_missing_splits_are_taken_out():
-    parts = carve(rows(100), {"validation": 0.2}, 0)
+    parts = take_splits(rows(100), {"validation": 0.2}, 0)
     assert {split: len(part) for split, part in parts.items()} == {"train": 80, "validation": 20}
-    assert {split: len(part) for split, part in carve(rows(5), {}, 0).items()} == {"train": 5}
+    assert {split: len(part) for split, part in take_splits(rows(5), {}, 0).items()} == {"train": 5}
 
 
 def test_a_split_is_in_key_order_and_same_content_has_a_fixed_place():

@@ -35,9 +35,9 @@ def test_the_first_items_are_nested(shared, model):
 
 
 def test_it_stops_when_told_to(shared, model):
-    underway = ProgressReporter()
-    underway.should_stop = lambda: True
+    on_progress = ProgressReporter()
+    on_progress.should_stop = lambda: True
     items = shared.context.items("validation")
-    evaluator = Evaluator(shared.context.task, items, 16, underway=underway.steps("scoring"))
+    evaluator = Evaluator(shared.context.task, items, 16, on_progress=on_progress.steps("scoring"))
     with pytest.raises(Interrupted):
         evaluator.evaluate(model)

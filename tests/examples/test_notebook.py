@@ -66,10 +66,10 @@ DECODER = """
 import json, torch
 from pathlib import Path
 from sweeper.facts.machine import detect_hardware
-from sweeper.features.doctor._checks import Bench
+from sweeper.features.doctor._checks import CheckContext
 
 detect_hardware._cores = lambda: 1  # one worker: two would load torch twice
-Bench(torch.device("cpu"), Path.cwd()).model
+CheckContext(torch.device("cpu"), Path.cwd()).model
 with open("rows.jsonl", "w") as file:
     for number in range(60):
         row = {"instruction": f"say {number % 5}", "output": f"{number % 5} " * 4}

@@ -17,7 +17,7 @@ from sweeper.execution.next_attempt import (
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
-from sweeper.execution.state.fitted_batches import FittedBatches, Lesson, setup_of
+from sweeper.execution.state.fitted_batches import FittedBatch, FittedBatches, setup_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import split_batch
 from sweeper.plans import Duration
@@ -137,7 +137,7 @@ def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
 def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).config
     assert config is not None
-    lesson = Lesson(setup_of(config), 0, 2, 16)
+    lesson = FittedBatch(setup_of(config), 0, 2, 16)
     fitted = FittedBatches(state.run, {state.run.attempt(0, 1): lesson})
     smaller = next_attempt(state, fitted, work_items.trial(1)).config
     assert smaller is not None

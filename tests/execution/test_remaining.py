@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.execution.run_progress import RunProgress, Took, fits, took
+from sweeper.execution.run_progress import RunProgress, TrialTime, fits, took
 from sweeper.plans import Budget, Duration, PhaseCost
 from sweeper.runfolder import RunFolder
 
@@ -64,13 +64,13 @@ def config(strategy: str) -> Any:
     return SimpleNamespace(strategy=name, model="m", budget=budget, origin=origin)
 
 
-def seen(*trials: tuple[str, Any]) -> list[Took]:
+def seen(*trials: tuple[str, Any]) -> list[TrialTime]:
     each = (took(PLAN, config(strategy), result) for strategy, result in trials)
     return [one for one in each if one is not None]
 
 
 def left(
-    trials: list[Took], phase: str, number: float = 0.0, jobs: int = 0, workers: int = 1
+    trials: list[TrialTime], phase: str, number: float = 0.0, jobs: int = 0, workers: int = 1
 ) -> Any:
     state: Any = SimpleNamespace(plan=PLAN, run=RunFolder(Path("nowhere")))
     progress = RunProgress(state, 9, workers, phase=phase, jobs=jobs)

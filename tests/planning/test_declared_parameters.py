@@ -23,7 +23,7 @@ def declared_plan(scene: Any, text: str, places: Places | None = None, **options
     spec, facts = scene(**options)
     declared = yaml.safe_load(text.replace("1e-", "1.0e-"))
     whole = resolve({}, yaml.safe_load(to_yaml(spec)) | {"parameters": declared})
-    return make_plan(whole.given_at(places or Places()), facts)
+    return make_plan(whole.with_places(places or Places()), facts)
 
 
 def parameter(plan: Plan, name: str, strategy: str = "lora") -> Parameter:

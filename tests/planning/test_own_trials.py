@@ -31,7 +31,7 @@ def test_a_mistake_has_its_file_and_line(scene: Any) -> None:
     given = Spec.model_validate(spec.model_dump() | {"trials": (own,)})
     places = Places(lambda path: "sweep.yaml:9 " + ".".join(map(str, path)))
     with pytest.raises(SpecError, match=r"^sweep.yaml:9 trials.0.parameters.rank: "):
-        make_plan(given.given_at(places), facts)
+        make_plan(given.with_places(places), facts)
 
 
 @pytest.mark.parametrize(

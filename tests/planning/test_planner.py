@@ -101,9 +101,9 @@ def test_the_price_of_time_at_which_the_order_turns_is_right(scene: Any) -> None
     facts: dict[str, Any] = {"model": "7B", "gpu_gib": 16.0}
     other = make_plan(*scene(**facts)).runner_up
     assert other is not None
-    assert other.turns_at is not None
+    assert other.break_even_points is not None
     below, above = (
-        make_plan(*scene(**facts, aim={"points_per_doubling": other.turns_at * factor}))
+        make_plan(*scene(**facts, aim={"points_per_doubling": other.break_even_points * factor}))
         for factor in (0.9, 1.1)
     )
     assert (below.recommended, above.recommended) == ("lora", "qlora")

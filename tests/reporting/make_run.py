@@ -392,7 +392,7 @@ def _answers(shape: Shape, name: str, loss: float) -> GeneratedAnswers:
     return GeneratedAnswers(
         items=32,
         metrics=metrics | {"exact_match": 0.25},
-        most_tokens=96,
+        max_tokens=96,
         seconds=12.0,
         greedy_seconds=8.0,
         said={item: f"{name} says {item}{shape.hostile}" for item in range(12)},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sweeper import resources
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.scales import dodge, fit, focus
+from sweeper.reporting.charts.scales import fit, focus, spread_labels
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
 from sweeper.reporting.sections import curves
@@ -136,7 +136,7 @@ def test_few_losses_and_losses_without_a_gap_are_all_drawn(losses):
 def test_scores_far_below_the_rest_lie_off_the_low_end():
     near = [0.90 + 0.005 * n for n in range(12)]
     scale = focus([*near, 0.1, 0.2], higher_is_better=True)
-    assert scale.off_low
+    assert scale.is_open_below
     assert [value for value in (*near, 0.1, 0.2) if scale.off(value)] == [0.1, 0.2]
     assert scale.low < 0.90
     assert scale.high > 0.95
@@ -167,7 +167,7 @@ def layers(spec):
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_labels_keep_their_order_and_their_distance(places):
-    moved = dodge(places, 0.05)
+    moved = spread_labels(places, 0.05)
     order = sorted(range(len(places)), key=lambda i: (places[i], i))
     gaps = [moved[b] - moved[a] for a, b in itertools.pairwise(order)]
     assert all(gap >= 0.05 - 1e-9 for gap in gaps)

@@ -7,7 +7,7 @@ from spaces import report
 
 from sweeper.plans import Parameter
 from sweeper.search.alone import (
-    Searched,
+    SearchResult,
     Space,
     StopCondition,
     StrategySpace,
@@ -43,7 +43,7 @@ def test_no_trial_is_without_a_rung_or_has_more_than_there_are(epochs: float, fu
     assert 1 <= TrialBudget(epochs=full).rungs_of({"num_train_epochs": epochs}) <= 8
 
 
-def searched(seed: int, overfits: bool) -> Searched:
+def searched(seed: int, overfits: bool) -> SearchResult:
     """Trials that gain nothing after two rungs, or lose by them where they overfit."""
 
     def objective(strategy, parameters):  # type: ignore[no-untyped-def]

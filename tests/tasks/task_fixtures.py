@@ -178,7 +178,7 @@ class TinyContext:
 
     task: Any
     model: Any
-    underway: ProgressReporter = field(default_factory=ProgressReporter)
+    on_progress: ProgressReporter = field(default_factory=ProgressReporter)
 
     @property
     def dataset(self) -> Dataset:

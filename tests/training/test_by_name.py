@@ -146,7 +146,7 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
 
     found = answers(generate_items=2)
     assert found is not None
-    assert (found.items, found.most_tokens) == (2, 4)
+    assert (found.items, found.max_tokens) == (2, 4)
     assert {"bleu", "chrf", "rougeL", "exact_match"} <= set(found.metrics)
     again = answers(generate_items=2)
     assert again is not None
@@ -237,7 +237,7 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
     backend._spec = Spec(task="instruction", models=(ModelSpec(id="x"),))
     backend._plan = SimpleNamespace(seed=0, objective=LOSS)
     backend._run = tmp_path
-    backend._underway = ProgressReporter()
+    backend._on_progress = ProgressReporter()
     TestSeal(
         order=(3,),
         opened_at="now",

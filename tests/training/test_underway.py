@@ -16,8 +16,8 @@ from sweeper.trials import TrialConfig
 @pytest.fixture
 def told(backend: TorchBackend, heard: Any) -> Any:
     """All that the backend tells."""
-    backend._underway._tell = heard.underway._tell
-    backend._underway._clock = heard.underway._clock
+    backend._on_progress._tell = heard.on_progress._tell
+    backend._on_progress._clock = heard.on_progress._clock
     return heard
 
 
@@ -35,7 +35,7 @@ def test_baselines_tell_how_far_they_are(backend: TorchBackend, told: Any) -> No
     assert ends(told, "frozen probe: computing features of train") == (0, 80)
     assert ends(told, "frozen probe: tokenising train") == (0, 0)
     assert ends(told, "frozen probe: fitting the frozen probe")[1] > 1
-    assert not backend._underway.title
+    assert not backend._on_progress.title
 
 
 def test_a_trial_and_its_test_score_tell_how_far_they_are(
@@ -63,7 +63,7 @@ def test_a_listener_that_raises_ends_work_that_nobody_else_can_stop(
         if what in ("scoring test", "frozen probe: computing features of train"):
             raise Interrupted
 
-    backend._underway._tell = stop
+    backend._on_progress._tell = stop
     with pytest.raises(Interrupted):
         list(backend.baselines())
     with pytest.raises(Interrupted):

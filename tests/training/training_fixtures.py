@@ -215,7 +215,7 @@ class Heard(list[tuple[str, int, int]]):
     def __init__(self) -> None:
         super().__init__()
         self._seconds = 0.0
-        self.underway = ProgressReporter(lambda *message: self.append(message), self._clock)
+        self.on_progress = ProgressReporter(lambda *message: self.append(message), self._clock)
 
     def _clock(self) -> float:
         self._seconds += 1.0
@@ -228,7 +228,7 @@ class Heard(list[tuple[str, int, int]]):
 
 @pytest.fixture
 def heard() -> Heard:
-    """Collects what is told to its ``underway``."""
+    """Collects what is told to its ``on_progress``."""
     return Heard()
 
 
@@ -268,7 +268,7 @@ def make_job(
         folder.mkdir()
         collect = Reports() if report is None else report
         shared = shared or make_shared()
-        shared.context.underway.should_stop = should_stop
+        shared.context.on_progress.should_stop = should_stop
         return TrialJob(shared, make_config(**changes), folder, collect)
 
     return make

@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
 from sweeper.data.problems import listing
 from sweeper.data.reading.hub import hub_files, is_hub_data
-from sweeper.data.reading.layout import SplitFiles, layout, must_be_one
+from sweeper.data.reading.layout import SplitFiles, check_one_place, layout
 from sweeper.data.reading.read import keys_of
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
@@ -81,7 +81,7 @@ def _splits_in_file(path: Path) -> SplitFiles:
         for split in SPLITS
     }
     for split, parts in splits.items():
-        must_be_one([f"`{part.stem}`" for part in parts], split, str(path))
+        check_one_place([f"`{part.stem}`" for part in parts], split, str(path))
     evidence = [f"an object with the splits {listing([f'`{key}`' for key in split_by_key])}"]
     if unread_keys := [f"`{key}`" for key in keys if key not in split_by_key]:
         evidence.append(f"not read: {listing(unread_keys)}")

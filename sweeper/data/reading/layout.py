@@ -94,7 +94,7 @@ def layout(
     return SplitFiles(paths, tuple(evidence))
 
 
-def must_be_one(names: Sequence[str], split: str, where: str) -> None:
+def check_one_place(names: Sequence[str], split: str, where: str) -> None:
     """Check that the rows of a split are in one place, so that none are joined by accident.
 
     Raises:
@@ -120,7 +120,7 @@ def _check_shards(files_by_name: FilesBySplitName, where: str) -> None:
             kinds = {path.suffix.lower() for path in paths}
             numbered = all(_SHARD.search(path.name.split(".")[0]) for path in paths)
             if len(kinds) > 1 or (stem.lower() in SPLIT_NAMES and not numbered):
-                must_be_one([path.name for path in paths], stem, where)
+                check_one_place([path.name for path in paths], stem, where)
 
 
 def _stem(path: PurePosixPath) -> str:
@@ -283,7 +283,7 @@ def _files_by_split(
         elif train and split == "train":
             continue
         if split in files_by_split and not ending:
-            must_be_one([*files_by_split[split], *parts], split, where)
+            check_one_place([*files_by_split[split], *parts], split, where)
         if split is not None:
             files_by_split.setdefault(split, tuple(parts))
     if "train" in files_by_split:

@@ -114,7 +114,7 @@ def read(path: Path) -> RowTable:
             table.rows = collect_rows(rows)
     except MemoryError as error:  # pyarrow raises it, too
         raise out_of_memory(table.name) from error
-    table.refuse_most()
+    table.refuse_if_mostly_broken()
     if not table.rows:
         raise DataError("the file has no rows", fix="Is this the right file?", where=table.name)
     return table

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from sweeper.execution.job import (
-    Beat,
     Close,
+    Heartbeat,
     Job,
     Message,
     RungAnswer,
@@ -111,6 +111,6 @@ class Link:
 
     def _beat(self) -> None:
         try:
-            self.say(Beat())
+            self.say(Heartbeat())
         except (BrokenPipeError, ValueError):
             self._stop_work()

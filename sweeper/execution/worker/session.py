@@ -56,7 +56,7 @@ class Session:
 
     def __init__(self, run: RunFolder, plan: Plan, link: Link, worker: str) -> None:
         self._run, self._plan, self._link, self._worker = run, plan, link, worker
-        self._pulse = Pulse()
+        self._pulse = ProgressCounter()
         self._last_progress = 0.0
 
     def tell(self, what: str, done: int, of: int) -> None:
@@ -74,7 +74,7 @@ class Session:
             Whether this process can go on: False after an unexpected exception or a full disk.
         """
         folder = self._run.path / job.folder
-        self._pulse = Pulse()
+        self._pulse = ProgressCounter()
         watchdog = Watchdog(
             self._pulse,
             self._limits(job),
@@ -101,10 +101,10 @@ class Session:
         # An error, since an interruption would be retried for ever.
         return _failed(job, "error", "the backend stopped without being told to")
 
-    def _limits(self, job: Job) -> Patience:
+    def _limits(self, job: Job) -> TimeLimits:
         if job.config is not None and job.kind != "test":
-            return patience_for(self._plan, job.config)
-        return patience_for_jobs(self._plan)
+            return time_limits_for(self._plan, job.config)
+        return time_limits_for_jobs(self._plan)
 
     def _run_job(self, backend: Backend, job: Job, folder: Path) -> JobEnded:
         if job.kind == "baselines":
@@ -180,7 +180,7 @@ def _last_line(error: Exception) -> str:
 
 
 @dataclass
-class Pulse:
+class ProgressCounter:
     """Counts signs of progress."""
 
     beats: int = 0
@@ -190,14 +190,14 @@ class Pulse:
 
 
 @dataclass(frozen=True)
-class Patience:
+class TimeLimits:
     """Limits without progress, in seconds: before the first step, and between two steps."""
 
     setup: float
     step: float
 
 
-def patience_for(plan: Plan, config: TrialConfig) -> Patience:
+def time_limits_for(plan: Plan, config: TrialConfig) -> TimeLimits:
     """The limits of a trial: its predicted time before the first step, then ten predicted steps.
 
     Neither is below its minimum of ``SETUP_FACTOR * HANG_SECONDS`` or ``HANG_SECONDS``.
@@ -205,10 +205,12 @@ def patience_for(plan: Plan, config: TrialConfig) -> Patience:
     predicted_high = plan.candidate(config.strategy, config.model).duration.high
     predicted = predicted_high * config.budget.epochs / plan.budget.epochs
     step = MAX_SLOWDOWN * predicted / (config.budget.rungs * STEPS_PER_RUNG)
-    return Patience(setup=max(SETUP_FACTOR * HANG_SECONDS, predicted), step=max(HANG_SECONDS, step))
+    return TimeLimits(
+        setup=max(SETUP_FACTOR * HANG_SECONDS, predicted), step=max(HANG_SECONDS, step)
+    )
 
 
-def patience_for_jobs(plan: Plan) -> Patience:
+def time_limits_for_jobs(plan: Plan) -> TimeLimits:
     """The limits for baselines and test scores: ten times the prediction for all of them.
 
     Some of this work has no steps.
@@ -218,7 +220,7 @@ def patience_for_jobs(plan: Plan) -> Patience:
     names = ("baselines", "test", *search_phases)
     predicted = sum(budget.phases[name].high for name in names if name in budget.phases)
     limit = max(SETUP_FACTOR * HANG_SECONDS, MAX_SLOWDOWN * predicted)
-    return Patience(setup=limit, step=limit)
+    return TimeLimits(setup=limit, step=limit)
 
 
 @dataclass
@@ -231,8 +233,8 @@ class Watchdog:
         on_hang: Called with the reason; must not return to training.
     """
 
-    pulse: Pulse
-    patience: Patience
+    pulse: ProgressCounter
+    patience: TimeLimits
     on_hang: Callable[[str], None]
     what: str = "training"
     clock: Callable[[], float] = time.monotonic

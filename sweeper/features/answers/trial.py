@@ -118,14 +118,14 @@ class ReferenceModel:
         tokens = max((len(ids) for ids in context.tokenizer(answers)["input_ids"]), default=0)
         figures = compute_metrics("answers", answers, [example.accepted for example in examples])
         item_answers = ItemAnswers(tuple((text,) for text in answers), figures, tokens)
-        score = from_answers(context.objective, item_answers, examples, context.underway)
+        score = from_answers(context.objective, item_answers, examples, context.on_progress)
         places = tuple(index for index, weight in enumerate(weights) if weight)
         generated = GeneratedAnswers(
             items=len(places),
             metrics=figures,
             places=places,
             item_metrics=item_metrics(item_answers, examples),
-            most_tokens=tokens,
+            max_tokens=tokens,
         )
         figures = figures | {context.objective.metric: score.value}
         return _Scores(weights, score.items.tolist(), score.value, figures, generated)

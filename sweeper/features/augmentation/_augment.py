@@ -13,7 +13,7 @@ from typing import Protocol
 from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.rows import DataRows, FileRow
-from sweeper.data.similar import near_earlier, near_later
+from sweeper.data.similar import duplicates_across_splits, duplicates_in_split
 from sweeper.data.table import Fields
 from sweeper.extras import install_command, needed_for
 from sweeper.features.augmentation._methods import (
@@ -194,10 +194,10 @@ def _similarity_reasons(new_rows: Sequence[Example], dataset: Dataset) -> dict[E
     held_out = [_row(split, row) for split, rows in later_splits for row in rows]
     new_file_rows = [_row("train", row) for row in new_rows]
     reasons: dict[Example, str] = {}
-    for index, _ in near_later(_rows(chain(new_file_rows, held_out))):
+    for index, _ in duplicates_across_splits(_rows(chain(new_file_rows, held_out))):
         if index < len(new_file_rows):
             reasons[new_rows[index]] = "nearly the same as a row of validation or test"
-    for index, other in near_earlier(_rows(chain(train, new_file_rows))):
+    for index, other in duplicates_in_split(_rows(chain(train, new_file_rows))):
         if index >= len(train):
             what = "a row of train" if other < len(train) else "another new row"
             reasons.setdefault(new_rows[index - len(train)], f"nearly the same as {what}")

@@ -1,6 +1,6 @@
 """Checks of training on this machine's device, each with a small model of random weights.
 
-A check takes a ``Bench`` and returns its figures. It raises ``NotRun`` if this machine lacks
+A check takes a ``CheckContext`` and returns its figures. It raises ``NotRun`` if this machine lacks
 something, and ``Failed`` or any other exception if its docstring is not true.
 """
 
@@ -93,7 +93,7 @@ LossAndGradient = tuple[float, Tensor]
 
 
 @dataclass(frozen=True)
-class Bench:
+class CheckContext:
     """The device and the folder of a check.
 
     Args:
@@ -219,7 +219,7 @@ def differences(computed: LossAndGradient, expected: LossAndGradient, kind: str)
     return figures
 
 
-def device(bench: Bench) -> Figures:
+def device(bench: CheckContext) -> Figures:
     """Driver, torch and plan see the same device."""
     detected, hardware = training_device(), hardware_facts(HardwareSpec())
     gpus = torch.cuda.device_count() if detected.kind == "cuda" else 0
@@ -233,7 +233,7 @@ def device(bench: Bench) -> Figures:
     return figures
 
 
-def precision(bench: Bench, name: Precision) -> Figures:
+def precision(bench: CheckContext, name: Precision) -> Figures:
     """Loss and gradient of LoRA and of full fine-tuning are near those in float32."""
     if name != "fp16-mixed" and half_precision(bench.device) == "fp16-mixed":
         raise NotRun("this GPU has no bfloat16")
@@ -248,7 +248,7 @@ def precision(bench: Bench, name: Precision) -> Figures:
     return figures
 
 
-def packed_rows(bench: Bench, attention: str) -> Figures:
+def packed_rows(bench: CheckContext, attention: str) -> Figures:
     """Rows that are packed without padding give the loss and the gradient of padded ones."""
     kinds: list[Precision] = ["fp32", half_precision(bench.device)]
     if attention != BY_TEXT:
@@ -268,7 +268,7 @@ def packed_rows(bench: Bench, attention: str) -> Figures:
     return figures
 
 
-def fused_kernels(bench: Bench) -> Figures:
+def fused_kernels(bench: CheckContext) -> Figures:
     """Fused kernels give the loss and the gradient of transformers' own operations."""
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # Triton on a CPU has no bfloat16
     if not find_spec("liger_kernel") or not (interpreted or bench.device.type == "cuda"):
@@ -294,7 +294,7 @@ def half_precision(device: torch.device) -> Precision:
     return "fp16-mixed" if is_old else "bf16-mixed"
 
 
-def four_bits(bench: Bench) -> Figures:
+def four_bits(bench: CheckContext) -> Figures:
     """NF4 restores values approximately, and a QLoRA step has a gradient."""
     values = torch.randn(256, 256, generator=torch.Generator().manual_seed(3)).to(bench.device)
     packed, state = quantize_4bit(values, quant_type="nf4", compress_statistics=True)
@@ -311,7 +311,7 @@ def four_bits(bench: Bench) -> Figures:
     return figures
 
 
-def merging(bench: Bench) -> Figures:
+def merging(bench: CheckContext) -> Figures:
     """A QLoRA adapter that is saved and loaded gives the same logits, and so does a merged one."""
     method, kind = strategy_named("qlora"), half_precision(bench.device)
     batch = {name: part.to(bench.device) for name, part in padded(bench.rows()).items()}
@@ -349,7 +349,7 @@ def merging(bench: Bench) -> Figures:
     return figures
 
 
-def optimizer(bench: Bench, name: str) -> Figures:
+def optimizer(bench: CheckContext, name: str) -> Figures:
     """Three steps lower the loss, and a step after saving and loading is the same."""
     kind, batch = half_precision(bench.device), padded(bench.rows())
     kind = "fp32" if kind == "fp16-mixed" else kind
@@ -394,7 +394,7 @@ def optimizer(bench: Bench, name: str) -> Figures:
     return figures
 
 
-def training_step(bench: Bench, strategy: str) -> Figures:
+def training_step(bench: CheckContext, strategy: str) -> Figures:
     """Memory and time of real steps are as predicted, with the largest model that fits."""
     kind = half_precision(bench.device)
     limit = _SHARE_OF_FREE_MEMORY * training_device().free_gib
@@ -435,7 +435,7 @@ def training_step(bench: Bench, strategy: str) -> Figures:
     return figures
 
 
-def out_of_memory(bench: Bench) -> Figures:
+def out_of_memory(bench: CheckContext) -> Figures:
     """Running out of memory is recognised, and training continues with a smaller batch."""
     stay_within_memory()
     too_many_bytes = 2 * int(training_device().total_gib * GIB)
@@ -454,7 +454,7 @@ def out_of_memory(bench: Bench) -> Figures:
     return {"attempts": len(micro_batches), "loss": loss}
 
 
-def ranks(bench: Bench) -> Figures:
+def ranks(bench: CheckContext) -> Figures:
     """Two processes add up numbers, and train by DDP as one process does."""
     if bench.device.type == "cuda" and torch.cuda.device_count() < 2:
         raise NotRun("there is one GPU")
@@ -471,13 +471,13 @@ def ranks(bench: Bench) -> Figures:
     return figures
 
 
-def _two_rows(bench: Bench) -> list[dict[str, Any]]:
+def _two_rows(bench: CheckContext) -> list[dict[str, Any]]:
     """Two rows of equal length: the mean of their means is the mean of all tokens."""
     row = bench.rows(1)[0]
     return [row, {**row, "input_ids": row["input_ids"][::-1], "labels": row["labels"]}]
 
 
-def _rank(rank: int, bench: Bench, folder: str) -> None:
+def _rank(rank: int, bench: CheckContext, folder: str) -> None:
     device = torch.device("cuda", rank) if bench.device.type == "cuda" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -486,7 +486,7 @@ def _rank(rank: int, bench: Bench, folder: str) -> None:
     number = torch.tensor(float(rank + 1), device=device)
     dist.all_reduce(number)
     model = nn.parallel.DistributedDataParallel(
-        Bench(device, bench.folder).training_model("lora", "fp32"),
+        CheckContext(device, bench.folder).training_model("lora", "fp32"),
         device_ids=[device] if device.type == "cuda" else None,
     )
     loss, gradient = loss_and_gradient(model, padded(_two_rows(bench)[rank : rank + 1]), "fp32")
@@ -499,7 +499,7 @@ def _rank(rank: int, bench: Bench, folder: str) -> None:
     os._exit(0)  # destroying the group would wait for a rank that has ended
 
 
-def sweep(bench: Bench) -> Figures:
+def sweep(bench: CheckContext) -> Figures:
     """A sweep whose worker is killed trains all of its trials, as fast as planned."""
     folder = Path(tempfile.mkdtemp(dir=bench.folder))
     rows = [{"instruction": f"say {n % 7}", "output": f"{n % 7} " * 8} for n in range(96)]
@@ -555,7 +555,7 @@ def _worker_ids(command_id: int) -> list[int]:
     return [child.pid for child in children if WORKER in child.cmdline()]
 
 
-Check = Callable[[Bench], Figures]
+Check = Callable[[CheckContext], Figures]
 _OPTIMIZERS = (
     "adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit", "adamw_torch_8bit", "adamw_torch_4bit",
     "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd", "lion_32bit", "lion_8bit",
@@ -581,7 +581,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def result(name: str, bench: Bench) -> Result:
+def result(name: str, bench: CheckContext) -> Result:
     """Run one check."""
     start = time.perf_counter()
     state, detail, figures = "ok", "", Figures()
@@ -601,7 +601,7 @@ def result(name: str, bench: Bench) -> Result:
 def answer(request: CheckRequest) -> CheckAnswer:
     """Run the checks without a result. A failed check may break a GPU, so the process ends."""
     cuda = torch.cuda.is_available()
-    bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
+    bench = CheckContext(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
     for name in CHECKS:
         if name in request.done or (request.only and name not in request.only):
             continue

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from sweeper.backend import ProgressReporter
-from sweeper.cache import made_once
+from sweeper.cache import make_once
 from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.errors import UsageError
@@ -138,17 +138,17 @@ class GeneralSet:
 
         def write(folder: Path) -> None:
             start = time.perf_counter()
-            rows = _write_texts(context.base(), context.tokenizer, sampling, context.underway)
+            rows = _write_texts(context.base(), context.tokenizer, sampling, context.on_progress)
             record = asdict(sampling) | {"seconds": time.perf_counter() - start}
             self.writing_seconds += record["seconds"]
             (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
             (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
 
         def waiting() -> None:
-            context.underway("waiting for general text that another process writes", 0, 0)
+            context.on_progress("waiting for general text that another process writes", 0, 0)
 
         target = own_text_folder(context.facts, context.folder, sampling)
-        folder = made_once(target, write, lambda path: _read_examples(path) is not None, waiting)
+        folder = make_once(target, write, lambda path: _read_examples(path) is not None, waiting)
         return _read_examples(folder) or ()
 
     def task(self, tokens: int) -> General:
@@ -196,7 +196,7 @@ class GeneralSet:
     ) -> Evaluation:
         """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back
-        progress = self._context.underway.steps("scoring general text")
+        progress = self._context.on_progress.steps("scoring general text")
         return Evaluator(task, items, batch, mixed, progress).evaluate(model, count)
 
     def of_base(self, strategy: Strategy, config: TrialConfig, batch: int) -> Evaluation:
@@ -234,7 +234,7 @@ def _example(line: int, row: Sequence[str]) -> Example:
 
 
 def _write_texts(
-    base: nn.Module, tokenizer: Any, sampling: SelfSampling, underway: ProgressReporter
+    base: nn.Module, tokenizer: Any, sampling: SelfSampling, on_progress: ProgressReporter
 ) -> list[list[str]]:
     """Texts, or questions with answers, without empty and repeated ones."""
     chat = Chat(tokenizer)
@@ -242,7 +242,7 @@ def _write_texts(
 
     def generate_texts(prompts: list[list[int]], progress_title: str) -> list[str]:
         def report_progress(done: int, _: int) -> None:
-            underway(progress_title, start + done, len(prompts))
+            on_progress(progress_title, start + done, len(prompts))
 
         generated: list[str] = []
         for start in range(0, len(prompts), sampling.batch):
@@ -257,7 +257,7 @@ def _write_texts(
                 max_new_tokens=sampling.tokens,
                 batch_size=sampling.batch,
                 sampling=sampling_options,
-                underway=report_progress,
+                on_progress=report_progress,
             )
             generated += [texts[0] for texts in answers]
         return generated

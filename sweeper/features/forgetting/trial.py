@@ -14,7 +14,7 @@ from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.task import Evaluation
 from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.loop.extension import ItemMeasure
-from sweeper.training.loop.ranks_here import rank_here, ranks_in_all
+from sweeper.training.loop.ranks_here import current_rank, world_size
 from sweeper.training.loop.training_progress import finite
 from sweeper.training.trial.trial_job import TrialJob
 
@@ -67,7 +67,7 @@ class ForgettingExtension(Remedies):
         if share:
             with self._general.writing(job.feature_seconds, NAME):
                 general, features = self._general.replayed
-            ranks = rank_here(), ranks_in_all()
+            ranks = current_rank(), world_size()
             self.use(replay=Replay(general, features, share, config.seed, *ranks))
         if task is None:
             return

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 import wasmtime
 from wasmtime import component
 
-from sweeper.cache import home, made_once
+from sweeper.cache import home, make_once
 from sweeper.errors import RunError
 
 _GUEST = Path(__file__).with_name("_guest.py")
@@ -121,7 +121,7 @@ def _load() -> tuple[wasmtime.Engine, component.Linker, component.Component]:
     path = _folder() / _COMPILED
     if (python := _read(engine, path)) is None:
         try:
-            made_once(path.parent, partial(_build, engine), lambda _: bool(_read(engine, path)))
+            make_once(path.parent, partial(_build, engine), lambda _: bool(_read(engine, path)))
         except (OSError, wasmtime.WasmtimeError) as error:
             _refuse(error)
         if (python := _read(engine, path)) is None:

@@ -26,11 +26,11 @@ from sweeper.traits.traits import StrategyOnModel
 FOLDER = "ledger"
 OTHER = "other"
 # A 90% quantile needs at least this many runs.
-LEAST_RUNS = 10
+MIN_RUNS = 10
 # Largest factor by which a probability is moved towards a half. Then it is hardly above a half.
-MOST_NEARER = 10.0
+MAX_SHRINK_FACTOR = 10.0
 # A plan reads at most this many files.
-MOST_RUNS = 200
+MAX_RUNS_READ = 200
 # For each strategy, the points of each run with their standard error.
 Gaps = dict[str, tuple[tuple[float, float], ...]]
 
@@ -179,7 +179,7 @@ def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, 
     """The median best loss of runs of this task and kind of model, and its 90% interval.
 
     All three are shares of the loss of guessing. The interval is the conformal quantile of the
-    factors to the median. None with fewer than ``LEAST_RUNS`` runs.
+    factors to the median. None with fewer than ``MIN_RUNS`` runs.
     """
     shares = [
         scored.own
@@ -188,7 +188,7 @@ def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, 
         for scored in entry.scored
         if scored.kind == "best-loss" and scored.observed
     ]
-    if len(shares) < LEAST_RUNS:
+    if len(shares) < MIN_RUNS:
         return None
     median_share = median(shares)
     factor = _quantile([max(share / median_share, median_share / share) for share in shares], LEVEL)
@@ -241,7 +241,7 @@ def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
 
 
 def _has_enough_runs(judged: Sequence[tuple[int, float, object]]) -> bool:
-    return len({run for run, *_ in judged}) >= LEAST_RUNS
+    return len({run for run, *_ in judged}) >= MIN_RUNS
 
 
 def _quantile(needs: Sequence[float], level: float) -> float | None:
@@ -254,7 +254,11 @@ def _overconfidence(certainties: Sequence[float], held: Sequence[bool]) -> float
     """The factor by which stated probabilities were further from a half than the hit rate."""
     hit_margin = fmean(held) - 0.5
     stated_margin = fmean(certainties)
-    return stated_margin / hit_margin if hit_margin > stated_margin / MOST_NEARER else MOST_NEARER
+    return (
+        stated_margin / hit_margin
+        if hit_margin > stated_margin / MAX_SHRINK_FACTOR
+        else MAX_SHRINK_FACTOR
+    )
 
 
 def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:

@@ -33,8 +33,8 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
     factors: dict[str, float] = {}
     if facts.hardware.detected:
         machine = _ledger.machine_of(facts.hardware)
-        factors = _ledger.factors(_ledger.entries(machine, _ledger.MOST_RUNS)[0])
-    entries = _ledger.entries(most=_ledger.MOST_RUNS)[0]
+        factors = _ledger.factors(_ledger.entries(machine, _ledger.MAX_RUNS_READ)[0])
+    entries = _ledger.entries(most=_ledger.MAX_RUNS_READ)[0]
     record = LedgerFacts(
         factors=factors,
         best_loss=_ledger.best_loss(entries, facts),

@@ -25,7 +25,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.features.memory_estimate._answer import DryRun
 from sweeper.features.memory_estimate._kernels import (
     FourBitLinear,
-    InPlace,
+    InPlaceAdamW,
     Kernels,
     MixedPrecision,
 )
@@ -142,12 +142,12 @@ def _optimizer(
     if name == "adamw_torch" and setup.device == "cuda":
         return torch.optim.AdamW(parameters, foreach=True)
     if name.startswith("adamw_torch") and "bit" not in name:
-        return InPlace(parameters, wide=parameters)
+        return InPlaceAdamW(parameters, wide=parameters)
     if name == "adafactor":
         return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
     if name in ("adamw_bnb_8bit", "adamw_8bit"):
         embeddings = [m.weight for m in trained.modules() if isinstance(m, nn.Embedding)]
-        return InPlace(parameters, wide=embeddings)
+        return InPlaceAdamW(parameters, wide=embeddings)
     # Paged states lie in main memory; other optimizers have no states here.
     return torch.optim.SGD(parameters, lr=1e-3)
 

@@ -128,7 +128,7 @@ class FourBitLinear(nn.Linear):
         return out if self.bias is None else out + self.bias
 
 
-class InPlace(torch.optim.Optimizer):
+class InPlaceAdamW(torch.optim.Optimizer):
     """Allocates the two states of an AdamW that works in place, as fused and 8-bit kernels do.
 
     Args:

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from sweeper.backend import ProgressReporter
-from sweeper.cache import home, made_once
+from sweeper.cache import home, make_once
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
@@ -122,12 +122,12 @@ class FirstStages:
         target = home() / FOLDER / self._digest(stage)
         present = _record_of(target) is not None
         if not present:
-            self._bases.make_room()
-        folder = made_once(
+            self._bases.release_bases()
+        folder = make_once(
             target,
             lambda folder: self._run(stage, folder),
             lambda path: _record_of(path) is not None,
-            lambda: self._context.underway(message, 0, 0),
+            lambda: self._context.on_progress(message, 0, 0),
         )
         if not present:
             release_memory()  # the trained model, which its Trainer holds in a reference cycle
@@ -179,12 +179,12 @@ class FirstStages:
         start = time.perf_counter()
         base = load_base(context.folder, "CAUSAL_LM", torch.float32, context.device)
         mixed_precision = autocast_dtype(stage.precision)
-        scoring = context.underway.steps("scoring the corpus")
+        scoring = context.on_progress.steps("scoring the corpus")
         held_out, batch = TokenizedSplit(task, documents[:held_out_count]), context.evaluation_batch
         evaluator = Evaluator(task, held_out, batch, mixed_precision, scoring)
         before = evaluator.evaluate(base).loss if held_out_count else None
         blocks = task.blocks(documents[held_out_count:])
-        base, progress = _train(stage, task, blocks, base, folder, context.underway)
+        base, progress = _train(stage, task, blocks, base, folder, context.on_progress)
         after = finite(evaluator.evaluate(base).loss, "held-out loss") if held_out_count else None
         base.save_pretrained(str(folder))
         context.tokenizer.save_pretrained(str(folder))
@@ -208,7 +208,7 @@ def _train(
     blocks: list[dict[str, Any]],
     base: nn.Module,
     folder: Path,
-    underway: ProgressReporter,
+    on_progress: ProgressReporter,
 ) -> tuple[Any, TrainingProgress]:
     """Train the base on all blocks; returns it with its training progress."""
     strategy = strategy_named(stage.strategy)
@@ -233,7 +233,7 @@ def _train(
         progress=progress,
         mixed=autocast_dtype(stage.precision),
         settings=settings,
-        callbacks=[_Steps(progress, steps, underway)],
+        callbacks=[_Steps(progress, steps, on_progress)],
     ).train()
     set_gradient_checkpointing(base, False)
     merged: Any = adapted.merge_and_unload() if hasattr(adapted, "merge_and_unload") else adapted
@@ -241,14 +241,16 @@ def _train(
 
 
 class _Steps(TrainerCallback):
-    """Counts and reports optimizer steps; ``underway`` stops on request."""
+    """Counts and reports optimizer steps; ``on_progress`` stops on request."""
 
-    def __init__(self, progress: TrainingProgress, steps: int, underway: ProgressReporter) -> None:
-        self._progress, self._steps, self._underway = progress, steps, underway
+    def __init__(
+        self, progress: TrainingProgress, steps: int, on_progress: ProgressReporter
+    ) -> None:
+        self._progress, self._steps, self._on_progress = progress, steps, on_progress
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._progress.step()
-        self._underway("reading the corpus", self._progress.steps, self._steps)
+        self._on_progress("reading the corpus", self._progress.steps, self._steps)
 
 
 def _record_of(folder: Path) -> dict[str, Any] | None:

@@ -32,12 +32,13 @@ class CheckedRows(DataRows):
     Args:
         cap: Tokens at which examples are cut, if known.
         against: Evaluation rows that must not be in the data.
-        stands_for: Number of usable rows of which these are a part or sample; 0 if these are all.
+        represented_rows: Number of usable rows of which these are a part or sample; 0 if these
+            are all.
     """
 
     cap: TokenCap | None = None
     against: tuple[FileRow, ...] = ()
-    stands_for: int = 0
+    represented_rows: int = 0
 
     @classmethod
     def of(cls, data: DataRows) -> Self:
@@ -49,10 +50,10 @@ class CheckedRows(DataRows):
     @property
     def usable_rows(self) -> int:
         """Number of rows of the whole data set that can be trained on."""
-        return self.stands_for or len(self.usable)
+        return self.represented_rows or len(self.usable)
 
-    def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> Self:
-        return replace(self, rows=tuple(rows), stands_for=stands_for)
+    def with_rows(self, rows: Sequence[FileRow], represented_rows: int = 0) -> Self:
+        return replace(self, rows=tuple(rows), represented_rows=represented_rows)
 
     def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
         """The row with ``mend`` applied to its texts; labels and tests stay."""

@@ -22,7 +22,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.visible import visible
 
 # Three comparisons of 20 items are 60 pairs: half an hour at 30 seconds each.
-MOST_ITEMS = 20
+MAX_RATED_ITEMS = 20
 
 Choice = Literal["left", "right", "tie"]
 RATINGS_FORMAT = "sweeper-human-ratings"
@@ -99,7 +99,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     if winner not in answered or len(answered) < 2:
         raise _nothing_to_rate_error(run, winner, len(answered))
     texts = stored_texts(run)
-    items = sorted(set(texts).intersection(*answered.values()))[:MOST_ITEMS]
+    items = sorted(set(texts).intersection(*answered.values()))[:MAX_RATED_ITEMS]
     all_pairs = [(item, name) for name in answered if name != winner for item in items]
     same_answers = [
         (item, name) for item, name in all_pairs if answered[name][item] == answered[winner][item]

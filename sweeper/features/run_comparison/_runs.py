@@ -24,7 +24,7 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.verdict.comparisons import Contest, hold_contest
+from sweeper.findings.verdict.comparisons import FinalistComparisons, compare_finalists
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
 from sweeper.findings.verdict.summary import run_summary
@@ -40,7 +40,7 @@ class ComparedRun:
     def __init__(self, folder: RunFolder) -> None:
         self.name = folder.path.name
         self.files: RunFiles = read_run(folder)
-        self.contest: Contest = hold_contest(self.files)
+        self.contest: FinalistComparisons = compare_finalists(self.files)
         self.summary: RunSummary = run_summary(self.files)
         self._scores = test_scores(self.files).by_name
         chosen = self.contest.chosen

@@ -23,7 +23,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.views import progress
 from sweeper.views.console import MAX_WIDTH, is_live, out, show_line, show_page
 from sweeper.views.notebook import html_of
-from sweeper.views.progress import SILENT, plain_line
+from sweeper.views.progress import SILENT_EVENTS, plain_line
 
 
 class ShownRun(Record):
@@ -113,7 +113,7 @@ def _print_events(folder: RunFolder) -> None:
                 line, partial_line = partial_line, ""
                 with contextlib.suppress(ValidationError):  # a damaged line
                     event = Event.model_validate_json(line)
-                    if event.kind not in SILENT:
+                    if event.kind not in SILENT_EVENTS:
                         typer.echo(plain_line(event, status))
             if not running:
                 return
@@ -126,7 +126,7 @@ def _print_verdict(folder: RunFolder, status: Status) -> None:
     findings, lines = Findings.read_or_none(folder.findings), []
     if findings is not None:
         ended = status.phase in ENDED
-        step = step_now(findings, folder.place, status) if ended else None
+        step = current_next_step(findings, folder.place, status) if ended else None
         lines += verdict_lines(findings, step)
     elif folder.findings.is_file():
         text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
@@ -193,7 +193,7 @@ def shortened(row: dict[str, str]) -> dict[str, str]:
     }
 
 
-def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
+def current_next_step(findings: Findings, place: str, status: Status) -> NextStep | None:
     """The next step now. The command may have been killed, or the folder moved, since the findings.
 
     Args:

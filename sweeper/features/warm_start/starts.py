@@ -48,7 +48,7 @@ class RememberedBest(Record):
     default_cost: float | None = None
 
 
-class Remembered(Artifact):
+class StudyRecord(Artifact):
     """One finished study: ``SWEEPER_HOME/studies/<digest>.json``."""
 
     study: str
@@ -78,7 +78,7 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
     if not any(best_trials):
         return
     facts = plan.facts
-    record = Remembered(
+    record = StudyRecord(
         study=run.path.name,
         ended_at=ended_at,
         task=facts.task,
@@ -130,7 +130,7 @@ def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[Pro
     """For each candidate, the best configuration of the most similar earlier study, if any."""
     if not spec.features.of(Options).enabled:
         return
-    records = map(Remembered.read_or_none, sorted((home() / FOLDER).glob("*.json")))
+    records = map(StudyRecord.read_or_none, sorted((home() / FOLDER).glob("*.json")))
     key = _objective_key(plan.objective)
     studies = [study for study in records if study is not None and study.objective == key]
     studies.sort(key=lambda study: study.ended_at, reverse=True)
@@ -145,7 +145,7 @@ def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[Pro
 
 
 def _warm_start(
-    plan: Plan, candidate: Candidate, studies: Iterable[Remembered]
+    plan: Plan, candidate: Candidate, studies: Iterable[StudyRecord]
 ) -> ProposedTrial | None:
     facts = plan.facts
     model = next(model for model in facts.models if model.id == candidate.model)
@@ -177,7 +177,7 @@ def _warm_start(
 
 
 def similarity(
-    facts: Facts, model: ModelFacts, study: Remembered, theirs: RememberedModel
+    facts: Facts, model: ModelFacts, study: StudyRecord, theirs: RememberedModel
 ) -> float:
     """The similarity of a study, of base model ``theirs``, to these facts, from 0 to 1."""
     is_comparable = (facts.task, facts.classes_by, model.kind) == (

@@ -10,7 +10,7 @@ from pydantic import Field
 from sweeper.artifact import Record
 from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.trials import ItemText
 
 Role = Literal["base", "default", "winner", "runner-up"]
@@ -29,7 +29,7 @@ def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
 
     The base is the untrained model, or the best baseline if the task needs a new head.
     """
-    scored, contest = entries(run), hold_contest(run)
+    scored, contest = entries(run), compare_finalists(run)
     best = contest.baseline.name if contest.baseline else ""
     base = "zero_shot" if "zero_shot" in scored else best
     rival = trial_name(contest.rival.trial) if contest.rival else ""

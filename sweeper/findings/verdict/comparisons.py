@@ -28,7 +28,7 @@ from sweeper.trials import BaselineResult
 
 
 @dataclass(frozen=True)
-class Contest:
+class FinalistComparisons:
     """The models that the verdict compares.
 
     Args:
@@ -94,7 +94,7 @@ class Contest:
 
 
 @lru_cache(maxsize=1)
-def hold_contest(run: RunFiles) -> Contest:
+def compare_finalists(run: RunFiles) -> FinalistComparisons:
     """Compare the chosen finalist with its rivals, its default and every baseline."""
     metric = headline(run.plan, run.seal)
     ranked = finalists(run)
@@ -118,7 +118,7 @@ def hold_contest(run: RunFiles) -> Contest:
         *_loss_comparisons(run, metric, compared, [chosen, *others], names, names),
         *_loss_comparisons(run, metric, compared, [chosen], trials, [default] if default else []),
     )
-    return Contest(
+    return FinalistComparisons(
         metric=metric,
         chosen=chosen,
         rivals=tuple(others),

@@ -29,7 +29,7 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import loss_metric, objective_metric
 from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.comparisons import Contest
+from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.metrics.metric import metrics
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
@@ -45,7 +45,7 @@ _MAX_REASON_CHARACTERS = 200
 """Most characters of a quoted failure."""
 
 
-def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
+def verdict(run: RunFiles, summary: RunSummary, contest: FinalistComparisons) -> Verdict:
     """What to train, whether to fine-tune at all, and why."""
     if not run.ranked:
         return Verdict(kind="none", sentence=_no_trial_sentence(run, summary))
@@ -67,7 +67,9 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
     return decided.model_copy(update=update)
 
 
-def _verdict_of_complete_study(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
+def _verdict_of_complete_study(
+    run: RunFiles, contest: FinalistComparisons, chosen: Finalist
+) -> Verdict:
     # A baseline that the best trial does not clearly beat is preferred, since it takes seconds.
     unbeaten = contest.unbeaten
     against = contest.against(unbeaten.name) if unbeaten else None
@@ -99,7 +101,12 @@ def _verdict_of_complete_study(run: RunFiles, contest: Contest, chosen: Finalist
 
 
 def _trial_reasons(
-    run: RunFiles, contest: Contest, chosen: Finalist, rivals: list[Comparison], *, ahead: bool
+    run: RunFiles,
+    contest: FinalistComparisons,
+    chosen: Finalist,
+    rivals: list[Comparison],
+    *,
+    ahead: bool,
 ) -> str:
     score = words.score_with_interval(chosen.test_score, contest.metric)
     seeds = units.plural(len(chosen.seeds), "seed")
@@ -125,7 +132,7 @@ def _resources(finalist: Finalist) -> tuple[float, float]:
     return (float("inf") if memory is None else memory, finalist.seconds)
 
 
-def _fine_tuning_sentence(run: RunFiles, contest: Contest) -> str:
+def _fine_tuning_sentence(run: RunFiles, contest: FinalistComparisons) -> str:
     """A sentence on the difference between the trial and the nearest baseline, which it beats.
 
     If the headline metric leaves a baseline open, the loss decides, and that baseline is named.
@@ -149,7 +156,7 @@ def _fine_tuning_sentence(run: RunFiles, contest: Contest) -> str:
     )
 
 
-def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
+def _nearest(contest: FinalistComparisons) -> tuple[BaselineResult, Comparison]:
     """The baseline nearest to the trial on the test split, and the comparison with it."""
     sign = 1 if contest.metric.higher_is_better else -1
     comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
@@ -159,7 +166,7 @@ def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
     )
 
 
-def _decided_in_loss(contest: Contest) -> BaselineResult | None:
+def _decided_in_loss(contest: FinalistComparisons) -> BaselineResult | None:
     """The best baseline that the trial only beats in loss, if any."""
     comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     undecided = (baseline for baseline, c in comparisons if c is not None and c.outcome != "better")
@@ -167,7 +174,11 @@ def _decided_in_loss(contest: Contest) -> BaselineResult | None:
 
 
 def _baseline_answer(
-    run: RunFiles, contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
+    run: RunFiles,
+    contest: FinalistComparisons,
+    baseline: BaselineResult,
+    against: Comparison,
+    chosen: Finalist,
 ) -> tuple[str, str]:
     """The answer, and its reasons."""
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
@@ -185,7 +196,7 @@ def _finalist_names(run: RunFiles) -> set[str]:
     return {trial_name(number) for number in run.seal.order} if run.seal else set()
 
 
-def _missing_requirement(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
+def _missing_requirement(run: RunFiles, summary: RunSummary, contest: FinalistComparisons) -> str:
     """Why this study does not allow a recommendation; empty if it does."""
     if summary.status != "complete":
         return "results may change"  # progress is shown elsewhere, and newer than findings
@@ -201,7 +212,7 @@ def _missing_requirement(run: RunFiles, summary: RunSummary, contest: Contest) -
 
 
 def _verdict_without_recommendation(
-    run: RunFiles, summary: RunSummary, contest: Contest, missing: str
+    run: RunFiles, summary: RunSummary, contest: FinalistComparisons, missing: str
 ) -> Verdict:
     best = run.best
     number, metric = best.config.number, objective_metric(run.plan)
@@ -240,7 +251,7 @@ def _no_trial_sentence(run: RunFiles, summary: RunSummary) -> str:
     )
 
 
-def worsened(run: RunFiles, contest: Contest) -> tuple[Comparison, ...]:
+def worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, ...]:
     """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
     They are of the headline metric over all seeds, and of metrics of generated answers. Answers are

@@ -20,7 +20,7 @@ from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, encoding_notes
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.study.trial_rows import memory_note
-from sweeper.findings.verdict.comparisons import Contest
+from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.findings.verdict.decide import MIN_SEEDS
 from sweeper.findings.verdict.suspected_labels import suspected
 
@@ -39,7 +39,7 @@ class JudgedStudy:
 
     run: RunFiles
     summary: RunSummary
-    contest: Contest
+    contest: FinalistComparisons
     verdict: Verdict
 
 

@@ -22,7 +22,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.findings import Findings
 from sweeper.reporting.blocks import Drawing, LegendEntry
-from sweeper.reporting.charts.scales import Scale, dodge
+from sweeper.reporting.charts.scales import Scale, spread_labels
 from sweeper.reporting.palette import look
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
@@ -217,7 +217,9 @@ def end_labels(
         height: Height of the plot area, in pixels.
         up: Pixels by which all labels are moved up.
     """
-    positions = dodge([scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height)
+    positions = spread_labels(
+        [scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height
+    )
     label_rows = [
         {**row, "pixel": (1 - position) * height - up}
         for row, position in zip(rows, positions, strict=True)
@@ -254,7 +256,7 @@ def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
 
 def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     """An arrow at the edge for each row whose ``y`` is outside of the axis."""
-    edge, shape = (scale.low, _DOWN) if scale.off_low else (scale.high, _UP)
+    edge, shape = (scale.low, _DOWN) if scale.is_open_below else (scale.high, _UP)
     clipped_rows = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
     return (
         sheet.chart(clipped_rows)

@@ -10,7 +10,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.plans import DECLARED, Reason
 from sweeper.reporting.blocks import Block, Column, Table, with_pointers
-from sweeper.reporting.document import PlanShown, Report
+from sweeper.reporting.document import PlanExcerpt, Report
 from sweeper.reporting.sections._plan import declared_table
 
 HEADING = Heading(150, "rules", "Reasons of the plan")
@@ -59,7 +59,7 @@ _NOTE = (
 )
 
 
-def _applied_rules(plan: PlanShown) -> list[tuple[str, _AppliedRule]]:
+def _applied_rules(plan: PlanExcerpt) -> list[tuple[str, _AppliedRule]]:
     """Each rule once, with its JSON pointer: reasons, then cautions, then warnings."""
     rules = [
         (pointer, _AppliedRule(reason, strategy.strategy))

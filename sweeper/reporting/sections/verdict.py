@@ -228,7 +228,7 @@ def _note(models: tuple[TestedModel, ...]) -> str:
         titles = ", ".join(entry.title for entry in overlaps)
         note += (
             f" Text overlap ({titles}) is of answers to the first {items}, "
-            f"written greedily by one training, at most {generated[0].most_tokens} tokens each."
+            f"written greedily by one training, at most {generated[0].max_tokens} tokens each."
         )
     if any(name.startswith("pass@") for entry in generated for name in entry.metrics):
         note += " pass@k: programs were run against the tests in the data, without network. "

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from sweeper.artifact import write_text
-from sweeper.cache import home, made_once
+from sweeper.cache import home, make_once
 from sweeper.errors import UsageError
 from sweeper.features import parts
 from sweeper.textfile import read_text
@@ -66,7 +66,7 @@ class Bases:
         """
         folder = folder or home() / base.folder
         if self._current is None or self._current[0] != folder:
-            self.make_room()
+            self.release_bases()
             context = self.context
             # PEFT writes this name into an adapter: the path of its base within the run's folder.
             name = f"./{base.folder}"  # "a/b" would be a name of the hub
@@ -75,7 +75,7 @@ class Bases:
             self._current = folder, lent_base
         return self._current[1]
 
-    def make_room(self) -> None:
+    def release_bases(self) -> None:
         """Release the bases that a GPU holds."""
         self.forget()
         if self.context.device.type == "cuda":
@@ -92,7 +92,7 @@ def keep_in(run: Path, base: BaseRef) -> None:
 
     If the run is on another file system than the cache, the files are copied.
     """
-    made_once(run / base.folder, lambda empty: _link_all(home() / base.folder, empty))
+    make_once(run / base.folder, lambda empty: _link_all(home() / base.folder, empty))
 
 
 def find_base(base: BaseRef, weights: Path) -> Path:

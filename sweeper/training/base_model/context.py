@@ -40,7 +40,7 @@ class ModelContext:
         sequence_length: Maximum tokens of an item, the same in every trial.
         evaluation_batch: Items of a batch when baselines are scored.
         mixed: Dtype of autocast when the base is scored.
-        underway: Receiver of the progress of long work; raises ``Interrupted`` to end it.
+        on_progress: Receiver of the progress of long work; raises ``Interrupted`` to end it.
         base_dtype: The dtype in which the untrained base is loaded.
         quantization_config: Quantisation of the untrained base, if only a quantised base fits.
         fused: Whether bases compute with fused kernels.
@@ -55,7 +55,7 @@ class ModelContext:
     evaluation_batch: int
     device: torch.device
     mixed: Half | None = None
-    underway: ProgressReporter = field(default_factory=ProgressReporter)
+    on_progress: ProgressReporter = field(default_factory=ProgressReporter)
     objective: Objective = LOSS
     base_dtype: torch.dtype = torch.float32
     quantization_config: Any = None
@@ -101,7 +101,7 @@ class ModelContext:
     def items(self, split: Split) -> TokenizedSplit:
         """The tokenised items of a split, made when first asked for."""
         if split not in self._items:
-            steps = self.underway.steps(f"tokenising {split}")
+            steps = self.on_progress.steps(f"tokenising {split}")
             self._items[split] = TokenizedSplit(
                 self.task,
                 self.dataset.splits[split],
@@ -115,7 +115,7 @@ class ModelContext:
         rows = rows_for_trial(self.dataset.further_rows, parameters)
         sources = frozenset(row.source for row in rows)
         if sources not in self._further_items:
-            steps = self.underway.steps("tokenising further rows")
+            steps = self.on_progress.steps("tokenising further rows")
             self._further_items[sources] = TokenizedSplit(
                 self.task, rows, steps, in_pieces=self.task.splits_long_texts
             )
@@ -131,7 +131,7 @@ class ModelContext:
 
     def evaluator(self, split: Split, batch: int, mixed: Half | None) -> Evaluator:
         """An evaluator that scores a model on a split."""
-        steps = self.underway.steps(f"scoring {split}")
+        steps = self.on_progress.steps(f"scoring {split}")
         return Evaluator(self.task, self.items(split), batch, mixed, steps)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:

@@ -97,7 +97,7 @@ class FrozenFeatures:
         done = 0
         with torch.no_grad():
             for part, batch in items.batches(count, context.evaluation_batch):
-                context.underway(f"computing features of {split}", done, count)
+                context.on_progress(f"computing features of {split}", done, count)
                 inputs = to_device(batch, context.device)
                 inputs.pop("labels")
                 features[part] = model.features(inputs).cpu().numpy()
@@ -143,7 +143,7 @@ class FrozenFeatures:
             len(context.dataset.labels),
             self.path,
             class_weights=class_weights,
-            underway=context.underway.steps("fitting the frozen probe"),
+            on_progress=context.on_progress.steps("fitting the frozen probe"),
         )
         seconds = time.perf_counter() - start
         seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]

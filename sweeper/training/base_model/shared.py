@@ -48,10 +48,10 @@ class SharedModel:
         task, features = self.context.task, self.features
         if not isinstance(task, Classification | GenerateLabel):
             return tuple(task.baselines(self.context))
-        classes, underway = features.classification, self.context.underway
+        classes, on_progress = features.classification, self.context.on_progress
         return (
             Majority(classes),
-            Tfidf(classes, underway.steps("fitting a logistic regression")),
+            Tfidf(classes, on_progress.steps("fitting a logistic regression")),
             FrozenProbe(classes, lambda: features.probe, features.pooled),
             *task.baselines(self.context),
         )

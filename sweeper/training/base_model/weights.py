@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import Sequence as SplitInTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
 from sweeper.backend import ProgressReporter, Steps
-from sweeper.cache import made_once
+from sweeper.cache import make_once
 from sweeper.child_process import tell_progress
 from sweeper.errors import ModelError
 from sweeper.extras import install_command, require
@@ -30,7 +30,7 @@ _RECORD = "sweeper_source.json"
 
 
 def weights_folder(
-    model: ModelSpec, facts: ModelFacts, underway: ProgressReporter | None = None
+    model: ModelSpec, facts: ModelFacts, on_progress: ProgressReporter | None = None
 ) -> Path:
     """The folder of a model's weights; a packaged model is converted if necessary.
 
@@ -38,7 +38,7 @@ def weights_folder(
         ModelError: The weights are not on this machine.
     """
     if model.id.startswith(PREFIX) and packaged(model.id).folder is None:
-        return packaged_model(model.id.removeprefix(PREFIX), underway)
+        return packaged_model(model.id.removeprefix(PREFIX), on_progress)
     folder = model_folder(model.id, facts.revision or model.revision)
     if folder is None:
         raise ModelError(
@@ -54,7 +54,7 @@ def loadable(model_id: str, folder: Path) -> str:
     return str(folder.resolve()) if is_local else model_id
 
 
-def packaged_model(name: str, underway: ProgressReporter | None = None) -> Path:
+def packaged_model(name: str, on_progress: ProgressReporter | None = None) -> Path:
     """The folder of a packaged model, converted first if necessary.
 
     The folder appears in one step, so that it is always complete; a second process
@@ -68,16 +68,16 @@ def packaged_model(name: str, underway: ProgressReporter | None = None) -> Path:
             written.
         NotInstalled: ``gguf``, which reads the weights, is missing.
     """
-    underway, source = underway or ProgressReporter(), _gguf_file(name)
+    on_progress, source = on_progress or ProgressReporter(), _gguf_file(name)
 
     def waiting() -> None:
-        underway(f"waiting for another process that converts {name}", 0, 0)
+        on_progress(f"waiting for another process that converts {name}", 0, 0)
 
     folder = converted_folder(name)
     try:
-        made_once(
+        make_once(
             folder,
-            lambda empty: _convert(source, empty, underway.steps(f"converting {name}")),
+            lambda empty: _convert(source, empty, on_progress.steps(f"converting {name}")),
             lambda converted: _is_current(converted, source),
             waiting,
         )
@@ -116,9 +116,9 @@ def _source_record(source: Path) -> dict[str, Any]:
     return {"format": _FORMAT_VERSION, "gguf": source.name, "bytes": source.stat().st_size}
 
 
-def _convert(source: Path, folder: Path, underway: Steps) -> None:
+def _convert(source: Path, folder: Path, on_progress: Steps) -> None:
     require(f"{source.name}, a GGUF file,", ["gguf"], install_command("gguf"))
-    with _reported_loading(underway):
+    with _reported_loading(on_progress):
         model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.float32
         )
@@ -131,12 +131,12 @@ def _convert(source: Path, folder: Path, underway: Steps) -> None:
 
 
 @contextmanager
-def _reported_loading(underway: Steps) -> Iterator[None]:
+def _reported_loading(on_progress: Steps) -> Iterator[None]:
     """Report each tensor that is read, by replacing transformers' progress bar."""
 
     def reported(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
         for number, tensor in enumerate(tensors):
-            underway(number, len(tensors))
+            on_progress(number, len(tensors))
             yield tensor
 
     bar = modeling_gguf_pytorch_utils.tqdm

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sweeper.errors import UsageError
 from sweeper.training.checkpoints import MANIFEST, Checkpoint
-from sweeper.training.loop.ranks_here import rank_here
+from sweeper.training.loop.ranks_here import current_rank
 from sweeper.trials import TrialConfig
 
 log = logging.getLogger(__name__)
@@ -89,4 +89,4 @@ def open_checkpoint(folder: Path, config: TrialConfig, fingerprint: str) -> Save
 
 def state_file() -> str:
     """The name of a checkpoint's file with this rank's state that Trainer does not save."""
-    return f"sweeper_state_{rank_here()}.pt"
+    return f"sweeper_state_{current_rank()}.pt"

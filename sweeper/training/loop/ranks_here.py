@@ -15,21 +15,21 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def ranks_in_all() -> int:
+def world_size() -> int:
     """Number of processes that train this trial, as torch.distributed reads it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def rank_here() -> int:
+def current_rank() -> int:
     """The rank of this process."""
     return int(os.environ.get("RANK", "0"))
 
 
 def gathered(value: T) -> list[T]:
     """The values of all ranks, in order of rank. All ranks must call it at the same point."""
-    if ranks_in_all() == 1:
+    if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * ranks_in_all()
+    values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
 

@@ -28,7 +28,7 @@ from sweeper.tasks.sequences.joined import pack_texts
 from sweeper.tasks.task import Feature, Task
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, FurtherBatch
-from sweeper.training.loop.ranks_here import check_wrapped, ranks_in_all
+from sweeper.training.loop.ranks_here import check_wrapped, world_size
 from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.training_progress import TrainingProgress
 
@@ -78,7 +78,7 @@ def arguments(
         data_seed=seed,
         use_cpu=device.type == "cpu",
         # Set without other ranks, it would make accelerate look for them.
-        ddp_backend="gloo" if device.type == "cpu" and ranks_in_all() > 1 else None,
+        ddp_backend="gloo" if device.type == "cpu" and world_size() > 1 else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
         # The next batch is prepared and copied while the GPU computes this one.

@@ -136,10 +136,10 @@ class Ranks:
 
     def _watch(self, launcher: Child, folder: Path) -> None:
         while launcher.process.poll() is None:
-            if self.job.context.underway.should_stop():
+            if self.job.context.on_progress.should_stop():
                 raise Interrupted
             if (progress := folder / PROGRESS).is_file():
-                self.job.context.underway(*value_of(progress.read_text(encoding="utf-8")))
+                self.job.context.on_progress(*value_of(progress.read_text(encoding="utf-8")))
             for path in folder.glob(f"{REPORT}*.json"):
                 self._decide(RungReport.read(path), folder)
                 path.unlink()

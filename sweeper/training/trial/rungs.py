@@ -88,14 +88,14 @@ class RungWatch(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         # The first step may take minutes: the progress of tokenising must not stay on the screen.
-        self.job.context.underway("training", self.job.progress.steps, max(self.rungs_by_step))
+        self.job.context.on_progress("training", self.job.progress.steps, max(self.rungs_by_step))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         progress = self.job.progress
         progress.step()
-        self.job.context.underway("training", progress.steps, max(self.rungs_by_step))
+        self.job.context.on_progress("training", progress.steps, max(self.rungs_by_step))
         rungs = self.rungs_by_step.get(progress.steps)
         if rungs is None:
             return

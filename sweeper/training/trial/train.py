@@ -52,7 +52,7 @@ from sweeper.training.loop.device_memory import (
 )
 from sweeper.training.loop.extension import Extension
 from sweeper.training.loop.quick_steps import quick_steps
-from sweeper.training.loop.ranks_here import gathered, rank_here
+from sweeper.training.loop.ranks_here import current_rank, gathered
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 from sweeper.training.loop.trainer import SOURCE_KEY, TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
@@ -155,7 +155,7 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
     # memory and count in this trial's peak.
     release_memory()
     job.setup, job.evaluating = setup, False
-    if saved is None and rank_here() == 0:
+    if saved is None and current_rank() == 0:
         drop_checkpoints(job.checkpoints_folder)  # of a call with larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
     lent_base = job.prepare_base()
@@ -243,7 +243,7 @@ class _TrialState:
                 raise
             error_text = str(error)
         errors = [text for text in gathered(error_text) if text]
-        if rank_here() == 0:
+        if current_rank() == 0:
             attempt_folder = self.job.checkpoints_folder
             if folder is not None and not errors:
                 try:
@@ -265,7 +265,7 @@ class _TrialState:
             "peak_gib": self.peak_gib(),
         }
         torch.save(state, folder / state_file())
-        if rank_here() == 0 and (best := self.watch.best_weights()) is not None:
+        if current_rank() == 0 and (best := self.watch.best_weights()) is not None:
             save_weights(best, folder / BEST)
         return folder
 

@@ -262,7 +262,7 @@ class TrialJob:
                 context.task,
                 model,
                 evaluation.scored_examples(examples),
-                context.underway,
+                context.on_progress,
             )
         self.progress.evaluation_seconds += time.perf_counter() - start
         return score

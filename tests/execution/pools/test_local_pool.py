@@ -16,9 +16,9 @@ from curve_backend import make_plan, make_spec
 
 from sweeper.child_process import Child
 from sweeper.execution.job import (
-    Beat,
     Briefing,
     Close,
+    Heartbeat,
     Hello,
     Job,
     JobEnded,
@@ -97,7 +97,7 @@ def test_a_killed_worker_is_told_of_after_its_last_message(pool: LocalPool) -> N
     pool.kill("0")
     *before, last = hear(pool, is_gone)
     assert last == WorkerGone("0", -signal.SIGKILL)
-    assert all(is_a(Beat)(one) for one in before)
+    assert all(is_a(Heartbeat)(one) for one in before)
 
 
 def test_a_backend_that_cannot_load_leaves_its_reason_in_the_log(run: RunFolder) -> None:

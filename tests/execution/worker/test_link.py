@@ -13,8 +13,8 @@ import pytest
 
 from sweeper.backend import Decision
 from sweeper.execution.job import (
-    Beat,
     Close,
+    Heartbeat,
     Job,
     Message,
     Order,
@@ -143,7 +143,7 @@ def test_a_worker_of_which_nothing_else_is_heard_beats(monkeypatch: pytest.Monke
     command = Command()
     command.link.listen()
     try:
-        assert command.hear() == Beat()
+        assert command.hear() == Heartbeat()
         os.close(command.messages)
         command.closed.add(command.messages)
         while not command.link.stopping():  # nobody hears it: the command is gone

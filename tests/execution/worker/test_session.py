@@ -22,7 +22,7 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.worker import session as session_module
-from sweeper.execution.worker.session import UNSOUND, Patience, Session
+from sweeper.execution.worker.session import UNSOUND, Session, TimeLimits
 from sweeper.runfolder import SCORE, RunFolder
 from sweeper.trials import (
     BaselineResult,
@@ -314,14 +314,16 @@ def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
     ends: list[int] = []
     monkeypatch.setattr(session_module, "dump_stacks", lambda: None)
     monkeypatch.setattr(os, "_exit", ends.append)
-    monkeypatch.setattr(session_module, "patience_for", lambda *_: Patience(setup=0.05, step=0.05))
+    monkeypatch.setattr(
+        session_module, "time_limits_for", lambda *_: TimeLimits(setup=0.05, step=0.05)
+    )
 
     def trains(*_arguments):
         while not ends:
             pass
         raise Ended
 
-    monkeypatch.setattr(session_module, "patience_for_jobs", session_module.patience_for)
+    monkeypatch.setattr(session_module, "time_limits_for_jobs", session_module.time_limits_for)
     monkeypatch.setattr(FakeBackend, "score_test", trains)
     done(link, run, trains, **job)
     assert ends == [UNSOUND]

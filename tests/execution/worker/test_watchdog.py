@@ -8,11 +8,11 @@ from curve_backend import make_plan
 
 from sweeper.execution.worker.session import (
     HANG_SECONDS,
-    Patience,
-    Pulse,
+    ProgressCounter,
+    TimeLimits,
     Watchdog,
-    patience_for,
-    patience_for_jobs,
+    time_limits_for,
+    time_limits_for_jobs,
 )
 from sweeper.plans import Duration
 
@@ -25,8 +25,8 @@ def test_training_that_stands_still_is_ended_with_the_reason() -> None:
         said.append(why)
         heard.set()
 
-    pulse = Pulse()
-    with Watchdog(pulse, Patience(setup=0.2, step=9.0), on_hang):
+    pulse = ProgressCounter()
+    with Watchdog(pulse, TimeLimits(setup=0.2, step=9.0), on_hang):
         assert heard.wait(300)
     assert "did not begin" in said[0]
 
@@ -34,7 +34,7 @@ def test_training_that_stands_still_is_ended_with_the_reason() -> None:
 class Moments(threading.Event):
     """Looks of a watchdog: at each, the clock has gone on, and there may have been a beat."""
 
-    def __init__(self, pulse: Pulse, beats: list[bool]) -> None:
+    def __init__(self, pulse: ProgressCounter, beats: list[bool]) -> None:
         super().__init__()
         self.now, self._pulse, self._beats = 0.0, pulse, beats
         self.stopped_for = 0.0
@@ -49,10 +49,10 @@ class Moments(threading.Event):
 
 def watched(beats: list[bool], stopped_for: float = 0.0) -> list[str]:
     """What a watchdog says in so many looks."""
-    pulse, said = Pulse(), []
+    pulse, said = ProgressCounter(), []
     moments = Moments(pulse, beats)
     moments.stopped_for = stopped_for
-    dog = Watchdog(pulse, Patience(1.0, 1.0), said.append, clock=lambda: moments.now)
+    dog = Watchdog(pulse, TimeLimits(1.0, 1.0), said.append, clock=lambda: moments.now)
     dog._ended = moments
     dog._watch()
     return said
@@ -78,21 +78,21 @@ def test_patience_follows_the_prediction_above_a_floor() -> None:
     plan = make_plan()
     candidate = plan.candidate("lora")
     config = config_of(plan, candidate, candidate.defaults(), number=0, attempt=1, origin="search")
-    assert patience_for(plan, config) == Patience(setup=3 * HANG_SECONDS, step=HANG_SECONDS)
+    assert time_limits_for(plan, config) == TimeLimits(setup=3 * HANG_SECONDS, step=HANG_SECONDS)
     slow = candidate.duration.model_copy(update={"high": 400_000.0})
     longer = plan.model_copy(
         update={"candidates": (candidate.model_copy(update={"duration": slow}),)}
     )
-    assert patience_for(longer, config) == Patience(setup=400_000.0, step=10 * 1000.0)
+    assert time_limits_for(longer, config) == TimeLimits(setup=400_000.0, step=10 * 1000.0)
     half = config.budget.model_copy(update={"epochs": config.budget.epochs / 2, "rungs": 4})
     shorter = config.model_copy(update={"budget": half})
-    assert patience_for(longer, shorter) == Patience(setup=200_000.0, step=10 * 1000.0)
+    assert time_limits_for(longer, shorter) == TimeLimits(setup=200_000.0, step=10 * 1000.0)
 
 
 def test_patience_with_baselines_and_scores_follows_what_the_plan_says_of_all_of_them() -> None:
     plan = make_plan()
     floor = 3 * HANG_SECONDS
-    assert patience_for_jobs(plan) == Patience(setup=floor, step=floor)
+    assert time_limits_for_jobs(plan) == TimeLimits(setup=floor, step=floor)
     phases = {"baselines": Duration(seconds=400.0, low=300.0, high=500.0)}
     longer = plan.model_copy(update={"budget": plan.budget.model_copy(update={"phases": phases})})
-    assert patience_for_jobs(longer) == Patience(setup=5000.0, step=5000.0)
+    assert time_limits_for_jobs(longer) == TimeLimits(setup=5000.0, step=5000.0)

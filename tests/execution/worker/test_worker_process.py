@@ -65,7 +65,7 @@ def said(child: Child) -> list[bytes]:
 
 def kinds(lines: Iterable[bytes]) -> Iterator[str]:
     """The kinds of messages; a slow start may be longer than the time between two beats."""
-    return (kind for line in lines if (kind := line.split()[0].decode()) != "Beat")
+    return (kind for line in lines if (kind := line.split()[0].decode()) != "Heartbeat")
 
 
 BASELINES = Job(kind="baselines", name="baselines")

@@ -20,7 +20,7 @@ from sweeper.facts.machine import hardware
 from sweeper.facts.machine.detect_hardware import DetectedGpu, Device
 from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
-from sweeper.features.doctor._checks import CHECKS, Bench, answer, loss_and_gradient, result
+from sweeper.features.doctor._checks import CHECKS, CheckContext, answer, loss_and_gradient, result
 from sweeper.features.doctor._results import CheckRequest, Result, Results, markdown, results
 from sweeper.memory.requests import Probed
 from sweeper.tasks.sequences.joined import pack_texts
@@ -32,13 +32,13 @@ TORCHAO = {"optimizer adamw_torch_8bit", "optimizer adamw_torch_4bit"}
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(torch.device("cpu"), tmp_path_factory.mktemp("bench"))
+def bench(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
+    return CheckContext(torch.device("cpu"), tmp_path_factory.mktemp("bench"))
 
 
 @pytest.mark.parametrize("name", sorted(CHECKS.keys() - ABSENT - LONG - TORCHAO))
 def test_each_check_works_on_a_cpu(
-    name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch, real_machine: None
+    name: str, bench: CheckContext, monkeypatch: pytest.MonkeyPatch, real_machine: None
 ) -> None:
     monkeypatch.setattr(_checks, "stay_within_memory", lambda: None)  # it would hold for all tests
     found = result(name, bench)
@@ -70,7 +70,7 @@ def plan_for(monkeypatch: pytest.MonkeyPatch, *gpus: DetectedGpu) -> None:
 
 
 def test_a_plan_for_another_device_than_torch_has_is_found(
-    bench: Bench, card: DetectedGpu, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, card: DetectedGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked = result("device", bench)
     assert (checked.state, checked.figures) == (
@@ -87,21 +87,21 @@ def test_a_step_on_a_gpu_tells_memory_within_and_outside_torch(
 ) -> None:
     measured = Probed(peak_gib=1.5, reserved_gib=3.0, seconds_per_step=0.5)
     monkeypatch.setattr(_checks, "probe", lambda *_: measured)
-    checked = result("step lora", Bench(torch.device("cuda"), tmp_path))
+    checked = result("step lora", CheckContext(torch.device("cuda"), tmp_path))
     assert (checked.state, checked.detail) == ("ok", "")
     shown = ("allocated_gib", "reserved_gib", "outside_torch_gib")
     assert [checked.figures[name] for name in shown] == [1.5, 3.0, 6.0]
 
 
 @pytest.mark.parametrize("name", sorted(ABSENT | TORCHAO))
-def test_what_lacks_a_package_is_not_run(name: str, bench: Bench) -> None:
+def test_what_lacks_a_package_is_not_run(name: str, bench: CheckContext) -> None:
     found = result(name, bench)
     assert found.state == "not run"
     assert found.detail
 
 
 def test_a_text_that_sees_the_one_before_it_is_found(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leaking(rows: Any) -> Any:
         return {name: pack_texts(rows)[name] for name in ("input_ids", "labels", "attention_mask")}
@@ -113,7 +113,7 @@ def test_a_text_that_sees_the_one_before_it_is_found(
 
 
 def test_a_precision_that_computes_something_else_is_found(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def off(model: Any, batch: Any, precision: Any) -> Any:
         loss, gradient = loss_and_gradient(model, batch, precision)
@@ -127,7 +127,7 @@ def test_a_precision_that_computes_something_else_is_found(
 
 
 def test_an_optimizer_that_does_nothing_or_forgets_its_state_is_found(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
     assert result("optimizer sgd", bench).state == "failed"
@@ -136,7 +136,7 @@ def test_an_optimizer_that_does_nothing_or_forgets_its_state_is_found(
 
 
 def test_wrong_four_bits_and_a_wrong_merge_are_found(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_checks, "dequantize_4bit", lambda packed, state: torch.zeros(256, 256))
     assert result("4-bit", bench).state == "failed"
@@ -150,14 +150,14 @@ def test_wrong_four_bits_and_a_wrong_merge_are_found(
 
 
 def test_a_step_that_takes_more_memory_than_predicted_is_found(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_checks, "trial_gib", lambda _estimate: 1e-6)
     assert result("step lora", bench).state == "failed"
 
 
 def test_memory_that_runs_out_with_an_unknown_text_is_found(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_checks, "stay_within_memory", lambda: None)
     monkeypatch.setattr("sweeper.training.loop.device_memory._OOM_TEXTS", ("another text",))
@@ -165,9 +165,9 @@ def test_memory_that_runs_out_with_an_unknown_text_is_found(
 
 
 def test_an_error_is_named_without_paths_and_the_next_check_is_run(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks(bench: Bench) -> Any:
+    def breaks(bench: CheckContext) -> Any:
         raise RuntimeError(f"no kernel in {bench.folder}/x, {sys.prefix} or {Path.home()}\nmore")
 
     told: list[dict[str, Any]] = []
@@ -292,7 +292,7 @@ def test_quick_checks_without_the_flag_for_a_gpu_are_a_usage_error() -> None:
     assert isinstance(CliRunner().invoke(app, ["doctor", "--quick"]).exception, UsageError)
 
 
-def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(bench: Bench) -> None:
+def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(bench: CheckContext) -> None:
     checked = result("device", bench)
     assert checked.figures["gpus"] == 0
     note = "torch sees no GPU"

@@ -247,7 +247,7 @@ def test_text_that_the_base_writes_is_told_token_by_token(
     make: Any, home: Path, heard: Any
 ) -> None:
     context = make(general=False).context
-    context.underway = heard.underway
+    context.on_progress = heard.on_progress
     assert GeneralSet(context, SelfSampling(texts=6, tokens=8, batch=3)).text.replay
     steps = heard.of("writing general text")
     assert steps == sorted(steps)
@@ -262,7 +262,7 @@ def test_text_that_the_base_writes_stops_at_a_token(make: Any, home: Path) -> No
         asked.append(True)
         return len(asked) > 4
 
-    context.underway.should_stop = stop
+    context.on_progress.should_stop = stop
     with pytest.raises(Interrupted):
         _ = GeneralSet(context, SelfSampling(texts=6, tokens=8, batch=3)).text
     assert len(asked) == 5

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import wasmtime
 
-from sweeper.cache import made_once
+from sweeper.cache import make_once
 from sweeper.errors import RunError
 from sweeper.features.generated_code import _sandbox as sandbox
 from sweeper.features.generated_code._sandbox import ProgramLimits, failure
@@ -453,7 +453,7 @@ def test_interpreters_of_other_versions_are_removed(
     engine, *_ = sandbox._load()
     monkeypatch.setattr(subprocess, "run", small)
     for name in ("old", "new"):
-        made_once(tmp_path / name, partial(sandbox._build, engine))
+        make_once(tmp_path / name, partial(sandbox._build, engine))
         assert sandbox._read(engine, tmp_path / name / "python.cwasm") is not None
     assert [folder.name for folder in tmp_path.glob("*/") if folder.is_dir()] == ["new"]
 

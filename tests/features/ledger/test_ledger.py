@@ -172,4 +172,4 @@ def test_a_summary_says_how_much_wider_plans_are_now() -> None:
     kept = [entry(time(40.0), memory, memory)] * 10
     found = {one.kind: one.widened for one in summary(kept, []).kinds}
     assert found == {"trial-time": 2.0, "memory": 1.5}
-    assert _ledger.LEAST_RUNS == 10
+    assert _ledger.MIN_RUNS == 10

@@ -12,7 +12,7 @@ from sweeper.features.pretraining import section
 from sweeper.features.pretraining._facts import NAME, StageRecord
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
-from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.csvfiles import csv_text, trials_table
 from sweeper.runfolder import RunFolder
@@ -74,4 +74,4 @@ def test_its_seconds_count_once_and_where_it_ran(staged: RunFolder) -> None:
 def test_the_twin_without_a_first_stage_is_not_called_the_default(staged: RunFolder) -> None:
     findings = compute(staged)
     assert findings.verdict.best_trial == 0
-    assert hold_contest(read_run(staged)).default is None
+    assert compare_finalists(read_run(staged)).default is None

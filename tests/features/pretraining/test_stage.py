@@ -129,7 +129,7 @@ def test_another_corpus_is_another_stage(
 
 def test_reading_is_told_step_by_step(stages: Callable[..., FirstStages], heard: Any) -> None:
     first = stages()
-    first._context.underway = heard.underway
+    first._context.on_progress = heard.on_progress
     folder = first.base(STAGE).folder
     steps = json.loads((folder / "first_stage.json").read_text())["optimizer_steps"]
     assert heard.of("reading the corpus") == list(range(1, steps + 1))
@@ -140,7 +140,7 @@ def test_a_stage_that_is_stopped_leaves_nothing_behind(
     stages: Callable[..., FirstStages], tmp_path: Path
 ) -> None:
     asked, made = iter([False, False, True]), stages()
-    made._context.underway.should_stop = lambda: next(asked)
+    made._context.on_progress.should_stop = lambda: next(asked)
 
     with pytest.raises(Interrupted):
         made.base(STAGE)
@@ -305,7 +305,7 @@ def test_a_stage_waits_for_the_process_that_runs_it_until_told_to_stop(
     place = tmp_path / "home" / "bases" / made._digest(STAGE)
     place.parent.mkdir(parents=True)
     asked = iter([False, True])
-    made._context.underway.should_stop = lambda: next(asked)
+    made._context.on_progress.should_stop = lambda: next(asked)
 
     with (place.parent / f".{place.name}.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

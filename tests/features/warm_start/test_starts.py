@@ -11,7 +11,7 @@ from spaces import costs, report
 
 from sweeper import cache
 from sweeper.features.warm_start.options import Options
-from sweeper.features.warm_start.starts import Remembered, propose, remember, similarity
+from sweeper.features.warm_start.starts import StudyRecord, propose, remember, similarity
 from sweeper.plans import Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search.alone import Space, StopCondition, StrategySpace, TrialBudget, search
@@ -85,7 +85,7 @@ def like(rows: int = 200, model_type: str = "bert", parameters: int = 1000, kind
 def test_a_study_leaves_its_bests_and_no_trace_of_its_data(tmp_path: Path) -> None:
     path = study(tmp_path, "first", 1e-3)
     assert path is not None
-    kept = Remembered.read(path)
+    kept = StudyRecord.read(path)
     assert [best.strategy for best in kept.bests] == ["lora", "full"]
     lora = kept.bests[0]
     assert (lora.cost, lora.default_cost) == (0.4, 0.5)
@@ -126,7 +126,7 @@ def test_what_forgot_too_much_is_no_example(tmp_path: Path) -> None:
 def test_studies_are_as_alike_as_their_facts(tmp_path: Path, facts, alike: float) -> None:
     path = study(tmp_path, "first", 1e-3, **facts)
     assert path is not None
-    kept, plan = Remembered.read(path), make_plan()
+    kept, plan = StudyRecord.read(path), make_plan()
     found = similarity(plan.facts, plan.facts.models[0], kept, kept.bests[0].model)
     assert found == pytest.approx(alike)
 

@@ -10,7 +10,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict import limitations
-from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.findings.verdict.limitations import JudgedStudy
 from sweeper.reporting.sections import cost, samples, strategies
 from sweeper.trials import BaselineResult, Measure, TestSeal, TrialResult
@@ -179,7 +179,9 @@ def test_every_part_of_a_report_means_the_same_best_baseline(contest):
     run, _, _, _ = contest
     with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.8, "probe": 0.7})
     findings = compute(run)
-    assert findings.verdict.best_baseline == "probe" == hold_contest(read_run(run)).baseline.name
+    assert (
+        findings.verdict.best_baseline == "probe" == compare_finalists(read_run(run)).baseline.name
+    )
 
 
 def unscored(run, places):
@@ -465,11 +467,11 @@ def test_a_lower_test_loss_is_said_where_accuracy_leaves_it_open(contest):
 
 def test_the_default_is_compared_in_test_loss_too(contest):
     run, _, _, _ = contest
-    default = hold_contest(read_run(run)).default
+    default = compare_finalists(read_run(run)).default
     assert default is not None
     with_right(run, {"*": 0.905, "majority": 0.2, "tfidf": 0.6, "probe": 0.89})
     with_test_losses(run, {"*": 0.30, default: 0.40})
-    held = hold_contest(read_run(run))
+    held = compare_finalists(read_run(run))
     assert held.against(default).outcome != "better"
     in_loss = held.against(default, in_loss=True)
     assert (in_loss.outcome, in_loss.difference.value) == ("better", pytest.approx(-0.1))

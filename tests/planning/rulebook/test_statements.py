@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeper.data.examples import Example
-from sweeper.data.splits import carve
+from sweeper.data.splits import take_splits
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
 from sweeper.planning.planner import plan_with
@@ -380,7 +380,7 @@ def test_rule_changes_the_plan_where_it_fires_and_only_there(rule: str, scene: A
 @pytest.mark.parametrize("rows", range(2, 8))
 def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> None:
     texts = [Example(f"{n}", n, text=f"text {n}", label="rare") for n in range(rows)]
-    parts = carve(texts, {"validation": 0.15, "test": 0.15}, seed=0)
+    parts = take_splits(texts, {"validation": 0.15, "test": 0.15}, seed=0)
     held_out = [len(parts["validation"]), len(parts["test"])]
     values = {"smallest_class_rows": rows}
     (said,) = [

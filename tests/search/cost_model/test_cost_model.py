@@ -9,7 +9,7 @@ from spaces import LIMIT, RATE, SPACE, beyond, costs, ended, report
 from sweeper.plans import Configuration, Parameter
 from sweeper.search import optuna_space
 from sweeper.search.alone import (
-    Searched,
+    SearchResult,
     Space,
     StopCondition,
     StrategySpace,
@@ -121,7 +121,7 @@ def forgets(limit: float):
     return objective
 
 
-def within(searched: Searched, limit: float) -> float:
+def within(searched: SearchResult, limit: float) -> float:
     """The lowest loss among trials that lose no more than the limit, whatever they were told."""
     objective = forgets(limit)
     kept = [

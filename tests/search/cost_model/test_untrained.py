@@ -12,7 +12,7 @@ from spaces import costs, report
 from sweeper.plans import Parameter, Plan, Stage
 from sweeper.search import optuna_space
 from sweeper.search.alone import (
-    Searched,
+    SearchResult,
     Space,
     StopCondition,
     StrategySpace,
@@ -60,7 +60,7 @@ def objective(strategy, parameters):
     return end
 
 
-def searched(told: float | None, trials: int = 5, seed: int = 0) -> Searched:
+def searched(told: float | None, trials: int = 5, seed: int = 0) -> SearchResult:
     known = Untrained({} if told is None else {"": told})
     return search(
         TUNED.model_copy(update={"seed": seed}), objective, StopCondition(trials), untrained=known

@@ -33,10 +33,10 @@ def converted(value: Any) -> Any:
 interpreter._implicit_cvt = converted
 libdevice.rsqrt = lambda x: tl.rsqrt(x)
 
-from sweeper.features.doctor._checks import Bench, result  # noqa: E402
+from sweeper.features.doctor._checks import CheckContext, result  # noqa: E402
 
 if __name__ == "__main__":
-    few = Bench.rows
-    Bench.rows = lambda self, count=1: few(self, count)  # type: ignore[method-assign]
-    bench = Bench(torch.device("cpu"), Path(sys.argv[1]))
+    few = CheckContext.rows
+    CheckContext.rows = lambda self, count=1: few(self, count)  # type: ignore[method-assign]
+    bench = CheckContext(torch.device("cpu"), Path(sys.argv[1]))
     print(result("fused kernels", bench).model_dump_json())

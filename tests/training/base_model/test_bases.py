@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sweeper.artifact import Record
-from sweeper.cache import home, made_once
+from sweeper.cache import home, make_once
 from sweeper.errors import UsageError
 from sweeper.features import parts
 from sweeper.training.base_model.bases import FOLDER, Bases
@@ -43,7 +43,7 @@ def prepare(bases: Bases) -> Callable[[TrialConfig, int], parts.MadeBase | None]
         seconds = 0.0 if place.is_dir() else 2.5
         if config.number % 2 == 0:
             return None
-        return parts.MadeBase(made_once(place, scale), Scaled(factor=0.5), seconds)
+        return parts.MadeBase(make_once(place, scale), Scaled(factor=0.5), seconds)
 
     return base
 

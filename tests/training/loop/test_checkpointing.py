@@ -76,7 +76,7 @@ class Attempts:
         place = self.folder / f"attempt-{len(list(self.folder.iterdir()))}"
         place.mkdir()
         reports = self.answering(**answers)
-        self.shared.context.underway.should_stop = stop
+        self.shared.context.on_progress.should_stop = stop
         job = TrialJob(self.shared, self.config, place, reports, checkpoint=checkpoint)
         try:
             return train_trial(job), list(reports), place

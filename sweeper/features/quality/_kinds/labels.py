@@ -82,7 +82,7 @@ class LabelVariants(RenamedLabels):
 MIN_SIMILARITY = 0.8
 """Lowest similarity of a mistyped label: of ten letters or more, two may differ."""
 
-TIMES_COMMONER = {1: 2, 2: 4}
+MIN_FREQUENCY_RATIO = {1: 2, 2: 4}
 """How many times commoner the correct label must be, by number of different letters: a label that
 is nearly as common is a class of its own. In 400 rows of banking77 (77 labels) with 20 labels
 that lack a letter, 98% are found; with a factor of 4 for one letter, 79%."""
@@ -107,7 +107,7 @@ class MisspeltLabels(RenamedLabels):
             return corrections
         max_rows = max(counts.values())
         for label, rows in counts.items():
-            for letters, min_ratio in TIMES_COMMONER.items():
+            for letters, min_ratio in MIN_FREQUENCY_RATIO.items():
                 # Labels of one or two letters are all alike.
                 if label in corrections or len(label) < 3 or rows * min_ratio > max_rows:
                     continue

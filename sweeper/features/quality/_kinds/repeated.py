@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.data.corpus import windows
 from sweeper.data.examples import SPLITS, normalised
 from sweeper.data.rows import FileRow
-from sweeper.data.similar import near_earlier, near_later, reason_not_available
+from sweeper.data.similar import duplicates_across_splits, duplicates_in_split, reason_not_available
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, FaultKind
 
@@ -50,7 +50,7 @@ class NearDuplicates(FaultKind):
         """Rows that are like an earlier row with the same label, but not equal to it."""
         return [
             Fault(index, f"like line {data.rows[other].line}")
-            for index, other in near_earlier(data)
+            for index, other in duplicates_in_split(data)
         ]
 
 
@@ -97,7 +97,7 @@ class NearLeakage(FaultKind):
     def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(index, f"like line {data.rows[other].line} of {data.rows[other].split}")
-            for index, other in sorted(near_later(data))
+            for index, other in sorted(duplicates_across_splits(data))
         ]
 
 
