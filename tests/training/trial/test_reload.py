@@ -123,7 +123,7 @@ def test_predictions_come_in_the_order_of_the_texts(saved):
 def test_too_little_memory_halves_the_batch(saved, monkeypatch):
     folder, _ = saved("classification", "lora")
     model, sizes = sweeper.load(folder, "cpu"), []
-    classify = model._classify
+    classify = model._class_predictions
 
     def small(features):
         sizes.append(len(features))
@@ -131,7 +131,7 @@ def test_too_little_memory_halves_the_batch(saved, monkeypatch):
             raise torch.OutOfMemoryError
         return classify(features)
 
-    monkeypatch.setattr(model, "_classify", small)
+    monkeypatch.setattr(model, "_class_predictions", small)
     assert len(model.predict(["gold"] * 5, batch_size=8)) == 5
     assert sizes == [5, 4, 2, 2, 1]
 
