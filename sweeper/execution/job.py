@@ -157,6 +157,7 @@ Order = Job | RungAnswer | Stop | Close
 Message = (
     Order | Hello | Ready | Heartbeat | RungReport | BaselineResult | ProgressMessage | JobEnded
 )
+"""Whatever a line of the protocol holds."""
 _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 

@@ -24,7 +24,10 @@ LONG_TRIAL_SECONDS = 30 * 60
 
 
 def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
-    """Create the next attempt's folder and return its job."""
+    """Create the next attempt's folder and return its job.
+
+    Its batches are those that fitted into memory in earlier attempts.
+    """
     run, home = state.run, state.run.path / item.home
     saved = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
@@ -67,7 +70,8 @@ def _checkpoint(home: Path) -> Path | None:
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     assert item.trial is not None
     changes: dict[str, object] = {}
-    if item.rows is not None:  # a training on fewer rows is only needed for its loss
+    if item.rows is not None:
+        # Most trainings on other rows only serve their loss, so their weights are not kept.
         changes |= {"train_rows": item.rows, "keep_weights": item.keep}
     if item.seed is not None:
         changes["seed"] = item.seed

@@ -48,7 +48,9 @@ def read_seal(run: RunFolder) -> TestSeal:
 def open_seal(
     run: RunFolder, plan: Plan, finalists: Sequence[int], limits: Sequence[Limit] = ()
 ) -> TestSeal:
-    """Rank the finalists, recommend one and store the seal; or read the stored seal.
+    """Fix the choice before the test split is scored, or read the stored choice.
+
+    The finalists are ranked and one is recommended; the seal holds both.
 
     Args:
         limits: Limits that the recommended trial must keep, if any finalist does.

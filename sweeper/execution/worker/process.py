@@ -42,7 +42,7 @@ def load_backend(name: str) -> MakeBackend:
 
 def work(request: WorkerRequest) -> None:
     """Do jobs until the command orders the end, then end this process."""
-    link = Link(0, message_pipe())
+    link = Link(0, message_pipe())  # 0: standard input
     try:
         link.listen()
         status = _work(request, link)

@@ -53,8 +53,15 @@ def refit(request: RefitRequest) -> None:
     )
     if strengths:
         shared.features = FrozenFeatures(shared.context, strengths)
-    # The partial folder serves as run folder, which keeps a base trained on a corpus, too.
-    job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, part, checkpoint)
+    # As the run's folder, ``part`` also keeps the base, if a feature trained one on a corpus.
+    job = TrialJob(
+        shared,
+        request.config,
+        folder=part,
+        report=lambda _: Decision.CONTINUE,
+        run=part,
+        checkpoint=checkpoint,
+    )
     result = train_trial(job)
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state

@@ -23,7 +23,7 @@ class SharedModel:
     def __init__(self, context: ModelContext) -> None:
         self.context = context
         self.features = FrozenFeatures(context)
-        self.bases = Bases(context)
+        self.bases = Bases(context)  # made by sweeper's features, in place of the model's own
         self._with_all_rows = self
         self._feature_values: dict[str, Any] = {}
 
@@ -35,7 +35,11 @@ class SharedModel:
         return reduced
 
     def of_feature(self, name: str, make: Callable[[ModelContext], T]) -> T:
-        """A value that a feature computes once, with all rows, for all trials of the model."""
+        """A value that one of sweeper's features computes once for all trials, with all rows.
+
+        Args:
+            name: The feature's name, such as ``forgetting``.
+        """
         shared = self._with_all_rows
         if name not in shared._feature_values:
             shared._feature_values[name] = make(shared.context)

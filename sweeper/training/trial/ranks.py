@@ -147,6 +147,7 @@ class Ranks:
 
     def _decide(self, report: RungReport, folder: Path) -> None:
         decision = Decision.CONTINUE
+        # A retry with smaller batches reports the same rungs again.
         if report.rung > self._last_reported_rung:
             self._last_reported_rung = report.rung
             self.job.reports.append(report)
@@ -221,7 +222,7 @@ def rank_command(folder: str) -> list[str]:
 
 
 def _end_launcher(launcher: Child) -> None:
-    """End the launcher. It ends all ranks; after its death, the kernel does."""
+    """End the launcher, which ends all ranks. If it is killed, the kernel kills them (Linux)."""
     launcher.process.terminate()
     launcher.wait(2 * SHUTDOWN_SECONDS)
     launcher.close()

@@ -111,7 +111,8 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
     first_setup = job.saved.manifest.setup if job.saved else job.setup
     if job.plan is None:  # one device
         return retry(first_setup, partial(train_once, job, strategy), lambda: job.evaluating)
-    # Several devices: this process makes the base and frees its memory for the ranks.
+    # Several devices: this process makes the base, and frees the memory of the base that it made
+    # and of the model's own for the ranks.
     job.prepare_base()
     job.shared.bases.forget()
     job.context.lent_base.forget()
@@ -182,7 +183,7 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
-        job.measured = watch.measure(at_end=True)  # what features measure, such as forgetting
+        job.measured = watch.measure(at_end=True)  # by sweeper's features, such as forgetting
         return job.completed(strategy, model, final)
 
 
@@ -209,7 +210,7 @@ class _TrialState:
     All ranks of a trial save at the same point.
 
     Args:
-        extensions: Features' additions to the training.
+        extensions: Additions of sweeper's features to the training.
         peak: Function for the memory peak since this attempt began, in GiB.
     """
 
@@ -283,8 +284,11 @@ def _trainer(
     steps = optimizer_steps(train_rows, effective, config.budget.epochs)
     steps_per_epoch = optimizer_steps(train_rows, effective, 1.0)
     rungs_by_step = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
+    # Rows are sorted by length within pools of batches; of few batches for classes, since a length
+    # can reveal a class.
     min_pool_batches = 1 if config.task == "classification" else MIN_POOL_BATCHES
     task = job.context.task.for_training(config.parameters)
+    # Rungs are compared by the loss as it is weighted in training.
     item_weights = task.training_weights(job.context.items("validation").examples)
     watch = RungWatch(job, model, rungs_by_step, steps_per_epoch, item_weights, extensions)
     device, seed = job.context.device, config.seed
