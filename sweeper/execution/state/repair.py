@@ -41,7 +41,7 @@ def read_stored(kind: type[A], path: Path) -> A:
         ) from error
 
 
-def confirmed(home: Path) -> TrialResult | None:
+def finished_result(home: Path) -> TrialResult | None:
     """The result of a trial or confirmation run, restored from its attempt's copy if damaged.
 
     None if the training has not finished.
