@@ -132,6 +132,6 @@ def _console(*, stderr: bool) -> Console:
         force_terminal=has_colour or None,
         # Otherwise rich would redraw in a pipe if FORCE_COLOR is set.
         force_interactive=is_terminal and not is_plain,
-        width=None if is_terminal else 100,
+        width=None if is_terminal else MAX_WIDTH,
         soft_wrap=not is_terminal,
     )

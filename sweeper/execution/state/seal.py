@@ -19,7 +19,7 @@ from sweeper.trials import TestScore, TestSeal
 
 def seeds_of(plan: Plan) -> list[int]:
     """The seeds of all possible confirmation runs; the trial itself has the plan's seed."""
-    seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds
+    seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds  # with the trial's own
     return [plan.seed + offset for offset in range(1, seeds)]
 
 

@@ -1,7 +1,8 @@
 """One trial on several devices: starts a rank on each with torch's launcher.
 
 Each rank has one GPU; on a CPU ranks communicate through gloo. Reports and decisions are files in
-the attempt's folder. ``rank`` trains on a rank, ``launch`` starts and ends ranks.
+the attempt's folder. The module ``training.rank`` trains on a rank, ``training.launch`` starts and
+ends ranks.
 """
 
 from __future__ import annotations
