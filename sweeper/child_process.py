@@ -360,7 +360,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     module, _, name = function.partition(":")
     status = 0
     try:
-        with uncollected_imports():
+        with no_garbage_collection():
             call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
         text = file.read_bytes() if file else _read(int.from_bytes(_read(_LENGTH_BYTES)))
@@ -378,7 +378,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
 
 
 @contextlib.contextmanager
-def uncollected_imports() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """A context for imports without garbage collection, which takes a seventh of their time."""
     gc.disable()
     try:

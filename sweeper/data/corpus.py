@@ -47,6 +47,7 @@ def without_held_out_text(
 
 
 def _texts(example: Example) -> Iterator[str]:
+    """The whole text, then each message's."""
     yield example.text or "\n".join(message.content for message in example.messages)
     yield from (message.content for message in example.messages)
 

@@ -58,6 +58,7 @@ def by_hash(
         groups.join(key, name)
     if near:
         _join_near_duplicates(examples, groups)
+    # A group with a value of the column is hashed by it, so that added rows do not move the group.
     names = groups.names(preferred={name for key, name in rows if name != key})
     ends = [*zip(accumulate(shares.values()), shares, strict=True)]
     positions = (int(digest(f"{seed}:{names[key]}"), 16) / 16**32 for key, _ in rows)
@@ -111,7 +112,7 @@ class _DisjointSets:
         self._parent[self.root(first)] = self.root(second)
 
     def names(self, preferred: Set[str]) -> dict[str, str]:
-        """From each name to the smallest name in its set; preferred names come first."""
+        """Maps each name to the smallest preferred name in its set, else to the smallest name."""
         first_names: dict[str, tuple[bool, str]] = {}
         for name in self._parent:
             root, rank = self.root(name), (name not in preferred, name)
@@ -149,7 +150,10 @@ _DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%a, %d %b %Y %H:%M:%S %z")
 
 
 def time_of(text: str) -> float | None:
-    """Seconds since 1970 of a date in ISO form, or a number as it is; None for anything else.
+    """The time that a text states, in seconds since 1970; None if it states none.
+
+    Dates are in ISO form or in ``_DATE_FORMATS``; eight digits such as 20240531 are a date. Any
+    other number is returned as it is.
 
     >>> time_of("2024-05-01") < time_of("2024-05-01T10:00:00Z"), time_of("soon")
     (True, None)

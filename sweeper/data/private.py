@@ -42,7 +42,10 @@ PERSONAL = _PATTERNS.keys() - {"private key", "access key", "password"}
 
 _SEARCHED_PIECE = re.compile(r".{1,2000}(?!\S)|.{1,2000}")
 _LONG_WORD = re.compile(r"[\w+/=.:-]{20}")
-"""Every token has such a word. Text without one is not searched, which saves 90% of the time."""
+"""Every access token contains such a run of characters.
+
+Text without one is not searched, which saves 90% of the time.
+"""
 
 
 def private_in(text: str) -> list[str]:
@@ -88,8 +91,8 @@ def _detectors() -> tuple[Any, ...]:
     """The detectors of detect-secrets for tokens of a known form; none without the package.
 
     Its detectors of entropy and of IP addresses are left out: in 51,267 rows of twelve public data
-    sets, they report 7 hashes, alphabets and numbers, and the others nothing. The keyword detector
-    is left out, as it takes longer than all others together.
+    sets, they reported 7 harmless hashes, alphabets and numbers. The detectors returned here
+    reported nothing. The keyword detector is left out, as it takes longer than all others together.
     """
     if not is_installed("detect_secrets"):
         return ()

@@ -218,10 +218,10 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
-def autocast(device: torch.device, mixed: Half | None) -> AbstractContextManager[None]:
-    """A context of mixed precision in the dtype ``mixed``; of full precision if None."""
+def autocast(device: torch.device, mixed_dtype: Half | None) -> AbstractContextManager[None]:
+    """A context of mixed precision in the dtype ``mixed_dtype``; of full precision if None."""
     context: AbstractContextManager[None] = torch.autocast(
-        device.type, dtype=getattr(torch, mixed or "bfloat16"), enabled=bool(mixed)
+        device.type, dtype=getattr(torch, mixed_dtype or "bfloat16"), enabled=bool(mixed_dtype)
     )
     return context
 
@@ -238,7 +238,7 @@ class Evaluator:
     task: Task
     items: TokenizedSplit
     batch_size: int
-    mixed: Half | None = None
+    mixed_dtype: Half | None = None
     on_progress: Steps = nothing
 
     def evaluate(self, model: nn.Module, count: int | None = None) -> Evaluation:
@@ -255,7 +255,7 @@ class Evaluator:
         model.eval()
         batch_scores: list[ItemScores] = []
         positions: list[int] = []
-        with torch.no_grad(), autocast(device, self.mixed):
+        with torch.no_grad(), autocast(device, self.mixed_dtype):
             for batch_positions, batch in self.items.stored_batches(count, self.batch_size):
                 self.on_progress(len(positions), count)
                 batch_scores.append(self.task.score(model, to_device(batch, device)))

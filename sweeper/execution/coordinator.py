@@ -312,7 +312,7 @@ class Coordinator:
                 trained = [seal.trainings(self.run, self.plan, number) for number in chosen]
                 if seeds_dominate(trained):
                     self._train_again(chosen, seeds[planned:])
-            seal.open_seal(self.run, self.plan, chosen, owner.state.limits)
+            seal.store_choice(self.run, self.plan, chosen, owner.state.limits)
         opened = seal.read_seal(self.run)
         if opened.complete:
             self._note_late_trials(opened)
@@ -321,7 +321,7 @@ class Coordinator:
         scored = seal.scoring_work(self.run, self.plan, opened, owner.state)
         owner.add(scored)
         owner.until(lambda: not owner.open)
-        seal.close_seal(self.run, opened, scored)
+        seal.store_scores(self.run, opened, scored)
         seal.drop_seed_weights(self.run, self.plan, opened)
 
     def _train_again(self, numbers: Sequence[int], seeds: Sequence[int]) -> None:

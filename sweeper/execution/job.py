@@ -31,7 +31,7 @@ class WorkItem(Record):
     trial: int | None = Field(None, description="number of the trial concerned, if any")
     seed: int | None = Field(None, description="of a confirmation run; None for the trial's own")
     rows: int | None = Field(None, description="training rows, if not those of the trial")
-    keep: bool = Field(False, description="whether weights are kept, of a training on all rows")
+    keep_weights: bool = Field(False, description="whether a training on ``rows`` does")
 
     @property
     def home(self) -> str:
@@ -39,7 +39,9 @@ class WorkItem(Record):
         if self.kind == "trial":
             return f"trials/{self.trial}"
         if self.kind == "confirm" and self.rows is not None:
-            return f"trials/{self.trial}/{'all-' if self.keep else ''}rows/{self.rows}/{self.seed}"
+            # Only a training on all rows keeps its weights.
+            rows = "all-rows" if self.keep_weights else "rows"
+            return f"trials/{self.trial}/{rows}/{self.rows}/{self.seed}"
         if self.kind == "confirm":
             return f"trials/{self.trial}/seeds/{self.seed}"
         return f"jobs/{self.name}"
@@ -157,6 +159,7 @@ Order = Job | RungAnswer | Stop | Close
 Message = (
     Order | Hello | Ready | Heartbeat | RungReport | BaselineResult | ProgressMessage | JobEnded
 )
+"""Whatever a line of the protocol holds."""
 _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 

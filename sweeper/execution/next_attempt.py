@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeper.execution.job import Job, WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
-from sweeper.execution.state.fitted_batches import FittedBatches
+from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.facts.record import TrainingSetup
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
@@ -23,8 +23,11 @@ from sweeper.trials import RungReport, TrialConfig
 LONG_TRIAL_SECONDS = 30 * 60
 
 
-def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
-    """Create the next attempt's folder and return its job."""
+def next_attempt(state: RunState, batches: ReducedBatches, item: WorkItem) -> Job:
+    """Create the next attempt's folder and return its job.
+
+    Its batches are those that fitted into memory in earlier attempts.
+    """
     run, home = state.run, state.run.path / item.home
     saved = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
@@ -32,13 +35,13 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
         return Job.taken_from(item, attempt=attempt)
     if item.kind == "test":
         trained = work_items.training_scored_by(item).home
-        config = fitted.apply(TrialConfig.read(run.path / trained / CONFIG))
+        config = batches.apply(TrialConfig.read(run.path / trained / CONFIG))
         config.write(attempt_folder(home, attempt) / CONFIG)
         return Job.taken_from(item, attempt=attempt, config=config, weights=trained)
     rungs: tuple[RungReport, ...] = ()
     checkpoint = None
     if saved is None:
-        config = fitted.apply(_config(state, item, attempt))
+        config = batches.apply(_config(state, item, attempt))
     else:
         # The checkpoint may contain a report that was not sent.
         reports = Checkpoint.read(saved / MANIFEST).reports
@@ -67,8 +70,9 @@ def _checkpoint(home: Path) -> Path | None:
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     assert item.trial is not None
     changes: dict[str, object] = {}
-    if item.rows is not None:  # a training on fewer rows is only needed for its loss
-        changes |= {"train_rows": item.rows, "keep_weights": item.keep}
+    if item.rows is not None:
+        # Most trainings on other rows only serve their loss, so their weights are not kept.
+        changes |= {"train_rows": item.rows, "keep_weights": item.keep_weights}
     if item.seed is not None:
         changes["seed"] = item.seed
     return configure(state.plan, state.configs[item.trial], attempt).model_copy(update=changes)

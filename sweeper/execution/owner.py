@@ -35,7 +35,7 @@ from sweeper.execution.run_progress import STOP_SECONDS, RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event
-from sweeper.execution.state.fitted_batches import FittedBatches
+from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
@@ -95,7 +95,7 @@ class Owner:
     def __post_init__(self) -> None:
         self.run = self.state.run
         self.plan = self.state.plan
-        self.fitted = FittedBatches(self.run)
+        self.reduced_batches = ReducedBatches(self.run)
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
         """Queue the items that are not done and have not finally failed.
@@ -195,7 +195,7 @@ class Owner:
     def _send_attempt(self, worker: str, item: WorkItem) -> None:
         """Send the next attempt to a worker, where ``Session`` passes it to the training
         backend."""
-        job = next_attempt(self.state, self.fitted, item)
+        job = next_attempt(self.state, self.reduced_batches, item)
         self.pool.send(worker, job)
         state = self.workers[worker]
         state.job, state.from_scratch, state.worked = job, False, True

@@ -221,7 +221,7 @@ class Classification(ClassDecisions):
         task._class_weight = torch.from_numpy(weights).float()
         return task
 
-    def training_weights(self, examples: Sequence[Example]) -> Floats | None:
+    def loss_weights(self, examples: Sequence[Example]) -> Floats | None:
         if self._class_weight is None:
             return None
         weights: Floats = self._class_weight.double().numpy()[self.targets(examples)]

@@ -265,7 +265,7 @@ class Task(ABC):
         """
         return self
 
-    def training_weights(self, examples: Sequence[Example]) -> Floats | None:
+    def loss_weights(self, examples: Sequence[Example]) -> Floats | None:
         """``(items,)`` the weight of each item in the training loss; None if all count alike.
 
         A trial's best rung is chosen with these weights. Losses that are shown do not have them.

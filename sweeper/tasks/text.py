@@ -78,8 +78,15 @@ class TextTask(Task):
         return features
 
     def feature(self, encoded: Encoded, example: Example) -> Feature:
-        """The item, cut to ``sequence_length``; one unlabelled token if its answer is too long."""
+        """The item of an example, with at most ``sequence_length`` tokens.
+
+        A text without a prompt loses its end (``cut``); otherwise the prompt loses its beginning
+        (``shortened``). If the last answer alone is too long, the item is one unlabelled token
+        (``dropped``). ``rewritten``: the chat template changes the text of an answer.
+        """
         kinds: list[EncodingKind] = ["rewritten"] if encoded.rewritten else []
+        # Without a prompt, the answer begins at token 0, or at 1 after BOS. An example without
+        # answers cannot be cut as a text.
         has_prompt = not encoded.answers or encoded.answers[-1][0] > 1
         if long_row(self.spec.task, has_prompt=has_prompt) != "shortened":
             uncut, encoded = encoded, self._cut_document(encoded)

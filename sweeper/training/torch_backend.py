@@ -143,7 +143,7 @@ class TorchBackend:
             candidate.sequence_length,
             candidate.evaluation_batch,
             self._device,
-            mixed=autocast_dtype(candidate.precision),
+            mixed_dtype=autocast_dtype(candidate.precision),
             on_progress=self._on_progress,
             objective=self._plan.objective,
             base_dtype=dtype,
@@ -215,7 +215,7 @@ class TorchBackend:
         try:
             job = TrialJob(shared, config, folder, report, self._run, checkpoint)
             if config.setup.gpus > 1:
-                job.plan = self._plan
+                job.ranks_plan = self._plan
             result = train_trial(job)
             store_measurement(config, result, shared.context, job.reports)
             return result
@@ -237,10 +237,10 @@ class TorchBackend:
             score = scores_on_test(name, None, shared, baseline.evaluate("test"))
             if not isinstance(baseline, ZeroShot | FewShot):
                 return score
-            return with_answers(score, shared, context.base(), context.mixed, baseline.prompt)
+            return with_answers(score, shared, context.base(), context.mixed_dtype, baseline.prompt)
         shared = self.shared(config.model)
-        mixed = autocast_dtype(config.setup.precision)
-        evaluator = shared.context.evaluator("test", config.setup.evaluation_batch, mixed)
+        mixed_dtype = autocast_dtype(config.setup.precision)
+        evaluator = shared.context.evaluator("test", config.setup.evaluation_batch, mixed_dtype)
         with trained(shared, folder / WEIGHTS) as model:
             start = time.perf_counter()
             evaluation = evaluator.evaluate(model)
@@ -249,7 +249,7 @@ class TorchBackend:
             if not self._generates_answers(config):
                 return score
             with strategy_named(config.strategy).merged(model):
-                return with_answers(score, shared, model, mixed)
+                return with_answers(score, shared, model, mixed_dtype)
 
     def _generates_answers(self, config: TrialConfig) -> bool:
         """Whether to generate a trial's answers, which is slow: for finalists and defaults with the
@@ -262,8 +262,8 @@ class TorchBackend:
 
     def close(self) -> None:
         for shared in self._shared.values():
-            shared.context.lent_base.forget()
-            shared.bases.forget()
+            shared.context.base_lender.forget()
+            shared.prepared_bases.forget()
         self._shared.clear()
         gc.unfreeze()
         gc.collect()
@@ -341,7 +341,7 @@ def with_answers(
     score: TestScore,
     shared: SharedModel,
     model: nn.Module,
-    mixed: Half | None,
+    mixed_dtype: Half | None,
     prompt: Callable[[Example], list[int]] | None = None,
 ) -> TestScore:
     """Add the model's greedy answers to the first test items, if the task has answers.
@@ -375,7 +375,7 @@ def with_answers(
     start = time.perf_counter()
     on_progress = shared.context.on_progress
     ask = partial(answer, task, model, items, prompt=prompt, on_progress=on_progress)
-    with torch.no_grad(), autocast(device, mixed):
+    with torch.no_grad(), autocast(device, mixed_dtype):
         answers = ask(run_code=programs > 0)
         metrics, greedy_seconds = answers.metrics, time.perf_counter() - start
         if programs > 1:

@@ -17,7 +17,10 @@ from sweeper.visible import visible
 MAX_WIDTH = 100
 
 ProgressMode = Literal["auto", "plain", "none"]
-"""``auto`` redraws in a terminal or a notebook cell, and prints plain lines elsewhere."""
+"""``auto`` redraws in a terminal, and prints plain lines elsewhere.
+
+A run also redraws in a notebook cell: see ``views.progress``.
+"""
 LogFormat = Literal["text", "jsonl"]
 Tell = Callable[[str], None]
 """Shows the user a line about a long step or a fallback."""
@@ -111,7 +114,7 @@ def can_encode_bars(encoding: str | None) -> bool:
 
 
 def is_live(mode: str = "auto") -> bool:
-    """Whether stderr is redrawn: only in mode ``auto`` on a terminal that is not dumb."""
+    """Whether to redraw lines on stderr: only in mode ``auto`` on a terminal that is not dumb."""
     if mode != "auto":
         return False
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -129,6 +132,6 @@ def _console(*, stderr: bool) -> Console:
         force_terminal=has_colour or None,
         # Otherwise rich would redraw in a pipe if FORCE_COLOR is set.
         force_interactive=is_terminal and not is_plain,
-        width=None if is_terminal else 100,
+        width=None if is_terminal else MAX_WIDTH,
         soft_wrap=not is_terminal,
     )

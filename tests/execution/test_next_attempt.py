@@ -17,7 +17,7 @@ from sweeper.execution.next_attempt import (
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
-from sweeper.execution.state.fitted_batches import FittedBatch, FittedBatches, setup_of
+from sweeper.execution.state.reduced_batches import ReducedBatch, ReducedBatches, setup_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import split_batch
 from sweeper.plans import Duration
@@ -46,7 +46,7 @@ def saves(folder: Path, rung: int) -> None:
 
 
 def begin(state: RunState, item: work_items.WorkItem = TRIAL) -> Job:
-    return next_attempt(state, FittedBatches(state.run), item)
+    return next_attempt(state, ReducedBatches(state.run), item)
 
 
 def breaks_off(
@@ -137,8 +137,8 @@ def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
 def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).config
     assert config is not None
-    lesson = FittedBatch(setup_of(config), 0, 2, 16)
-    fitted = FittedBatches(state.run, {state.run.attempt(0, 1): lesson})
+    lesson = ReducedBatch(setup_of(config), 0, 2, 16)
+    fitted = ReducedBatches(state.run, {state.run.attempt(0, 1): lesson})
     smaller = next_attempt(state, fitted, work_items.trial(1)).config
     assert smaller is not None
     assert (smaller.setup.micro_batch, smaller.setup.evaluation_batch) == (2, 16)

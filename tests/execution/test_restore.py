@@ -14,7 +14,7 @@ from sweeper.execution.coordinator import restore
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.fitted_batches import FittedBatches
+from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
 from sweeper.plans import Configuration, Plan
@@ -58,7 +58,7 @@ def test_a_whole_result_that_nobody_took_is_told_at_the_next_start(
     # As a command leaves it that is killed once its worker has ended the third trial.
     _, search, state = opened(sweep, 3)
     state.configs[2] = configure(state.plan, search.ask())
-    job = next_attempt(state, FittedBatches(state.run), work_items.trial(2))
+    job = next_attempt(state, ReducedBatches(state.run), work_items.trial(2))
     write_result(sweep.run, job)
     assert again(sweep, 3) == []
     assert sweep.stored[2].value == sweep.result(2).validation_loss

@@ -149,7 +149,7 @@ def test_weights_are_in_the_training_loss_and_nowhere_in_validation(make_task, m
     assert float(plain.total) == pytest.approx(float(3 * common + rare))
     assert float(heavy.total) == pytest.approx(float(2 * common + 2 * rare))
     assert float(heavy.unweighted) == pytest.approx(float(plain.total))
-    assert task.training_weights(rows) is None
-    assert weighted.training_weights(rows).tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
+    assert task.loss_weights(rows) is None
+    assert weighted.loss_weights(rows).tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
     assert torch.equal(weighted.score(says, batch).losses, task.score(says, batch).losses)
     assert float(task.loss(says, batch).total) == float(plain.total)  # the task is as it was

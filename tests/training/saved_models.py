@@ -57,7 +57,7 @@ def saved(byte_llama, topics, turns, make_config, tmp_path):
         folder = tmp_path / "run" / f"{task}-{name}".replace(" ", "-")
         job = TrialJob(shared(task), config, folder, lambda _: None)
         quantized = strategy.quantization_config(own)
-        base = context.lent_base.lend(
+        base = context.base_lender.lend(
             strategy.base_dtype("fp32"), quantized, will_change=strategy.changes_base(own)
         )
         torch.manual_seed(1)
@@ -72,7 +72,7 @@ def saved(byte_llama, topics, turns, make_config, tmp_path):
         with torch.no_grad():
             found = model(**INPUTS)
         strategy.remove(adapted)
-        context.lent_base.give_back(base, strategy.changes_base(own))
+        context.base_lender.give_back(base, strategy.changes_base(own))
         return folder, found if isinstance(found, torch.Tensor) else found.logits
 
     return save

@@ -87,13 +87,13 @@ def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: SharedM
         return {one.name: one.evaluate("validation").losses for one in shots}
 
     plain = losses()
-    by_name.context.mixed = "bfloat16"
+    by_name.context.mixed_dtype = "bfloat16"
     mixed = losses()
     for name in ("zero_shot", "few_shot"):
         assert not np.array_equal(plain[name], mixed[name])
         assert mixed[name] == pytest.approx(plain[name], rel=0.2)
     evaluator = Evaluator(
-        by_name.context.task, by_name.context.items("validation"), 16, mixed="bfloat16"
+        by_name.context.task, by_name.context.items("validation"), 16, mixed_dtype="bfloat16"
     )
     as_trial = evaluator.evaluate(by_name.context.task.assemble(by_name.context.base(), {}))
     assert np.array_equal(as_trial.losses, mixed["zero_shot"])
@@ -121,7 +121,7 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
     assert set(result.metrics) == {"accuracy", "macro_f1"}
     record = record_of(tmp_path / WEIGHTS)
     assert (record.classes_by, record.labels) == ("generate", ("fruit", "metal", "river"))
-    model = load_trained(tmp_path / WEIGHTS, by_name.context.lent_base.lend(torch.float32))
+    model = load_trained(tmp_path / WEIGHTS, by_name.context.base_lender.lend(torch.float32))
     evaluation = by_name.context.measure(model, "validation")
     assert evaluation.loss == pytest.approx(result.validation_loss, rel=1e-4)
 

@@ -149,7 +149,7 @@ def trained(
             strategy=method,
             parameters=PARAMETERS,
             progress=TrainingProgress(),
-            mixed=mixed,
+            mixed_dtype=mixed,
             settings=settings,
             callbacks=[],
             padding_free=join,

@@ -37,7 +37,7 @@ class WorkerGone:
     lost: bool = False
 
     def __str__(self) -> str:
-        if self.out_of_memory and self.status == 1:
+        if self.out_of_memory and self.status == 1:  # a Python exception, no signal of the system
             return f"worker {self.worker} ended because the memory of its GPU ran out"
         if self.out_of_memory:
             return f"the system killed worker {self.worker} because memory ran out"

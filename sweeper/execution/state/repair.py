@@ -41,8 +41,11 @@ def read_stored(kind: type[A], path: Path) -> A:
         ) from error
 
 
-def confirmed(home: Path) -> TrialResult | None:
-    """The result of a confirmation run, restored from its attempt's copy if damaged."""
+def finished_result(home: Path) -> TrialResult | None:
+    """The result of a trial or confirmation run, restored from its attempt's copy if damaged.
+
+    None if the training has not finished.
+    """
     result = TrialResult.read_or_none(home / RESULT)
     if result is None and (home / RESULT).exists():
         complete = [n for n in attempts_of(home) if attempts.complete_result(home, n) is not None]

@@ -9,7 +9,7 @@ from sweeper.evaluation.significance import Scores
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
-from sweeper.execution.state.repair import baselines, confirmed, read_stored
+from sweeper.execution.state.repair import baselines, finished_result, read_stored
 from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
@@ -19,24 +19,23 @@ from sweeper.trials import TestScore, TestSeal
 
 def seeds_of(plan: Plan) -> list[int]:
     """The seeds of all possible confirmation runs; the trial itself has the plan's seed."""
-    seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds
+    seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds  # with the trial's own
     return [plan.seed + offset for offset in range(1, seeds)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
     """The completed trainings of a finalist: its own and its confirmation runs."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
-    results = {folder: item for folder in folders if (item := confirmed(folder)) is not None}
-    complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
-    items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
-    scores, readable_items = None, [item for item in items if item is not None]
-    if (
-        len(readable_items) == len(items)
-        and len({item.costs.shape for item in readable_items}) == 1
-    ):
-        scores = Scores.of(
-            [item.costs for item in readable_items], weights=readable_items[0].weights
-        )
+    results = {
+        folder: result for folder in folders if (result := finished_result(folder)) is not None
+    }
+    complete = {
+        f: result for f, result in results.items() if plan.objective.cost_of(result) is not None
+    }
+    item_losses = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
+    scores, readable = None, [losses for losses in item_losses if losses is not None]
+    if len(readable) == len(item_losses) and len({losses.costs.shape for losses in readable}) == 1:
+        scores = Scores.of([losses.costs for losses in readable], weights=readable[0].weights)
     return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 
@@ -45,10 +44,12 @@ def read_seal(run: RunFolder) -> TestSeal:
     return read_stored(TestSeal, run.test_seal)
 
 
-def open_seal(
+def store_choice(
     run: RunFolder, plan: Plan, finalists: Sequence[int], limits: Sequence[Limit] = ()
 ) -> TestSeal:
-    """Rank the finalists, recommend one and store the seal; or read the stored seal.
+    """Fix the choice before the test split is scored, or read the stored choice.
+
+    The finalists are ranked and one is recommended; the seal holds both.
 
     Args:
         limits: Limits that the recommended trial must keep, if any finalist does.
@@ -79,13 +80,13 @@ def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) ->
     items += [work_items.score_trial(number) for number in numbers]
     for number in seal.order:
         for seed in seeds_of(plan):
-            result = confirmed(run.seed(number, seed))
+            result = finished_result(run.seed(number, seed))
             if result is not None and result.state == "COMPLETE":
                 items.append(work_items.score_trial(number, seed))
     return items
 
 
-def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
+def store_scores(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
     """Store the scores that were computed, and mark the seal as complete."""
     files = [work_items.score_file(run, item) for item in scored]
     read = [TestScore.read_or_none(file) for file in files]

@@ -7,7 +7,7 @@ from pathlib import Path
 from sweeper.artifact import write_text
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, repair
-from sweeper.execution.state.fitted_batches import smaller_batches
+from sweeper.execution.state.reduced_batches import smaller_batches
 from sweeper.runfolder import CONFIG, RESULT, SCORE, RunFolder
 from sweeper.trials import (
     AttemptEndKind,
@@ -40,10 +40,12 @@ def confirm(number: int, seed: int) -> WorkItem:
     return WorkItem(kind="confirm", name=f"confirm-{number}-seed-{seed}", trial=number, seed=seed)
 
 
-def training_on_rows(number: int, rows: int, seed: int, *, keep: bool = False) -> WorkItem:
+def training_on_rows(number: int, rows: int, seed: int, *, keep_weights: bool = False) -> WorkItem:
     """The item that trains a trial again on another number of rows, and may keep its weights."""
     name = f"trial-{number}-rows-{rows}-seed-{seed}"
-    return WorkItem(kind="confirm", name=name, trial=number, seed=seed, rows=rows, keep=keep)
+    return WorkItem(
+        kind="confirm", name=name, trial=number, seed=seed, rows=rows, keep_weights=keep_weights
+    )
 
 
 def score_trial(number: int, seed: int | None = None) -> WorkItem:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from sweeper.backend import TRAINING, MakeBackend
-from sweeper.child_process import message_pipe, uncollected_imports
+from sweeper.child_process import message_pipe, no_garbage_collection
 from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready, WorkerRequest
 from sweeper.execution.worker.link import Link
@@ -33,7 +33,7 @@ def load_backend(name: str) -> MakeBackend:
     """
     module_name, _, function = name.partition(":")
     extra = install_command("train")
-    with needed_for(f"The training backend {name}", extra), uncollected_imports():
+    with needed_for(f"The training backend {name}", extra), no_garbage_collection():
         module = importlib.import_module(module_name)
     if not hasattr(module, function):
         raise RunError(f"{module_name} has no {function!r}", fix=near_match(function, vars(module)))
@@ -42,7 +42,7 @@ def load_backend(name: str) -> MakeBackend:
 
 def work(request: WorkerRequest) -> None:
     """Do jobs until the command orders the end, then end this process."""
-    link = Link(0, message_pipe())
+    link = Link(0, message_pipe())  # 0: standard input
     try:
         link.listen()
         status = _work(request, link)

@@ -24,7 +24,10 @@ class AnswersFacts(Record):
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """Problems: files with the same name, and an objective that answers do not have."""
+    """Problems: files with the same name, and the loss as objective of a task that writes text.
+
+    Saved answers have no loss. Those that name classes are then scored by accuracy.
+    """
     models = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     where = spec.places.where(("features", "answers", "files"))
     for title, count in Counter(model.title for model in models).items():

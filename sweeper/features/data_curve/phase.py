@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import work_items
-from sweeper.execution.state.repair import confirmed
+from sweeper.execution.state.repair import finished_result
 from sweeper.features.data_curve.facts import curve_seeds, part_sizes
 from sweeper.features.data_curve.options import Options
 from sweeper.features.parts import Study
@@ -54,7 +54,7 @@ def trainings(study: Study) -> list[WorkItem]:
         for seed in range(plan.seed, plan.seed + curve_seeds(plan.budget.confirmation_seeds))
         for number in dict.fromkeys([winner, *defaults])
         for size in (*sizes, rows)
-        if size < rows or not (seed == plan.seed or confirmed(study.run.seed(number, seed)))
+        if size < rows or not (seed == plan.seed or finished_result(study.run.seed(number, seed)))
     ]
 
 

@@ -192,27 +192,27 @@ class GeneralSet:
         return task, TokenizedSplit(task, [example for example, _ in learnable_pairs])
 
     def measure(
-        self, model: nn.Module, batch: int, mixed: Half | None, count: int | None = None
+        self, model: nn.Module, batch: int, mixed_dtype: Half | None, count: int | None = None
     ) -> Evaluation:
         """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back
         progress = self._context.on_progress.steps("scoring general text")
-        return Evaluator(task, items, batch, mixed, progress).evaluate(model, count)
+        return Evaluator(task, items, batch, mixed_dtype, progress).evaluate(model, count)
 
     def of_base(self, strategy: Strategy, config: TrialConfig, batch: int) -> Evaluation:
         """The losses of the untrained base, loaded as for this trial, on the held-out texts.
 
         Computed once for each dtype, precision and quantisation.
         """
-        dtype, mixed = (
+        dtype, mixed_dtype = (
             strategy.base_dtype(config.setup.precision),
             autocast_dtype(config.setup.precision),
         )
         quantized = strategy.quantization_config(config.parameters, dtype=dtype)
-        key = dtype, mixed, quantized is not None
+        key = dtype, mixed_dtype, quantized is not None
         if key not in self._base_evaluations:
-            base = self._context.lent_base.lend(dtype, quantized)
-            self._base_evaluations[key] = self.measure(base, batch, mixed)
+            base = self._context.base_lender.lend(dtype, quantized)
+            self._base_evaluations[key] = self.measure(base, batch, mixed_dtype)
         return self._base_evaluations[key]
 
 

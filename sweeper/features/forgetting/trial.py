@@ -12,7 +12,7 @@ from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, fr
 from sweeper.features.forgetting.options import Options
 from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.task import Evaluation
-from sweeper.training.base_model.lent_base import LentBase
+from sweeper.training.base_model.base_lender import BaseLender
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import current_rank, world_size
 from sweeper.training.loop.training_progress import finite
@@ -27,7 +27,7 @@ def extend(job: TrialJob, strategy: Strategy) -> ForgettingExtension | None:
     Raises:
         UsageError: The trained model will write no text, or there is no general text.
     """
-    general = job.shared.of_feature(NAME, GeneralSet)
+    general = job.shared.feature_value(NAME, GeneralSet)
     has_remedy = any(job.config.parameters.get(name) for name in ("replay_share", "kl_weight"))
     watched = general.watched(job.config.parameters)
     return ForgettingExtension(job, strategy, general, watched) if has_remedy or watched else None
@@ -59,7 +59,7 @@ class ForgettingExtension(Remedies):
         job.evaluating = False
         return base
 
-    def begin(self, lent_base: LentBase) -> None:
+    def begin(self, base_lender: BaseLender) -> None:
         job, config = self._job, self._job.config
         share = float(config.parameters.get("replay_share", 0.0))
         weight = float(config.parameters.get("kl_weight", 0.0))
@@ -74,7 +74,7 @@ class ForgettingExtension(Remedies):
         copied = None
         if self._strategy.changes_base(config.parameters):
             precision = config.setup.precision
-            base = lent_base.lend(self._strategy.base_dtype(precision), will_change=True)
+            base = base_lender.lend(self._strategy.base_dtype(precision), will_change=True)
             copied = frozen_copy(base, precision)
         self.use(kl_to_base=KLToBase(task, self._strategy, weight, copied))
 
@@ -83,7 +83,9 @@ class ForgettingExtension(Remedies):
         if self._base is None or not (at_end or limited):
             return {}
         job, count = self._job, None if at_end else RUNG_TEXTS
-        evaluation = self._general.measure(model, job.setup.evaluation_batch, job.mixed, count)
+        evaluation = self._general.measure(
+            model, job.setup.evaluation_batch, job.mixed_dtype, count
+        )
         finite(evaluation.loss, "loss on general text")
         return {
             TEXT: ItemMeasure.against("lost on general text", "nats/token", evaluation, self._base)

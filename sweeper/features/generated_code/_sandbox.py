@@ -38,7 +38,7 @@ world sandbox { export run: func(program: string, tests: list<string>) -> option
 _BUILD = "import sys, componentize_py; sys.exit(componentize_py.script())"
 _COMPILED = "python.cwasm"
 _CLOCK = "wasi:clocks/monotonic-clock"
-# CPython recurses 400 levels deep in C; wasmtime allows no larger stack.
+# The largest stack that wasmtime allows. With it, CPython can nest 400 calls in C.
 _WASM_STACK_BYTES = 2 << 20
 _THREAD_STACK_BYTES = 16 << 20
 _engine_lock = threading.Lock()  # all instances of the engine share its epoch
@@ -85,7 +85,7 @@ def failure(program: str, tests: Sequence[str], limits: ProgramLimits | None = N
                 call = pool.submit(_call, linker, store, python, program, list(tests))
                 futures.wait([call], program_limits.seconds)
             finally:
-                engine.increment_epoch()
+                engine.increment_epoch()  # ends the program if it still runs
     reason: str | None = call.result()
     return reason
 
@@ -157,7 +157,8 @@ def _folder() -> Path:
 def _build(engine: wasmtime.Engine, folder: Path) -> None:
     """Compile CPython with the guest in it. It takes 30 s of one core (measured).
 
-    Interpreters of other versions are removed: 60 MB each.
+    ``folder`` is temporary, with a name that begins with a dot. The finished folders beside it have
+    interpreters of other versions, 60 MB each, and are removed.
     """
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)

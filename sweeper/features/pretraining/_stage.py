@@ -37,8 +37,8 @@ from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
+from sweeper.training.base_model.base_lender import load_base, set_gradient_checkpointing
 from sweeper.training.base_model.bases import FOLDER, Bases
-from sweeper.training.base_model.lent_base import load_base, set_gradient_checkpointing
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.device_memory import release_memory
 from sweeper.training.loop.schedule import optimizer_steps
@@ -231,7 +231,7 @@ def _train(
         strategy=strategy,
         parameters=stage.parameters,
         progress=progress,
-        mixed=autocast_dtype(stage.precision),
+        mixed_dtype=autocast_dtype(stage.precision),
         settings=settings,
         callbacks=[_Steps(progress, steps, on_progress)],
     ).train()

@@ -15,7 +15,7 @@ from torch import nn
 from sweeper.features.quality.rows import SpreadRequest, SpreadRows
 from sweeper.tasks.classification import pool
 from sweeper.tasks.task import padded
-from sweeper.training.base_model.lent_base import load_base
+from sweeper.training.base_model.base_lender import load_base
 
 Features = NDArray[np.float32]
 

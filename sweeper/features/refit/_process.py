@@ -52,9 +52,16 @@ def refit(request: RefitRequest) -> None:
         request.config.model
     )
     if strengths:
-        shared.features = FrozenFeatures(shared.context, strengths)
-    # The partial folder serves as run folder, which keeps a base trained on a corpus, too.
-    job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, part, checkpoint)
+        shared.frozen_features = FrozenFeatures(shared.context, strengths)
+    # As the run's folder, ``part`` also keeps the base, if a feature trained one on a corpus.
+    job = TrialJob(
+        shared,
+        request.config,
+        folder=part,
+        report=lambda _: Decision.CONTINUE,
+        run=part,
+        checkpoint=checkpoint,
+    )
     result = train_trial(job)
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state
@@ -99,6 +106,6 @@ def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float
     is_fitted = not strategy_named(config.strategy).gradient_trained
     if not is_fitted and config.parameters.get("head_init") != "probe":
         return ()
-    fitted_probe = backend.shared(config.model).features.probe_for(config.parameters)
+    fitted_probe = backend.shared(config.model).frozen_features.probe_for(config.parameters)
     backend.close()
     return (fitted_probe.probe.strength,)

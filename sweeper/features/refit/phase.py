@@ -12,7 +12,9 @@ def after_test(study: Study) -> None:
     if plan.budget.train_rows is None:
         return
     winner = seal.recommended if seal.recommended is not None else seal.order[0]
-    item = work_items.training_on_rows(winner, plan.facts.data.train_rows, plan.seed, keep=True)
+    item = work_items.training_on_rows(
+        winner, plan.facts.data.train_rows, plan.seed, keep_weights=True
+    )
     study.train("refit", [item])
     if work_items.is_done(study.run, item):
         study.train("refit", [work_items.score_training(item)])

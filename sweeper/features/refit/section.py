@@ -40,7 +40,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
         return None
     winner = seal.recommended if seal.recommended is not None else seal.order[0]
     rows = plan.facts.data.train_rows
-    item = work_items.training_on_rows(winner, rows, plan.seed, keep=True)
+    item = work_items.training_on_rows(winner, rows, plan.seed, keep_weights=True)
     file = work_items.score_file(run.folder, work_items.score_training(item))
     score = TestScore.read_or_none(file)
     return Figures(

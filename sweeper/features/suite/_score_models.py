@@ -29,7 +29,7 @@ from sweeper.features.suite._tasks import SuiteTask, load_suite, score
 from sweeper.features.suite.facts import SuiteFacts
 from sweeper.metrics.programs import PERMISSION
 from sweeper.strategies.strategy import strategy as strategy_named
-from sweeper.training.base_model.lent_base import load_base
+from sweeper.training.base_model.base_lender import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.reload import reload
 

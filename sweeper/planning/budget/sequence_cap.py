@@ -79,14 +79,15 @@ def _items_per_text(lengths: LengthFacts, tokens: int) -> float:
     """
     ends = (1, lengths.p50, lengths.p90, lengths.p99, lengths.longest)
     shares = (0.5, 0.4, 0.09, 0.01)
-    alone = sum(
+    # ``round`` counts the pieces of a text longer than half an item; each needs its own item.
+    long_pieces = sum(
         share
         * round((low + (high - low) * (step + 0.5) / _LENGTHS_PER_INTERVAL) / tokens)
         / _LENGTHS_PER_INTERVAL
         for share, (low, high) in zip(shares, pairwise(ends), strict=True)
         for step in range(_LENGTHS_PER_INTERVAL)
     )
-    return max(alone, lengths.mean / tokens)
+    return max(long_pieces, lengths.mean / tokens)
 
 
 def _longer(lengths: LengthFacts, tokens: int) -> str:

@@ -16,8 +16,8 @@ from sweeper.cache import home, make_once
 from sweeper.errors import UsageError
 from sweeper.features import parts
 from sweeper.textfile import read_text
+from sweeper.training.base_model.base_lender import BaseLender
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.lent_base import LentBase
 from sweeper.trials import BaseRef, PreparedBase, TrialConfig
 
 FOLDER = "bases"
@@ -35,7 +35,7 @@ class Bases:
     def __init__(self, context: ModelContext) -> None:
         self.context = context
         self._makers = [(feature, prepare(self)) for feature, prepare in parts.PREPARE.all()]
-        self._current: tuple[Path, LentBase] | None = None
+        self._current: tuple[Path, BaseLender] | None = None
 
     def of(self, config: TrialConfig, micro_batch: int) -> PreparedBase | None:
         """The base of a trial, made now if necessary; None for the model's own base.
@@ -58,7 +58,7 @@ class Bases:
             self.forget()  # one base at a time on a GPU
         return None
 
-    def lent_base(self, base: BaseRef, folder: Path | None = None) -> LentBase:
+    def base_lender(self, base: BaseRef, folder: Path | None = None) -> BaseLender:
         """The cache of one base, which lends it to trials; the previous base is released.
 
         Args:
@@ -70,16 +70,16 @@ class Bases:
             context = self.context
             # PEFT writes this name into an adapter: the path of its base within the run's folder.
             name = f"./{base.folder}"  # "a/b" would be a name of the hub
-            kind, fused = context.task.task_type, context.lent_base.fused
-            lent_base = LentBase(folder, kind, context.device, name=name, fused=fused)
-            self._current = folder, lent_base
+            kind, fused = context.task.task_type, context.base_lender.fused
+            base_lender = BaseLender(folder, kind, context.device, name=name, fused=fused)
+            self._current = folder, base_lender
         return self._current[1]
 
     def release_bases(self) -> None:
         """Release the bases that a GPU holds."""
         self.forget()
         if self.context.device.type == "cuda":
-            self.context.lent_base.forget()
+            self.context.base_lender.forget()
 
     def forget(self) -> None:
         if self._current is not None:

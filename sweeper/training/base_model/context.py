@@ -27,7 +27,7 @@ from sweeper.plans import Half
 from sweeper.spec import ModelSpec, Scalar, Spec
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.task import Evaluation, Task, task_of
-from sweeper.training.base_model.lent_base import LentBase
+from sweeper.training.base_model.base_lender import BaseLender
 from sweeper.training.base_model.weights import loadable
 from sweeper.trials import EncodingNote
 
@@ -39,7 +39,7 @@ class ModelContext:
     Args:
         sequence_length: Maximum tokens of an item, the same in every trial.
         evaluation_batch: Items of a batch when baselines are scored.
-        mixed: Dtype of autocast when the base is scored.
+        mixed_dtype: Dtype of autocast when the base is scored.
         on_progress: Receiver of the progress of long work; raises ``Interrupted`` to end it.
         base_dtype: The dtype in which the untrained base is loaded.
         quantization_config: Quantisation of the untrained base, if only a quantised base fits.
@@ -54,7 +54,7 @@ class ModelContext:
     sequence_length: int
     evaluation_batch: int
     device: torch.device
-    mixed: Half | None = None
+    mixed_dtype: Half | None = None
     on_progress: ProgressReporter = field(default_factory=ProgressReporter)
     objective: Objective = LOSS
     base_dtype: torch.dtype = torch.float32
@@ -68,7 +68,7 @@ class ModelContext:
         )
         self.task = self._task()
         kind, device = self.task.task_type, self.device
-        self.lent_base = LentBase(self.folder, kind, device, trusted, name, self.fused)
+        self.base_lender = BaseLender(self.folder, kind, device, trusted, name, self.fused)
         self._items: dict[Split, TokenizedSplit] = {}
         self._further_items: dict[frozenset[str], TokenizedSplit] = {}
 
@@ -127,19 +127,19 @@ class ModelContext:
         return tuple(note for notes in split_notes for note in notes)
 
     def base(self) -> nn.Module:
-        return self.lent_base.lend(self.base_dtype, self.quantization_config)
+        return self.base_lender.lend(self.base_dtype, self.quantization_config)
 
-    def evaluator(self, split: Split, batch: int, mixed: Half | None) -> Evaluator:
+    def evaluator(self, split: Split, batch: int, mixed_dtype: Half | None) -> Evaluator:
         """An evaluator that scores a model on a split."""
         steps = self.on_progress.steps(f"scoring {split}")
-        return Evaluator(self.task, self.items(split), batch, mixed, steps)
+        return Evaluator(self.task, self.items(split), batch, mixed_dtype, steps)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
-        return self.evaluator(split, self.evaluation_batch, self.mixed).evaluate(model)
+        return self.evaluator(split, self.evaluation_batch, self.mixed_dtype).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
         """A context with the precision in which the base is scored."""
-        return autocast(self.device, self.mixed)
+        return autocast(self.device, self.mixed_dtype)
 
     @property
     def head_classes(self) -> int:

@@ -22,8 +22,9 @@ class SharedModel:
 
     def __init__(self, context: ModelContext) -> None:
         self.context = context
-        self.features = FrozenFeatures(context)
-        self.bases = Bases(context)
+        self.frozen_features = FrozenFeatures(context)
+        # Bases that sweeper's features make, in place of the model's own.
+        self.prepared_bases = Bases(context)
         self._with_all_rows = self
         self._feature_values: dict[str, Any] = {}
 
@@ -31,11 +32,15 @@ class SharedModel:
         """The same model with only ``rows`` of the training rows; shares what is independent of
         them."""
         reduced = SharedModel(self.context.part(rows, seed))
-        reduced.bases, reduced._with_all_rows = self.bases, self._with_all_rows
+        reduced.prepared_bases, reduced._with_all_rows = self.prepared_bases, self._with_all_rows
         return reduced
 
-    def of_feature(self, name: str, make: Callable[[ModelContext], T]) -> T:
-        """A value that a feature computes once, with all rows, for all trials of the model."""
+    def feature_value(self, name: str, make: Callable[[ModelContext], T]) -> T:
+        """A value that one of sweeper's features computes once for all trials, with all rows.
+
+        Args:
+            name: The feature's name, such as ``forgetting``.
+        """
         shared = self._with_all_rows
         if name not in shared._feature_values:
             shared._feature_values[name] = make(shared.context)
@@ -45,7 +50,7 @@ class SharedModel:
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:
         """Every baseline, cheapest first."""
-        task, features = self.context.task, self.features
+        task, features = self.context.task, self.frozen_features
         if not isinstance(task, Classification | GenerateLabel):
             return tuple(task.baselines(self.context))
         classes, on_progress = features.classification, self.context.on_progress

@@ -13,7 +13,7 @@ from sweeper.tasks.task import Batch, Evaluation, Floats, LossSum, Task
 from sweeper.trials import Measure
 
 if TYPE_CHECKING:
-    from sweeper.training.base_model.lent_base import LentBase
+    from sweeper.training.base_model.base_lender import BaseLender
 
 
 class FurtherBatch(NamedTuple):
@@ -62,11 +62,11 @@ class Extension:
     task_share = 1.0
     has_penalty = False
 
-    def begin(self, lent_base: LentBase) -> None:
+    def begin(self, base_lender: BaseLender) -> None:
         """Prepare, before the model is assembled.
 
         Args:
-            lent_base: Lender of the base that the training starts from.
+            base_lender: Lender of the base that the training starts from.
         """
 
     def use_attention(self, attention: str) -> None:

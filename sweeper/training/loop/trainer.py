@@ -102,7 +102,7 @@ class TrialTrainer(Trainer):
         order: Sampler of the row indices of each epoch.
         strategy: Source of the optimizer groups, learning rates included.
         progress: Counts that every micro-batch updates.
-        mixed: Dtype of autocast; with float16, the loss is scaled.
+        mixed_dtype: Dtype of autocast; with float16, the loss is scaled.
         extensions: Additions of features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """
@@ -117,7 +117,7 @@ class TrialTrainer(Trainer):
     strategy: Strategy
     parameters: Mapping[str, Scalar]
     progress: TrainingProgress
-    mixed: Half | None
+    mixed_dtype: Half | None
     settings: InitVar[TrainingArguments]
     callbacks: InitVar[list[TrainerCallback]]
     extensions: Sequence[Extension] = ()
@@ -141,7 +141,9 @@ class TrialTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self._unwrapped = self.model
-        if self.mixed == "float16":  # accelerate scales, unscales and skips if it has a scaler
+        if (
+            self.mixed_dtype == "float16"
+        ):  # accelerate scales, unscales and skips if it has a scaler
             self.accelerator.scaler = torch.amp.GradScaler(settings.device.type)
         self._wrapping_checked = settings.world_size == 1
         self._penalty = next((added for added in self.extensions if added.has_penalty), None)
@@ -215,7 +217,7 @@ class TrialTrainer(Trainer):
             tokens = further.task.tokens(further.batch)
             self.progress.count_rows(further.origin, further.rows, tokens)
         inputs = self._prepare_inputs(further.batch)
-        with autocast(self.args.device, self.mixed):
+        with autocast(self.args.device, self.mixed_dtype):
             total = further.task.loss(model, inputs).total
         self.accelerator.backward(total * (further.weight * self.accelerator.num_processes))
 
@@ -233,14 +235,14 @@ class TrialTrainer(Trainer):
         for origin, count in inputs.pop(_SOURCES, ()):
             self.progress.count_rows(origin, 1, count)
         if self._penalty is None:
-            with autocast(self.args.device, self.mixed):
+            with autocast(self.args.device, self.mixed_dtype):
                 loss = self.task.loss(model, inputs)
             total = loss.total
         else:
             # In a context of its own, since autocast caches casts that were made without gradient.
-            with autocast(self.args.device, self.mixed):
+            with autocast(self.args.device, self.mixed_dtype):
                 reference = self._penalty.reference(self._unwrapped, inputs)
-            with autocast(self.args.device, self.mixed):
+            with autocast(self.args.device, self.mixed_dtype):
                 loss, penalty = self._penalty.penalised_loss(model, inputs, reference)
             total = loss.total + penalty
         reported = loss.total if loss.unweighted is None else loss.unweighted

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from sweeper.errors import ModelError
 from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
-from sweeper.training.base_model.lent_base import load_base
+from sweeper.training.base_model.base_lender import load_base
 
 MAX_TEXT_TOKENS = 512
 """Tokens that are read of a text: a few hundred show how well a model knows it."""

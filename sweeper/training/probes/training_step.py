@@ -29,9 +29,9 @@ from sweeper.plans import autocast_dtype, frozen_dtype
 from sweeper.strategies.loading import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classification import Classifier
-from sweeper.training.base_model.lent_base import set_gradient_checkpointing
+from sweeper.training.base_model.base_lender import set_gradient_checkpointing
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
-from sweeper.training.loop.quick_steps import quick_steps
+from sweeper.training.loop.trainable_cache import trainable_cache
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
 from sweeper.training.probes.bare_models import base_of, config_of, with_adapter_and_head
 from sweeper.units import GIB
@@ -100,7 +100,7 @@ def _measure(
     peak, loaded = PeakMemory(device), bytes_of(trained)
     optimizer = optimizer_of(trained, setup, device)
     vocab = int(config.get_text_config().vocab_size)
-    with quick_steps(trained):
+    with trainable_cache(trained):
         for _ in range(_PEAK_STEPS):
             _step(trained, optimizer, setup, _batch(setup, setup.sequence_length, vocab, device))
         peak_gib = round(peak.gib(loaded), 4)

@@ -19,8 +19,8 @@ from sweeper.strategies.strategy import Setting, Strategy
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences.joined import BY_TEXT
+from sweeper.training.base_model.base_lender import BaseLender, set_gradient_checkpointing
 from sweeper.training.base_model.bases import find_base
-from sweeper.training.base_model.lent_base import LentBase, set_gradient_checkpointing
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.trials import TrialConfig
@@ -57,25 +57,28 @@ def _with_attention(base: Any, config: TrialConfig) -> Iterator[None]:
 
 @contextmanager
 def assembled(
-    shared: SharedModel, strategy: Strategy, config: TrialConfig, lent_base: LentBase | None = None
+    shared: SharedModel,
+    strategy: Strategy,
+    config: TrialConfig,
+    base_lender: BaseLender | None = None,
 ) -> Iterator[nn.Module]:
     """The model to train, built from exactly the base weights and the trial's seed.
 
     The base is restored afterwards, also after an error.
 
     Args:
-        lent_base: Lender of the base; the context's if None.
+        base_lender: Lender of the base; the context's if None.
     """
-    lent_base = lent_base or shared.context.lent_base
+    base_lender = base_lender or shared.context.base_lender
     parameters = config.parameters
     # First, since frozen features need the base without an adapter.
     from_probe = parameters.get("head_init") == "probe"
-    probe = shared.features.probe_for(parameters).probe if from_probe else None
-    sample = shared.features.sample
+    probe = shared.frozen_features.probe_for(parameters).probe if from_probe else None
+    sample = shared.frozen_features.sample
     dtype = strategy.base_dtype(config.setup.precision)
     quantized = strategy.quantization_config(parameters, dtype=dtype)
     trains_base = strategy.changes_base(parameters)
-    base = lent_base.lend(dtype, quantized, will_change=trains_base)
+    base = base_lender.lend(dtype, quantized, will_change=trains_base)
     returned = base
     try:
         set_seed(config.seed)
@@ -97,7 +100,7 @@ def assembled(
             returned = strategy.remove(adapted)
     finally:
         set_gradient_checkpointing(base, False)
-        lent_base.give_back(returned, trains_base)
+        base_lender.give_back(returned, trains_base)
 
 
 @contextmanager
@@ -114,10 +117,10 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     strategy = strategy_named(record.strategy)
     dtype = getattr(torch, record.base_dtype)
     quantized = strategy.quantization_config(record.parameters, dtype=dtype)
-    lent_base = shared.context.lent_base
+    base_lender = shared.context.base_lender
     if record.base is not None:
-        lent_base = shared.bases.lent_base(record.base, find_base(record.base, folder))
-    base = lent_base.lend(dtype, quantized)
+        base_lender = shared.prepared_bases.base_lender(record.base, find_base(record.base, folder))
+    base = base_lender.lend(dtype, quantized)
     try:
         model = load_trained(folder, base)
         try:
@@ -125,7 +128,7 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
         finally:
             strategy.remove(model.base if isinstance(model, Classifier) else model)
     finally:
-        lent_base.give_back(base)
+        base_lender.give_back(base)
 
 
 def _setting(shared: SharedModel, config: TrialConfig) -> Setting:

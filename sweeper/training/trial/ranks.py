@@ -1,7 +1,8 @@
 """One trial on several devices: starts a rank on each with torch's launcher.
 
 Each rank has one GPU; on a CPU ranks communicate through gloo. Reports and decisions are files in
-the attempt's folder. ``rank`` trains on a rank, ``launch`` starts and ends ranks.
+the attempt's folder. The module ``training.rank`` trains on a rank, ``training.launch`` starts and
+ends ranks.
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ class Ranks:
 
     def _decide(self, report: RungReport, folder: Path) -> None:
         decision = Decision.CONTINUE
+        # A retry with smaller batches reports the same rungs again.
         if report.rung > self._last_reported_rung:
             self._last_reported_rung = report.rung
             self.job.reports.append(report)
@@ -221,7 +223,7 @@ def rank_command(folder: str) -> list[str]:
 
 
 def _end_launcher(launcher: Child) -> None:
-    """End the launcher. It ends all ranks; after its death, the kernel does."""
+    """End the launcher, which ends all ranks. If it is killed, the kernel kills them (Linux)."""
     launcher.process.terminate()
     launcher.wait(2 * SHUTDOWN_SECONDS)
     launcher.close()

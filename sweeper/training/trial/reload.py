@@ -20,8 +20,8 @@ from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.task import Task, task_of
+from sweeper.training.base_model.base_lender import load_base
 from sweeper.training.base_model.bases import base_state, find_base, local_base
-from sweeper.training.base_model.lent_base import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import (
     CLASSIFIER_TYPE,

@@ -51,9 +51,9 @@ from sweeper.training.loop.device_memory import (
     release_memory,
 )
 from sweeper.training.loop.extension import Extension
-from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.ranks_here import current_rank, gathered
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
+from sweeper.training.loop.trainable_cache import trainable_cache
 from sweeper.training.loop.trainer import SOURCE_KEY, TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
@@ -109,13 +109,14 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
         return fit_head(job, strategy)
     job.open_checkpoint()
     first_setup = job.saved.manifest.setup if job.saved else job.setup
-    if job.plan is None:  # one device
+    if job.ranks_plan is None:  # one device
         return retry(first_setup, partial(train_once, job, strategy), lambda: job.evaluating)
-    # Several devices: this process makes the base and frees its memory for the ranks.
+    # Several devices: this process makes the base, and frees the memory of the base that it made
+    # and of the model's own for the ranks.
     job.prepare_base()
-    job.shared.bases.forget()
-    job.context.lent_base.forget()
-    result = retry(first_setup, Ranks(job, job.plan).train, lambda: False)
+    job.shared.prepared_bases.forget()
+    job.context.base_lender.forget()
+    result = retry(first_setup, Ranks(job, job.ranks_plan).train, lambda: False)
     return result.model_copy(update=job.base_fields())
 
 
@@ -158,31 +159,31 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
     if saved is None and current_rank() == 0:
         drop_checkpoints(job.checkpoints_folder)  # of a call with larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
-    lent_base = job.prepare_base()
+    base_lender = job.prepare_base()
     for extension in extensions:
-        extension.begin(lent_base)
-    with assembled(job.shared, strategy, job.config, lent_base) as model:
-        peak, loaded = PeakMemory(device), bytes_of(model)
+        extension.begin(base_lender)
+    with assembled(job.shared, strategy, job.config, base_lender) as model:
+        peak, model_bytes = PeakMemory(device), bytes_of(model)
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_STEPS if device.type == "cuda" else 1
         )
         folder, saves_checkpoints = job.checkpoints_folder, job.config.checkpoints
         output = folder / UNFINISHED if saves_checkpoints else folder
         watch, trainer = _trainer(job, strategy, model, extensions, output, saved)
-        state = _TrialState(job, watch, trainer, extensions, lambda: peak.gib(loaded))
+        state = _TrialState(job, watch, trainer, extensions, lambda: peak.gib(model_bytes))
         if saved is not None:
             state.restore(saved)
             log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
         if saves_checkpoints:
             watch.save = state.save
         noise_alpha = float(job.config.parameters.get(NEFTUNE, 0.0))
-        with quick_steps(model), _noisy_embeddings(model, noise_alpha):
+        with trainable_cache(model), _noisy_embeddings(model, noise_alpha):
             trainer.train(resume_from_checkpoint=str(saved.folder) if saved else None)
         job.peak_memory_gib = state.peak_gib()
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
-        job.measured = watch.measure(at_end=True)  # what features measure, such as forgetting
+        job.measured = watch.measure(at_end=True)  # by sweeper's features, such as forgetting
         return job.completed(strategy, model, final)
 
 
@@ -209,7 +210,7 @@ class _TrialState:
     All ranks of a trial save at the same point.
 
     Args:
-        extensions: Features' additions to the training.
+        extensions: Additions of sweeper's features to the training.
         peak: Function for the memory peak since this attempt began, in GiB.
     """
 
@@ -283,9 +284,12 @@ def _trainer(
     steps = optimizer_steps(train_rows, effective, config.budget.epochs)
     steps_per_epoch = optimizer_steps(train_rows, effective, 1.0)
     rungs_by_step = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
+    # Rows are sorted by length within pools of batches; of few batches for classes, since a length
+    # can reveal a class.
     min_pool_batches = 1 if config.task == "classification" else MIN_POOL_BATCHES
     task = job.context.task.for_training(config.parameters)
-    item_weights = task.training_weights(job.context.items("validation").examples)
+    # Rungs are compared by the loss as it is weighted in training.
+    item_weights = task.loss_weights(job.context.items("validation").examples)
     watch = RungWatch(job, model, rungs_by_step, steps_per_epoch, item_weights, extensions)
     device, seed = job.context.device, config.seed
     settings = arguments(output, setup, config.parameters, steps, seed, device)
@@ -294,11 +298,11 @@ def _trainer(
     job.attention = next(bases).config._attn_implementation
     for extension in extensions:
         extension.use_attention(job.attention)
-    features, lengths, rows_mixture = _rows(job)
+    encoded_rows, lengths, rows_mixture = _rows(job)
     trainer = TrialTrainer(
         model=model,
         task=task,
-        features=features,
+        features=encoded_rows,
         order=LengthGroupedBatches(
             lengths,
             effective,
@@ -310,7 +314,7 @@ def _trainer(
         strategy=strategy,
         parameters=config.parameters,
         progress=job.progress,
-        mixed=job.mixed,
+        mixed_dtype=job.mixed_dtype,
         settings=settings,
         callbacks=[watch],
         extensions=extensions,
@@ -324,15 +328,15 @@ def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
     context, config, train = job.context, job.config, job.context.items("train")
     splits = [train, context.further_items(config.parameters)]
     examples = [example for part in splits for example in part.examples]
-    features = [feature for part in splits for feature in part.features]
+    encoded_rows = [row for part in splits for row in part.features]
     if any(example.source for example in examples):
-        features = [
-            {**feature, SOURCE_KEY: example.source or NO_SOURCE}
-            for feature, example in zip(features, examples, strict=True)
+        encoded_rows = [
+            {**row, SOURCE_KEY: example.source or NO_SOURCE}
+            for row, example in zip(encoded_rows, examples, strict=True)
         ]
     lengths = [length for part in splits for length in part.lengths]
     further_rows, weights = len(examples) - len(train), context.dataset.weights
-    return features, lengths, mixture(train.examples, further_rows, weights, config.seed)
+    return encoded_rows, lengths, mixture(train.examples, further_rows, weights, config.seed)
 
 
 def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
@@ -360,7 +364,7 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
         Interrupted: The trial was told to stop.
     """
     shared = job.shared
-    fitted = shared.features.probe_for(job.config.parameters)
+    fitted = shared.frozen_features.probe_for(job.config.parameters)
     with assembled(shared, strategy, job.config) as model:
         assert isinstance(model, Classifier)
         start_head(model, fitted.probe)

@@ -37,9 +37,9 @@ from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.task import Evaluation
+from sweeper.training.base_model.base_lender import BaseLender
 from sweeper.training.base_model.bases import keep_in, remember_folder
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.checkpoints import Checkpoint
 from sweeper.training.loop.checkpointing import Saved, open_checkpoint
@@ -104,7 +104,7 @@ class TrialJob:
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
         setup: The set-up that is trained: the config's, or with smaller batches.
-        plan: Plan by which ranks load models; None if one device trains the trial.
+        ranks_plan: Plan by which ranks load models; None if one device trains the trial.
         saved: The opened checkpoint from which the next training continues.
     """
 
@@ -115,7 +115,7 @@ class TrialJob:
     run: Path | None = None
     checkpoint: Path | None = None
     shared_folder: Path | None = None
-    plan: Plan | None = None
+    ranks_plan: Plan | None = None
     saved: Saved | None = None
     reports: list[RungReport] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
@@ -140,7 +140,7 @@ class TrialJob:
         return self.shared.context
 
     @property
-    def mixed(self) -> Half | None:
+    def mixed_dtype(self) -> Half | None:
         """The dtype of autocast."""
         return autocast_dtype(self.config.setup.precision)
 
@@ -151,20 +151,20 @@ class TrialJob:
 
     def evaluator(self) -> Evaluator:
         """An evaluator that scores this trial's model on validation."""
-        return self.context.evaluator("validation", self.setup.evaluation_batch, self.mixed)
+        return self.context.evaluator("validation", self.setup.evaluation_batch, self.mixed_dtype)
 
-    def prepare_base(self) -> LentBase:
+    def prepare_base(self) -> BaseLender:
         """The cache that lends this trial's base, which a feature makes now if necessary.
 
         The base still counts as made by this trial if it starts again with a smaller micro-batch.
         """
-        bases = self.shared.bases
+        bases = self.shared.prepared_bases
         prepared = bases.of(self.config, self.setup.micro_batch)
         if prepared is None:
-            return self.context.lent_base
+            return self.context.base_lender
         if self.prepared is None or self.prepared.base != prepared.base:
             self.prepared = prepared
-        return bases.lent_base(prepared.base)
+        return bases.base_lender(prepared.base)
 
     def base_fields(self) -> dict[str, Any]:
         """Fields of the result about a base that a feature made."""
@@ -254,7 +254,7 @@ class TrialJob:
             return None
         examples, start = context.items("validation").examples, time.perf_counter()
         merged = strategy_named(self.config.strategy).merged(model)
-        with torch.no_grad(), autocast(context.device, self.mixed), merged:
+        with torch.no_grad(), autocast(context.device, self.mixed_dtype), merged:
             score = from_decisions(
                 objective, context.task, evaluation, examples
             ) or from_generation(
@@ -373,7 +373,7 @@ class TrialJob:
 
         The compute threads run in step with this thread, so they wait about as long.
         """
-        if self.context.device.type != "cpu" or self.plan is not None:
+        if self.context.device.type != "cpu" or self.ranks_plan is not None:
             return 0.0  # the thread waits for a GPU or for ranks
         cpu_seconds = time.thread_time() - self._cpu_started
         return max(0.0, time.perf_counter() - self._started - cpu_seconds)

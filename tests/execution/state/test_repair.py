@@ -16,7 +16,7 @@ from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
 from sweeper.execution.state.continuation import plan_to_run
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.repair import cut_incomplete_line, read_stored
-from sweeper.execution.state.seal import open_seal
+from sweeper.execution.state.seal import store_choice
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -153,6 +153,6 @@ def test_a_damaged_seal_is_not_opened_again(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.test_seal.write_bytes(b"{")
     with pytest.raises(RunError) as raised:
-        open_seal(run, make_plan(), [])
+        store_choice(run, make_plan(), [])
     assert raised.value.problems[0].where == str(run.test_seal)
     assert run.test_seal.read_bytes() == b"{"

@@ -18,7 +18,7 @@ from sweeper.features.forgetting._general_set import General
 from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
-from sweeper.training.base_model.lent_base import set_gradient_checkpointing
+from sweeper.training.base_model.base_lender import set_gradient_checkpointing
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress
 
@@ -178,7 +178,7 @@ def _step(
         strategy=strategy,
         parameters=parameters,
         progress=progress,
-        mixed=None,
+        mixed_dtype=None,
         settings=settings,
         callbacks=[],
         extensions=[remedies] if remedies else [],

@@ -163,7 +163,7 @@ def test_a_strong_penalty_holds_the_model_at_its_base(train: Any, make: Any) -> 
         held, *_ = train(shared, strategy, learning_rate=2e-3, kl_weight=100.0)
         assert held.validation_loss > free.validation_loss
     assert torch.equal(
-        next(shared.context.lent_base.lend(torch.float32).parameters()),
+        next(shared.context.base_lender.lend(torch.float32).parameters()),
         next(shared.context.base().parameters()),
     )
 
@@ -207,7 +207,7 @@ def test_the_base_writes_general_text_once_where_none_is_given(
     place = own_text_folder(shared.context.facts, shared.context.folder, sampling)
     assert [place] == list((home / FOLDER).glob("[!.]*"))
     monkeypatch.setattr(
-        shared.context.lent_base, "lend", lambda *_, **__: pytest.fail("sampled again")
+        shared.context.base_lender, "lend", lambda *_, **__: pytest.fail("sampled again")
     )
     again = GeneralSet(shared.context, sampling)
     assert again.text == first.text
@@ -228,14 +228,14 @@ def test_general_text_of_a_qlora_candidate_is_of_its_quantised_base(
     context = make(
         general=False, limit=1.0, base_dtype=dtype, quantization_config=quantized
     ).context
-    lend, four_bits = context.lent_base.lend, list[bool]()
+    lend, four_bits = context.base_lender.lend, list[bool]()
 
     def lent(*form: Any, **options: Any) -> Any:
         base = lend(*form, **options)
         four_bits.append(any(hasattr(weight, "quant_state") for weight in base.parameters()))
         return base
 
-    monkeypatch.setattr(context.lent_base, "lend", lent)
+    monkeypatch.setattr(context.base_lender, "lend", lent)
     general = GeneralSet(context, SelfSampling(texts=12, tokens=6, batch=4))
     assert general.text.held_back
     config = make_config(strategy="qlora", parameters=BODY, precision="bf16-mixed")

@@ -52,6 +52,6 @@ def test_the_model_that_read_the_corpus_is_gone_before_what_it_wrote_is_loaded(
 
     monkeypatch.setattr(_stage, "load_base", loading)
     stage = _stage.FirstStage("full", 1e-3, 1.0, 4, 2, "fp32", 16)
-    assert _stage.FirstStages(shared.bases).base(stage).seconds > 0
+    assert _stage.FirstStages(shared.prepared_bases).base(stage).seconds > 0
     assert len(seen) == 1
     assert seen[0]() is None

@@ -109,6 +109,6 @@ def test_held_out_rows_are_trained_on_and_changed_data_is_refused(asked, backend
 
 def test_a_linear_fit_keeps_the_regularisation_that_held_out_rows_chose(asked, backend):
     request = asked(strategy="head", parameters={})
-    chosen = backend.shared(request.config.model).features.probe_for({}).probe.strength
+    chosen = backend.shared(request.config.model).frozen_features.probe_for({}).probe.strength
     assert _probe_strength(request, backend) == (chosen,)
     assert _probe_strength(asked(), backend) == ()

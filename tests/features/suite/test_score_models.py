@@ -27,7 +27,7 @@ from sweeper.planning.planner import make_plan  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.strategy import Setting  # noqa: E402
 from sweeper.strategies.strategy import strategy as strategy_named  # noqa: E402
-from sweeper.training.base_model.lent_base import load_base  # noqa: E402
+from sweeper.training.base_model.base_lender import load_base  # noqa: E402
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained  # noqa: E402
 from sweeper.training.trial.reload import _task  # noqa: E402
 

@@ -27,6 +27,6 @@ def test_the_base_is_loaded_before_its_heads_memory_is_counted(
 
     monkeypatch.setattr(ModelContext, "base", loading)
     monkeypatch.setattr(frozen_features, "PeakMemory", counting)
-    fitted = make_shared().features.probe_for({})
+    fitted = make_shared().frozen_features.probe_for({})
     assert order[:2] == ["base", "count"]
     assert fitted.peak_gib > 0

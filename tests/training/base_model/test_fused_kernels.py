@@ -16,7 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from sweeper.backend import Decision
 from sweeper.features.doctor._results import Result
-from sweeper.training.base_model.lent_base import LentBase
+from sweeper.training.base_model.base_lender import BaseLender
 
 CPU = torch.device("cpu")
 # Where make kernels puts the packages.
@@ -63,11 +63,11 @@ def fused(monkeypatch):
 
 def test_a_base_is_fused_once_and_says_the_same(fused, model_folders):
     ids = torch.tensor([[3, 4, 5, 6]])
-    plain = LentBase(model_folders["llama"], "CAUSAL_LM", CPU).lend(torch.float32)
+    plain = BaseLender(model_folders["llama"], "CAUSAL_LM", CPU).lend(torch.float32)
     assert not fused.options
-    lent_base = LentBase(model_folders["llama"], "CAUSAL_LM", CPU, fused=True)
-    model = lent_base.lend(torch.float32)
-    assert lent_base.lend(torch.float32) is model
+    base_lender = BaseLender(model_folders["llama"], "CAUSAL_LM", CPU, fused=True)
+    model = base_lender.lend(torch.float32)
+    assert base_lender.lend(torch.float32) is model
     (options,) = fused.options
     assert options["rms_norm"]
     assert options["rope"]
@@ -98,13 +98,13 @@ def test_trials_use_fused_kernels_where_the_plan_has_them_on_a_gpu(
     package = object() if installed else None
     monkeypatch.setattr("sweeper.training.torch_backend.find_spec", {"liger_kernel": package}.get)
     context = backend._load_shared(backend._plan.candidates[0].model).context
-    assert context.lent_base.fused is (device == "cuda" and planned and installed)
+    assert context.base_lender.fused is (device == "cuda" and planned and installed)
 
 
 @pytest.mark.parametrize("kind", ["llama"])
 def test_a_trial_trains_with_fused_kernels(fused, backend, config, tmp_path):
     shared = backend.shared(backend._plan.candidates[0].model)
-    shared.context.lent_base.fused = True
+    shared.context.base_lender.fused = True
     folder = tmp_path / "attempt"
     folder.mkdir()
     result = backend.train(

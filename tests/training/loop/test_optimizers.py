@@ -29,7 +29,11 @@ CONFIG = LlamaConfig(
 
 
 def _trained(
-    folder: Path, optimizer: str, mixed: Half | None = None, steps: int = 2, weight: float = 1.0
+    folder: Path,
+    optimizer: str,
+    mixed_dtype: Half | None = None,
+    steps: int = 2,
+    weight: float = 1.0,
 ) -> tuple[Any, TrialTrainer]:
     nothing: Any = SimpleNamespace(path="", splits={})
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=1, bos_token_id=None)
@@ -49,7 +53,7 @@ def _trained(
         strategy=strategy,
         parameters=PARAMETERS,
         progress=TrainingProgress(),
-        mixed=mixed,
+        mixed_dtype=mixed_dtype,
         settings=settings,
         callbacks=[],
     )
@@ -96,7 +100,7 @@ def _moved(model: Any) -> bool:
 
 
 def test_float16_scales_the_loss_and_trains_fp32_weights(tmp_path: Path) -> None:
-    model, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed="float16", steps=4)
+    model, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed_dtype="float16", steps=4)
     scaler = trainer.accelerator.scaler
     assert isinstance(scaler, torch.amp.GradScaler)
     assert model.lm_head.weight.dtype == torch.float32
@@ -106,7 +110,9 @@ def test_float16_scales_the_loss_and_trains_fp32_weights(tmp_path: Path) -> None
 
 
 def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path: Path) -> None:
-    model, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed="float16", steps=1, weight=300.0)
+    model, trainer = _trained(
+        tmp_path, USUAL_OPTIMIZER, mixed_dtype="float16", steps=1, weight=300.0
+    )
     assert trainer.accelerator.scaler.get_scale() == 2.0**15
     assert torch.isfinite(model.lm_head.weight).all()
     torch.manual_seed(0)
@@ -114,5 +120,5 @@ def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path: Path) -> None:
 
 
 def test_bfloat16_scales_nothing(tmp_path: Path) -> None:
-    _, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed="bfloat16")
+    _, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed_dtype="bfloat16")
     assert trainer.accelerator.scaler is None

@@ -11,8 +11,8 @@ import sweeper
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.tasks.classification import Classifier
+from sweeper.training.base_model.base_lender import load_base
 from sweeper.training.base_model.bases import base_state, local_base
-from sweeper.training.base_model.lent_base import load_base
 from sweeper.training.trial import artifacts
 from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
 from sweeper.training.trial.assembly import trained
@@ -65,7 +65,7 @@ def test_weights_on_a_base_that_others_have_name_no_path_of_this_machine(
     named = {"source": source, "id": model or "packaged:tiny"}
     shared.context.facts = shared.context.facts.model_copy(update=named)
     if model is not None:  # else the folder, as of a packaged model
-        shared.context.lent_base.name = model
+        shared.context.base_lender.name = model
     job = make_job(shared, strategy=strategy, keep_weights=True)
     train_trial(job)
     texts = {path: path.read_bytes() for path in (job.folder / "weights").rglob("*.*")}

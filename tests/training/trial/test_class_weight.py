@@ -86,11 +86,11 @@ def test_the_reported_train_loss_is_without_weights(make_shared, make_job, answe
 def test_a_head_starts_from_a_probe_of_its_own_weights(make_shared, uneven):
     shared = make_shared(dataset=uneven)
     plain, weighted = (
-        shared.features.probe_for({"class_weight": way}) for way in ("none", "balanced")
+        shared.frozen_features.probe_for({"class_weight": way}) for way in ("none", "balanced")
     )
-    assert shared.features.probe is plain.probe
-    assert weighted.probe is shared.features.probe_for({"class_weight": "balanced"}).probe
-    features = shared.features.pooled("validation")
+    assert shared.frozen_features.probe is plain.probe
+    assert weighted.probe is shared.frozen_features.probe_for({"class_weight": "balanced"}).probe
+    features = shared.frozen_features.pooled("validation")
     said = [np.exp(one.probe.log_probabilities(features))[:, 1] for one in (plain, weighted)]
     assert said[0].mean() == pytest.approx(0.1, abs=0.03)
     assert said[1].mean() > 2 * said[0].mean()

@@ -51,7 +51,7 @@ def train(
             precision=precision,
         )
         result = train_trial(TrialJob(shared, config, place, reports))
-        base = context.lent_base.lend(torch.float32 if precision == "fp32" else torch.bfloat16)
+        base = context.base_lender.lend(torch.float32 if precision == "fp32" else torch.bfloat16)
         assert base.config._attn_implementation == "sdpa"
         return result, reports, place
 

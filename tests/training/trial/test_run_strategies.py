@@ -40,8 +40,8 @@ def test_a_trial_gives_the_base_back_and_can_be_repeated(
     assert [report.rung for report in told] == [1, 2, 3, 4]
     if strategy in ("adapter", "qlora"):  # a prompt can only steer what a model has learnt
         assert told[-1].train_loss < told[0].train_loss
-    held = dict(job.context.lent_base._loaded)
+    held = dict(job.context.base_lender._loaded)
     again = train_trial(job)
     assert again.validation_loss == result.validation_loss
-    assert held == job.context.lent_base._loaded  # not loaded anew
+    assert held == job.context.base_lender._loaded  # not loaded anew
     assert not any(w.requires_grad for one in held.values() for w in one.model.parameters())

@@ -232,7 +232,7 @@ def test_the_best_rung_is_told_by_what_was_trained_for(make_job, answering, monk
     """One class has a good rung 2, the others a good rung 3; only what counts more decides."""
     evaluate = rungs.RungWatch._evaluate
 
-    def best_rung(training_weights):
+    def best_rung(loss_weights):
         good = iter([None, True, False, None, True])
 
         def shifted(self, whole):
@@ -245,13 +245,11 @@ def test_the_best_rung_is_told_by_what_was_trained_for(make_job, answering, monk
 
         def weighing(self, examples):
             return (
-                np.where(np.arange(len(examples)) % 4 == 0, *training_weights)
-                if training_weights
-                else None
+                np.where(np.arange(len(examples)) % 4 == 0, *loss_weights) if loss_weights else None
             )
 
         monkeypatch.setattr(rungs.RungWatch, "_evaluate", shifted)
-        monkeypatch.setattr(Classification, "training_weights", weighing)
+        monkeypatch.setattr(Classification, "loss_weights", weighing)
         told = answering()
         result = train_trial(make_job(report=told))
         assert told[1].validation_loss == pytest.approx(0.25 * 0.1 + 0.75)
@@ -270,7 +268,7 @@ def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answer
     probe = next(b for b in job.shared.baselines if b.name == "probe")
     assert result.validation_loss == pytest.approx(probe.evaluate("validation").loss, rel=1e-4)
     assert result.trainable_parameters == 3 * 32 + 3
-    assert result.training_seconds >= job.shared.features.probe_for({}).seconds
+    assert result.training_seconds >= job.shared.frozen_features.probe_for({}).seconds
     assert result.evaluation_seconds > 0
     written = {path.name for path in (job.folder / "weights").iterdir()}
     assert {name for name in written if name.endswith(".safetensors")} == {"head.safetensors"}

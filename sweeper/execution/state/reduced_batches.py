@@ -22,7 +22,7 @@ _HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/*/*/*", "jobs/*")
 
 
 @dataclass(frozen=True)
-class FittedBatch:
+class ReducedBatch:
     """Batch sizes, in examples, that fitted or will be tried next, after memory ran out.
 
     ``trial`` ran out of memory. A size is None if nothing was learned about it.
@@ -43,20 +43,20 @@ def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
     return (config.model, config.strategy, config.setup.key(*_BATCHES), *parameters, reference)
 
 
-def after_result(config: TrialConfig, result: TrialResult) -> FittedBatch | None:
+def after_result(config: TrialConfig, result: TrialResult) -> ReducedBatch | None:
     """The lesson of a result; None if its planned batches fitted."""
     micro = _smaller(result.micro_batch, config.setup.micro_batch)
     evaluation = _smaller(result.evaluation_batch, config.setup.evaluation_batch)
     if micro is None and evaluation is None:
         return None
-    return FittedBatch(setup_of(config), config.number, micro, evaluation)
+    return ReducedBatch(setup_of(config), config.number, micro, evaluation)
 
 
 def _smaller(fitted: int | None, tried: int) -> int | None:
     return fitted if fitted is not None and fitted < tried else None
 
 
-def smaller_batches(config: TrialConfig) -> FittedBatch | None:
+def smaller_batches(config: TrialConfig) -> ReducedBatch | None:
     """The lesson after the system killed the worker: half of both batches.
 
     Either may have been too large. None if both are one example.
@@ -66,10 +66,10 @@ def smaller_batches(config: TrialConfig) -> FittedBatch | None:
     micro, evaluation = (
         max(1, size // 2) for size in (config.setup.micro_batch, config.setup.evaluation_batch)
     )
-    return FittedBatch(setup_of(config), config.number, micro, evaluation, killed=True)
+    return ReducedBatch(setup_of(config), config.number, micro, evaluation, killed=True)
 
 
-def lesson_of(attempt: Path) -> FittedBatch | None:
+def lesson_of(attempt: Path) -> ReducedBatch | None:
     """The lesson of an ended attempt; None if its planned batches fitted."""
     config, end = TrialConfig.read_or_none(attempt / CONFIG), attempts.read_end(attempt)
     if config is None:
@@ -81,13 +81,13 @@ def lesson_of(attempt: Path) -> FittedBatch | None:
 
 
 @dataclass
-class FittedBatches:
+class ReducedBatches:
     """The lessons of a run. Each attempt is read once, after its end."""
 
     run: RunFolder
-    _lessons_by_folder: dict[Path, FittedBatch | None] = field(default_factory=dict)
+    _lessons_by_folder: dict[Path, ReducedBatch | None] = field(default_factory=dict)
 
-    def _lessons(self) -> list[FittedBatch]:
+    def _lessons(self) -> list[ReducedBatch]:
         for home in _HOMES:
             for folder in self.run.path.glob(f"{home}/attempts/*"):
                 ended = (folder / ENDED).exists() or (folder / RESULT).exists()
@@ -121,7 +121,7 @@ class FittedBatches:
         return config.with_setup(**batches).model_copy(update={"memory_note": note})
 
 
-def _shortage_text(lessons: Sequence[FittedBatch]) -> str:
+def _shortage_text(lessons: Sequence[ReducedBatch]) -> str:
     killed, reported = (
         [
             f"trial {number}"

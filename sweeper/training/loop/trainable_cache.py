@@ -13,7 +13,7 @@ from torch import nn
 
 
 @contextmanager
-def quick_steps(model: nn.Module) -> Iterator[None]:
+def trainable_cache(model: nn.Module) -> Iterator[None]:
     """A context in which the model caches which weights are trainable.
 
     ``parameters()`` returns only these, ``zero_grad()`` resets only these, and ``train()`` does

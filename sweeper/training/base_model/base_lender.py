@@ -131,7 +131,7 @@ class _LoadedBase:
 
 
 @dataclass
-class LentBase:
+class BaseLender:
     """Keeps one base model in memory, in each dtype asked for, and restores it between trials.
 
     A GPU holds one variant at a time. The others are in main memory, if they fit and are not

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sweeper.training.loop.quick_steps import quick_steps
+from sweeper.training.loop.trainable_cache import trainable_cache
 
 
 def a_model():
@@ -15,7 +15,7 @@ def a_model():
 
 def test_only_what_trains_is_seen_and_its_gradients_are_dropped():
     model = a_model()
-    with quick_steps(model):
+    with trainable_cache(model):
         model(torch.ones(5, 3)).sum().backward()
         seen = list(model.parameters())
         assert [id(w) for w in seen] == [id(model[2].weight), id(model[2].bias)]
@@ -26,7 +26,7 @@ def test_only_what_trains_is_seen_and_its_gradients_are_dropped():
 
 def test_training_mode_comes_back_after_an_evaluation():
     model = a_model()
-    with quick_steps(model):
+    with trainable_cache(model):
         model.eval()
         assert not model[1].training
         model.train()
@@ -37,14 +37,14 @@ def test_the_first_call_reaches_parts_that_were_evaluating():
     model = a_model()
     model[1].eval()
     assert model.training
-    with quick_steps(model):
+    with trainable_cache(model):
         model.train()
         assert model[1].training
 
 
 def test_the_model_is_itself_again_afterwards():
     model = a_model()
-    with quick_steps(model):
+    with trainable_cache(model):
         pass
     assert len(list(model.parameters())) == 4
     assert not {"parameters", "zero_grad", "train"} & set(vars(model))

@@ -7,7 +7,7 @@ from configs import config_of
 from curve_backend import make_plan
 
 from sweeper.execution.state import attempts
-from sweeper.execution.state.fitted_batches import FittedBatches, smaller_batches
+from sweeper.execution.state.reduced_batches import ReducedBatches, smaller_batches
 from sweeper.facts.record import TrainingSetup
 from sweeper.runfolder import RunFolder
 from sweeper.trials import AttemptEndKind, TrialConfig, TrialResult
@@ -29,7 +29,7 @@ def tried(
     end: AttemptEndKind | None = None,
     below: str = "",
     **fitted: int,
-) -> FittedBatches:
+) -> ReducedBatches:
     """A trial of one attempt, which ended so, or with a result of these batches."""
     home = run.trial(number) / below
     config = a_config(attempt=attempts.new_attempt(home), number=number)
@@ -39,7 +39,7 @@ def tried(
         attempts.note_end(folder, end, "why")
     result = {"number": number, "attempt": 1, "seed": 0, "state": "COMPLETE", **fitted}
     TrialResult.model_validate(result | {"validation_loss": 0.5}).write(folder / "result.json")
-    return FittedBatches(run)
+    return ReducedBatches(run)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_evaluation_that_ran_out_says_nothing_about_the_micro_batch(run: RunFold
         evaluation_batch=8,
     )
     result.write(attempts.attempt_folder(home, 1) / "result.json")
-    config = FittedBatches(run).apply(a_config())
+    config = ReducedBatches(run).apply(a_config())
     assert (config.setup.micro_batch, config.setup.evaluation_batch) == (8, 8)
 
 
@@ -115,7 +115,7 @@ def test_the_smallest_batches_count_and_all_teachers_are_named(run: RunFolder) -
 
 
 def test_an_attempt_counts_once_it_has_ended(run: RunFolder) -> None:
-    home, fitted = run.trial(0), FittedBatches(run)
+    home, fitted = run.trial(0), ReducedBatches(run)
     attempts.begin(home, a_config(attempt=attempts.new_attempt(home), number=0))
     assert fitted.apply(a_config()).setup.micro_batch == 8
     attempts.note_end(attempts.attempt_folder(home, 1), "out-of-memory", "why")
@@ -127,7 +127,7 @@ def test_attempts_that_ended_otherwise_teach_nothing(run: RunFolder) -> None:
     for number, end in enumerate(ends):
         assert tried(run, number, end=end, micro_batch=1).apply(a_config()) == a_config()
     (run.trial(9) / "attempts" / "1").mkdir(parents=True)  # killed before anything was written
-    assert FittedBatches(run).apply(a_config()) == a_config()
+    assert ReducedBatches(run).apply(a_config()) == a_config()
 
 
 def test_the_next_try_takes_half_of_both_batches_until_there_is_nothing_to_halve() -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sweeper.training.base_model import lent_base as lent_base_module
-from sweeper.training.base_model.lent_base import LentBase, checksum, load_base
+from sweeper.training.base_model import base_lender as base_lender_module
+from sweeper.training.base_model.base_lender import BaseLender, checksum, load_base
 
 
 def weights(model):
@@ -16,8 +16,8 @@ def equal(model, before):
 
 
 @pytest.fixture
-def lent_base(model_folders):
-    return LentBase(
+def base_lender(model_folders):
+    return BaseLender(
         model_folders["bert"], "FEATURE_EXTRACTION", torch.device("cpu"), name="some/model"
     )
 
@@ -34,61 +34,61 @@ def test_a_base_is_loaded_frozen_in_the_dtype_that_was_asked_for(model_folders, 
     assert not any("pooler" in name for name, _ in model.named_parameters())
 
 
-def test_trained_weights_are_restored_bit_by_bit(lent_base):
-    model = lent_base.lend(torch.float32, will_change=True)
+def test_trained_weights_are_restored_bit_by_bit(base_lender):
+    model = base_lender.lend(torch.float32, will_change=True)
     before = weights(model)
     model.requires_grad_(True)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1.5)
-    lent_base.give_back(model, changed=True)
-    again = lent_base.lend(torch.float32)
+    base_lender.give_back(model, changed=True)
+    again = base_lender.lend(torch.float32)
     assert again is model
     assert equal(again, before)
     assert not any(weight.requires_grad for weight in again.parameters())
 
 
-def test_a_change_that_nobody_spoke_of_is_found_and_undone(lent_base, caplog):
-    model = lent_base.lend(torch.float32)
+def test_a_change_that_nobody_spoke_of_is_found_and_undone(base_lender, caplog):
+    model = base_lender.lend(torch.float32)
     before = weights(model)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(1e-4)
-    lent_base.give_back(model)
+    base_lender.give_back(model)
     assert "loaded again" in caplog.text
-    again = lent_base.lend(torch.float32)
+    again = base_lender.lend(torch.float32)
     assert again is not model
     assert equal(again, before)
 
 
-def test_every_weight_is_looked_at_within_a_few_returns(lent_base, caplog):
-    model = lent_base.lend(torch.float32)
+def test_every_weight_is_looked_at_within_a_few_returns(base_lender, caplog):
+    model = base_lender.lend(torch.float32)
     with torch.no_grad():
         model.embeddings.word_embeddings.weight[3, 4] += 1e-3
     for _ in range(8):
-        lent_base.give_back(model)
+        base_lender.give_back(model)
         if caplog.text:
             break
     assert "loaded again" in caplog.text
 
 
-def test_a_base_with_something_left_in_it_is_loaded_again(lent_base):
-    model = lent_base.lend(torch.float32)
+def test_a_base_with_something_left_in_it_is_loaded_again(base_lender):
+    model = base_lender.lend(torch.float32)
     model.extra = torch.nn.Linear(2, 2)
-    lent_base.give_back(model)
-    assert lent_base.lend(torch.float32) is not model
+    base_lender.give_back(model)
+    assert base_lender.lend(torch.float32) is not model
 
 
-def test_dtypes_are_kept_apart(lent_base):
-    model, half = lent_base.lend(torch.float32), lent_base.lend(torch.bfloat16)
+def test_dtypes_are_kept_apart(base_lender):
+    model, half = base_lender.lend(torch.float32), base_lender.lend(torch.bfloat16)
     assert model is not half
-    assert lent_base.lend(torch.float32) is model
-    lent_base.forget()
-    assert lent_base.lend(torch.float32) is not model
+    assert base_lender.lend(torch.float32) is model
+    base_lender.forget()
+    assert base_lender.lend(torch.float32) is not model
 
 
-def test_an_adapter_will_name_the_base_as_the_user_did(lent_base):
-    assert lent_base.lend(torch.float32).name_or_path == "some/model"
+def test_an_adapter_will_name_the_base_as_the_user_did(base_lender):
+    assert base_lender.lend(torch.float32).name_or_path == "some/model"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.uint8])
@@ -102,7 +102,7 @@ def test_a_checksum_differs_after_any_update(dtype):
 
 @pytest.fixture
 def moves(monkeypatch):
-    """What is loaded, and where models are moved, by a lent_base that takes the CPU for a GPU."""
+    """What is loaded, and where models are moved, by a lender that takes the CPU for a GPU."""
     found = []
     move = torch.nn.Module.to
 
@@ -115,20 +115,20 @@ def moves(monkeypatch):
             found.append(str(places[0]))
         return move(self, "cpu")
 
-    monkeypatch.setattr(lent_base_module, "load_base", load)
+    monkeypatch.setattr(base_lender_module, "load_base", load)
     monkeypatch.setattr(torch.nn.Module, "to", to)
     return found
 
 
 @pytest.fixture
 def on_gpu(model_folders):
-    return LentBase(model_folders["bert"], "FEATURE_EXTRACTION", torch.device("cuda"))
+    return BaseLender(model_folders["bert"], "FEATURE_EXTRACTION", torch.device("cuda"))
 
 
-def lend_in_turn(lent_base):
+def lend_in_turn(base_lender):
     for _ in range(2):
         for dtype in (torch.bfloat16, torch.float32):
-            lent_base.give_back(lent_base.lend(dtype))
+            base_lender.give_back(base_lender.lend(dtype))
 
 
 def test_alternating_trials_on_a_gpu_load_each_base_once(on_gpu, moves, monkeypatch):
@@ -140,7 +140,7 @@ def test_alternating_trials_on_a_gpu_load_each_base_once(on_gpu, moves, monkeypa
 
 
 def test_a_base_without_room_in_main_memory_is_loaded_again(on_gpu, moves, monkeypatch):
-    monkeypatch.setattr(lent_base_module, "_MAX_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(base_lender_module, "_MAX_MEMORY_SHARE", 0.0)
     lend_in_turn(on_gpu)
     assert [what for what in moves if what.startswith("torch.")] == [
         "torch.bfloat16", "torch.float32", "torch.bfloat16", "torch.float32",
