@@ -162,7 +162,10 @@ def _parsed(data: Any, path: Path_, faults: list[Fault]) -> FactComparison | Gro
 def _comparisons(
     fact: Fact, written: Any, path: Path_, faults: list[Fault]
 ) -> Iterator[FactComparison]:
-    """The comparisons with a fact. ``code`` is short for ``{equals: code}``, a list for ``in``."""
+    """The comparisons with a fact. ``code`` is short for ``{equals: code}``, a list for ``in``.
+
+    A fact with several values has neither, only ``contains``.
+    """
     bounds_by_operator = written
     if not isinstance(written, Mapping):
         bounds_by_operator = {"in" if isinstance(written, list) else "equals": written}
@@ -171,7 +174,10 @@ def _comparisons(
         bounds = bound if operator == "in" and isinstance(bound, list) else [bound]
         if operator not in operators(fact):
             fix = near_match(str(operator), operators(fact))
-            faults.append((at, fault(f"there is no key {operator!r} here", "", fix)))
+            what = f"there is no key {operator!r} here"
+            if fact.kind == "words" and operator in ("equals", "in"):
+                what, fix = f"{fact.name} has several values", "Write {contains: value}."
+            faults.append((at, fault(what, "", fix)))
         elif operator == "in" and (bounds is not bound or not bounds):
             faults.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
         elif wrong := [end for end in bounds if not _comparable(fact, operator, end)]:
@@ -184,8 +190,9 @@ def _comparisons(
 
 def operators(fact: Fact) -> list[str]:
     """The comparisons that a condition can make with a fact."""
-    more = {"number": [*_COMPARISONS], "words": ["contains"]}
-    return ["equals", "in", "known", *more.get(fact.kind, [])]
+    if fact.kind == "words":  # a tuple of values, which never equals a text
+        return ["contains", "known"]
+    return ["equals", "in", "known", *(_COMPARISONS if fact.kind == "number" else ())]
 
 
 def _kind(fact: Fact, operator: str) -> str:
