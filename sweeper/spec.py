@@ -38,7 +38,7 @@ from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
 from sweeper.traits.traits import known_strategies
-from sweeper.yamlfile import Path_, fault, faults
+from sweeper.yamlfile import Path_, fault, raise_faults
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
@@ -237,7 +237,7 @@ class DataSpec(_Keys):
             if weighted and source.weight is None:
                 fix = "Give every source a weight, or none."
                 problems.append((path, fault(f"{source.title!r} has no weight", "", fix)))
-        faults(problems)
+        raise_faults(problems)
         return self
 
     @property
@@ -487,7 +487,7 @@ def _with_module_lists(items: Any) -> Any:
         elif not set(value) <= names:
             fix = f"Write {{choices: [[{value[0]}], all-linear]}} to choose between them."
             what = f"{name} = {value!r} holds names of layers and {', '.join(names & set(value))}"
-            faults([((name,), fault(what, "A list of names is one value.", fix))])
+            raise_faults([((name,), fault(what, "A list of names is one value.", fix))])
     return items
 
 
@@ -584,7 +584,7 @@ class Spec(_Keys, Artifact):
             what = f"classes_by = 'generate' in task {self.task}"
             fix = "Leave it out, or choose --task classification."
             why = "Only a classification has classes to tell apart."
-            faults([(("training", "classes_by"), fault(what, why, fix))])
+            raise_faults([(("training", "classes_by"), fault(what, why, fix))])
         return self
 
     @property

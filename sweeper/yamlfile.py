@@ -242,7 +242,7 @@ def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
     return PydanticCustomError("fault", "{what}", {"what": what, "why": why, "fix": fix})
 
 
-def faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
+def raise_faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
     """Raise all faults together, if there are any. Paths are relative to the validated value.
 
     Raises:

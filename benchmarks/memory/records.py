@@ -218,7 +218,7 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "gradient_accumulation_steps": 2 if legacy else number_of(record, "grad_accum") or 1,
         "gradient_checkpointing": checkpointing,
         "quantization": quantization,
-        "keeps_quantized_inputs": _old_four_bits(record, quantization) and not checkpointing,
+        "quantized_layers_keep_inputs": _old_four_bits(record, quantization) and not checkpointing,
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
         "widened_inputs": True,
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,

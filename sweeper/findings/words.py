@@ -182,7 +182,7 @@ def column_unit(metric: Metric) -> str:
 
 
 def amount(gain: Interval, metric: Metric) -> str:
-    """A difference in the metric's unit, without sign and interval.
+    """A gain in the metric's unit, without plus sign and interval.
 
     >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")
     >>> amount(Interval(value=0.1234, low=0.1, high=0.2), loss)
@@ -190,7 +190,9 @@ def amount(gain: Interval, metric: Metric) -> str:
     """
     factor = 100 if metric.unit == "points" else 1
     ends = [None if end is None else factor * end for end in (gain.low, gain.high)]
-    return loss(factor * gain.value, Interval(value=gain.value, low=ends[0], high=ends[1]))
+    return _rounded(
+        factor * gain.value, Interval(value=factor * gain.value, low=ends[0], high=ends[1])
+    )
 
 
 def better_by(gain: Interval, metric: Metric) -> str:

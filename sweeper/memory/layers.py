@@ -62,8 +62,8 @@ def embedding_kept(model: ModelFacts, setup: Setup) -> float:
         return 0.0
     recorder = Recorder(model, setup)
     x = Value(model.hidden_size, setup.residual_bytes)
-    x = recorder.norm(x) if recorder.traits.post_norm else x
-    if recorder.traits.dropout:
+    x = recorder.norm(x) if recorder.block_traits.post_norm else x
+    if recorder.block_traits.dropout:
         recorder.dropout(x)
     return recorder.tape.kept()
 
@@ -73,7 +73,7 @@ def _cost(
 ) -> LayerCost:
     recorder = Recorder(model, setup)
     entry = Value(model.hidden_size, setup.residual_bytes)
-    if recorder.autocast and recorder.traits.post_norm:
+    if recorder.autocast and recorder.block_traits.post_norm:
         entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
     _layer(recorder, entry, moe, cross)
     tape = recorder.tape
@@ -81,7 +81,7 @@ def _cost(
 
 
 def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bool) -> Value:
-    traits = recorder.traits
+    traits = recorder.block_traits
     if recorder.model.parallel_blocks:
         normed = recorder.norm(x)
         parallel = recorder.norm(x) if recorder.family.norms > 1 else normed
@@ -107,7 +107,7 @@ def _attention(recorder: Recorder, x: Value) -> Value:
 
 def _feed_forward(recorder: Recorder, x: Value, moe: MixtureOfExperts | None) -> Value:
     y = _experts(recorder, x, moe) if moe else _mlp(recorder, x, recorder.model.intermediate_size)
-    y = recorder.dropout(y) if recorder.traits.dropout else y
+    y = recorder.dropout(y) if recorder.block_traits.dropout else y
     y = _bottleneck(recorder, y)
     return recorder.norm(y) if recorder.family.norms > 2 else y
 
@@ -224,7 +224,7 @@ def head_peak(model: ModelFacts, setup: Setup) -> float:
     kept = recorder.tape.kept() + (source.size if recorder.trains_base else 0.0)
     item, hidden = source.item, model.hidden_size
     vocabulary = model.vocabulary_size * setup.answer_fraction
-    if recorder.traits.capped and setup.loss != "fused":
+    if recorder.block_traits.capped and setup.loss != "fused":
         kept += item * vocabulary
     kept_at_loss = kept + 2 * x.size  # the last block's output and its gradient
     if setup.loss == "fused":
@@ -249,11 +249,11 @@ def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> V
         query, key, value = _query_key_value(recorder, x, keys_from or x)
     mixed = _record_attention(recorder, query, key, value)
     y = recorder.linear("o", mixed, recorder.model.hidden_size)
-    return recorder.dropout(y) if recorder.traits.dropout else y
+    return recorder.dropout(y) if recorder.block_traits.dropout else y
 
 
 def _query_key_value(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Value, Value]:
-    model, traits = recorder.model, recorder.traits
+    model, traits = recorder.model, recorder.block_traits
     query_width, key_width = (
         model.attention_heads * model.head_dim,
         model.key_value_heads * model.head_dim,
@@ -302,7 +302,7 @@ def _record_attention(recorder: Recorder, query: Value, key: Value, value: Value
     heads = model.attention_heads
     # The fused kernel for CPUs has no dropout: with dropout, SDPA computes in float32 and keeps the
     # scores.
-    is_unfused = setup.device == "cpu" and recorder.traits.dropout
+    is_unfused = setup.device == "cpu" and recorder.block_traits.dropout
     item_before = query.item
     if is_unfused and setup.attention == "sdpa":
         query, key, value = (recorder.cast(part, 4) for part in (query, key, value))
@@ -312,7 +312,7 @@ def _record_attention(recorder: Recorder, query: Value, key: Value, value: Value
     output = Value(heads * (mla.v_head_dim if mla else model.head_dim), query.item)
     inputs = list(dict.fromkeys([query, key, value]))
     is_grouped = model.attention_heads != model.key_value_heads and mla is None
-    lacks_fused_kernel = setup.attention == "sdpa" and not recorder.traits.fused_attention
+    lacks_fused_kernel = setup.attention == "sdpa" and not recorder.block_traits.fused_attention
     is_eager = setup.attention == "eager" or is_unfused or lacks_fused_kernel
     # With a mask, transformers repeats shared keys and values itself; prefixes need a mask.
     is_masked = setup.attention == "sdpa" and (setup.padded or setup.traits.adds == "prefix")
@@ -344,7 +344,7 @@ def _record_eager_attention(recorder: Recorder, inputs: list[Value], output: Val
     scores = Value(recorder.model.attention_heads * setup.sequence_length, output.item)
     query_key, value = inputs[:2], inputs[-1]
     tape.record([scores], query_key, query_key, workspace=scores.size)
-    if recorder.traits.capped:
+    if recorder.block_traits.capped:
         capped = Value(scores.elements, scores.item)
         tape.record([capped], [scores], [capped], workspace=scores.size)
         scores = capped
@@ -352,6 +352,6 @@ def _record_eager_attention(recorder: Recorder, inputs: list[Value], output: Val
     upcast = recorder.cast(scores, 4)
     tape.record([float32_weights], [upcast], [float32_weights])
     weights = recorder.cast(float32_weights, output.item)
-    if recorder.traits.dropout:
+    if recorder.block_traits.dropout:
         weights = recorder.dropout(weights)
     tape.record([output], [weights, value], [weights, value])

@@ -60,7 +60,8 @@ class Setup(TrainingSetup):
         experts_are_linear: Whether routed experts are linear layers, which are quantised and get
             adapters. Since transformers 5 they are stacked parameters, which neither bitsandbytes
             nor PEFT's ``all-linear`` touches.
-        keeps_quantized_inputs: Whether 4-bit layers keep their inputs, as before bitsandbytes 0.43.
+        quantized_layers_keep_inputs: Whether 4-bit layers keep their inputs, as before
+            bitsandbytes 0.43.
         widened_inputs: Whether adapters' inputs are float32 under autocast, too: PEFT's default,
             which this project's trainings switch off.
         rescales_outputs: Whether trained vectors multiply the targeted layers' outputs (IA3,
@@ -84,7 +85,7 @@ class Setup(TrainingSetup):
     base_dtype: str | None = None
     upcast_norms: bool = False
     experts_are_linear: bool = False
-    keeps_quantized_inputs: bool = False
+    quantized_layers_keep_inputs: bool = False
     widened_inputs: bool = False
     rescales_outputs: bool = False
     releases_gradients: bool = False

@@ -29,7 +29,7 @@ class _Operation(NamedTuple):
     inputs: Sequence[Value]
     saves: Sequence[Value]
     workspace: float
-    aliases: bool
+    shares_gradient: bool
 
 
 class Tape:
@@ -44,7 +44,7 @@ class Tape:
         inputs: Sequence[Value],
         saves: Sequence[Value] = (),
         workspace: float = 0.0,
-        aliases: bool = False,
+        shares_gradient: bool = False,
     ) -> None:
         """Add an operation.
 
@@ -52,10 +52,10 @@ class Tape:
             inputs: Values that get gradients.
             saves: Values kept for the backward pass; one that several operations save counts once.
             workspace: Temporary bytes per token of the backward pass.
-            aliases: Whether the gradient of every input is the output's gradient itself (a sum, a
-                view), which takes no memory.
+            shares_gradient: Whether the gradient of every input is the output's gradient itself (a
+                sum, a view), which takes no memory.
         """
-        self._operations.append(_Operation(outputs, inputs, saves, workspace, aliases))
+        self._operations.append(_Operation(outputs, inputs, saves, workspace, shares_gradient))
 
     def kept(self) -> float:
         """Bytes per token that are kept from the end of the forward to the backward pass."""
@@ -74,7 +74,7 @@ class Tape:
         residual = self._operations[-1].outputs[0].size
         peak = kept = self.kept()
         for operation in reversed(self._operations):
-            values = () if operation.aliases else {*operation.outputs, *operation.inputs}
+            values = () if operation.shares_gradient else {*operation.outputs, *operation.inputs}
             gradients = sum(value.size for value in values)
             peak = max(peak, kept + residual + gradients + operation.workspace)
             for value in set(operation.saves):

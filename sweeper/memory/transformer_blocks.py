@@ -1,6 +1,7 @@
 """The blocks of a transformer, recorded on a tape as the operations of transformers.
 
-Saved values follow from the operations and from traits of the family's code; nothing is fitted.
+Sizes of values are per token. Those that are saved follow from the operations and from traits of
+the family's code; nothing is fitted.
 """
 
 from __future__ import annotations
@@ -97,12 +98,14 @@ class Recorder:
     def __init__(self, model: ModelFacts, setup: Setup) -> None:
         self.model = model
         self.setup = setup
-        self.traits = traits(model)
+        self.block_traits = traits(model)
         self.family = family_like(model.model_type, model.kind, model.gated_mlp)
         self.tape = Tape()
         self.autocast = autocast_dtype(setup.precision) is not None
         self.trains_base = setup.traits.trains_base
-        self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
+        self.keeps_wide_inputs = (
+            setup.quantization is not None and setup.quantized_layers_keep_inputs
+        )
         roles = self._roles(setup.target_modules)
         addition = setup.traits.adds
         no_roles: frozenset[Role] = frozenset()
@@ -110,6 +113,8 @@ class Recorder:
         self._projected_roles = roles if addition == "scaled-projections" else no_roles
         self._rescaled_roles = roles if setup.rescales_outputs else no_roles
         self._rescaled_input_roles = no_roles
+        # A term of the strategy's number of trained parameters stands for a vector in each of these
+        # modules, as long as the module's inputs or outputs (IA3).
         for term in setup.traits.trained.terms if addition == "scaling" else ():
             modules = setup.target_modules if term.each == "target_layer" else term.each
             if "inputs" in term.names:
@@ -157,8 +162,10 @@ class Recorder:
         return [Value(x.elements, 4)] if self.keeps_wide_inputs else []
 
     def _adapter_input(self, x: Value) -> Value:
-        narrow = self.autocast and not self.setup.widened_inputs
-        return x if narrow else self.cast(x, self.setup.trained_bytes)
+        """The input as the adapter gets it: PEFT casts it to the dtype of trained weights, unless
+        autocast is on and that cast is switched off."""
+        keeps_dtype = self.autocast and not self.setup.widened_inputs
+        return x if keeps_dtype else self.cast(x, self.setup.trained_bytes)
 
     def _low_rank(self, x: Value, base: Value) -> Value:
         setup = self.setup
@@ -175,7 +182,7 @@ class Recorder:
         if setup.use_dora:  # the magnitude multiplies both results, so both are kept
             self.tape.record([y], [base, delta], [base, delta])
         else:
-            self.tape.record([y], [base, delta], aliases=True)
+            self.tape.record([y], [base, delta], shares_gradient=True)
         return y
 
     def _scaled_projections(self, x: Value, base: Value) -> Value:
@@ -201,7 +208,7 @@ class Recorder:
 
     def norm(self, x: Value) -> Value:
         """RMSNorm or LayerNorm as in transformers' code of the family."""
-        kind = self.traits.norm
+        kind = self.block_traits.norm
         if kind == "layer":
             return self._layer_norm(x)
         wide_input = self.cast(x, 4)
@@ -225,10 +232,10 @@ class Recorder:
         return y
 
     def add(self, a: Value, b: Value) -> Value:
-        """A residual connection; the wider dtype wins."""
+        """A sum, as in a residual connection; the wider dtype wins."""
         y = Value(a.elements, max(a.item, b.item))
         inputs = [self.cast(a, y.item), self.cast(b, y.item)]
-        self.tape.record([y], inputs, aliases=True)
+        self.tape.record([y], inputs, shares_gradient=True)
         return y
 
     def rotate(self, x: Value) -> Value:
@@ -238,7 +245,7 @@ class Recorder:
         return y
 
     def activate(self, x: Value) -> Value:
-        kind = self.traits.activation
+        kind = self.block_traits.activation
         if kind == "gelu_composed":
             return self._composed_gelu(x)
         y = Value(x.elements, x.item)

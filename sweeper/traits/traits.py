@@ -30,7 +30,7 @@ from pydantic_core import PydanticCustomError
 from sweeper import plugins, resources
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.hyperparameters import Scalar
-from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults, read
+from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, raise_faults, read
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -249,7 +249,7 @@ def _validated_formula(data: Any, info: ValidationInfo) -> Formula:
             terms.append(Term(each, str(text), _parsed_formula(text, allowed)))
         except PydanticCustomError as error:
             errors.append(((str(key),), error))
-    faults(errors)
+    raise_faults(errors)
     return Formula(tuple(terms))
 
 

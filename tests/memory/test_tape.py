@@ -14,7 +14,7 @@ def test_a_value_that_two_operations_save_is_kept_once() -> None:
 def test_the_gradient_of_a_sum_is_that_of_its_inputs() -> None:
     tape = Tape()
     a, b, y = Value(10, 4), Value(10, 4), Value(10, 4)
-    tape.record([y], [a, b], aliases=True)
+    tape.record([y], [a, b], shares_gradient=True)
     assert tape.backward_peak() == 40
 
 

@@ -78,12 +78,12 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
         lines = [*islice(_fields(dialect, text.lines(newline=""), table.name), 1)]
     if not lines:
         return
-    titles, body = titles_and_table(lines)
+    title_note, body = title_note_and_table(lines)
     first_line, first = body[0]
     header = first if _has_header([fields for _, fields in body]) else []
     names = unique_names(header or [""] * len(first))
     names_line = f"names in line {first_line}" if header else "no line with names"
-    table.how.append(f"fields divided by {dialect}, {names_line}{titles}")
+    table.how.append(f"fields divided by {dialect}, {names_line}{title_note}")
     for line, fields in _fields(dialect, text.lines(newline=""), table.name):
         if line < first_line or (line == first_line and header):
             continue
@@ -169,10 +169,10 @@ def _is_no_name(cell: str) -> bool:
     return len(cell) > MAX_NAME_CHARACTERS or sentence
 
 
-def titles_and_table(
+def title_note_and_table(
     lines: Sequence[tuple[int, Line]],
 ) -> tuple[str, Sequence[tuple[int, Line]]]:
-    """A sentence about titles (rows of one cell) above a table, and the rows of the table."""
+    """A note on title rows (of one cell) above a table, empty without any; and the table's rows."""
     filled_cells = [
         sum(cell not in (None, "") for cell in cells) for _, cells in lines[:TITLE_SEARCH_ROWS]
     ]

@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES, MemoryLimit
-from sweeper.data.reading.delimited import TITLE_SEARCH_ROWS, titles_and_table, unique_names
+from sweeper.data.reading.delimited import TITLE_SEARCH_ROWS, title_note_and_table, unique_names
 from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
 
@@ -54,9 +54,10 @@ def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[Number
     if not sheet_names:
         return
     lines = _lines(sheets[sheet_names[0]])
-    titles, ((line, names), *first_lines) = titles_and_table([*islice(lines, TITLE_SEARCH_ROWS)])
+    search_lines = [*islice(lines, TITLE_SEARCH_ROWS)]
+    title_note, ((line, names), *first_lines) = title_note_and_table(search_lines)
     columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
-    table.how.append(f"the sheet {sheet_names[0]!r}, names in line {line}{titles}")
+    table.how.append(f"the sheet {sheet_names[0]!r}, names in line {line}{title_note}")
     if other_sheets := ", ".join(sheet_names[1:]):
         table.cautions.append(
             f"{table.name} has more sheets ({other_sheets}), which are not read: save each as a "

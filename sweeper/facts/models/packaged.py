@@ -32,6 +32,11 @@ class PackagedModel(NamedTuple):
     catalogue: str
     weights_note: str | None = None
 
+    @property
+    def needs_conversion(self) -> bool:
+        """Whether transformers cannot load the packaged file (GGUF) as it is."""
+        return self.folder is None
+
 
 PACKAGED = {
     "minilm": PackagedModel(

@@ -66,7 +66,7 @@ def augment(
 ) -> None:
     """Write new rows that a language model makes from the training rows.
 
-    Rows of validation and test are never used, and similar new rows are rejected. Replies are
+    Validation and test rows are never used. Near-copies of any row are rejected. Replies are
     kept in FILE.requests.jsonl beside the output FILE, so an interrupted command continues where
     it stopped. FILE.changes.jsonl lists every row that was added or rejected, with the reason.
     """

@@ -99,7 +99,7 @@ _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
 
 def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
-    """Look for the wanted kinds of faults; by default for all without ``instead_of``."""
+    """Look for the wanted kinds of faults; by default, without alternatives to other kinds."""
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted, data = list(wanted), CheckedRows.of(data)

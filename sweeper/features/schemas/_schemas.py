@@ -135,4 +135,5 @@ def _fact_schema(fact: Fact) -> dict[str, Any]:
     comparisons = {operator: bounds.get(operator, value) for operator in operators(fact)}
     mapping = {"type": "object", "properties": comparisons, "additionalProperties": False}
     unit = f" ({fact.unit})" if fact.unit else ""
-    return {"anyOf": [value, list_schema, mapping], "description": f"{fact.description}{unit}"}
+    short_forms = [value, list_schema] if "equals" in comparisons else []
+    return {"anyOf": [*short_forms, mapping], "description": f"{fact.description}{unit}"}

@@ -50,12 +50,13 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def _result_of(run: RunFiles, start: ProposedTrial) -> WarmStartResult:
+    # Trials and candidates that were read are named by pair already, proposals are not.
     several_models = len({candidate.model for candidate in run.plan.candidates}) > 1
-    strategy = pair(start.strategy, start.model) if several_models else start.strategy
-    trial, best = _trial_of(run, strategy, start), best_of(run, strategy)
-    default = default_of(run, strategy)
+    name = pair(start.strategy, start.model) if several_models else start.strategy
+    trial, best = _trial_of(run, name, start), best_of(run, name)
+    default = default_of(run, name)
     return WarmStartResult(
-        strategy=strategy,
+        strategy=name,
         study=start.record["study"],
         similarity=start.record["similarity"],
         trial=trial.config.number if trial else None,
@@ -65,8 +66,8 @@ def _result_of(run: RunFiles, start: ProposedTrial) -> WarmStartResult:
     )
 
 
-def _trial_of(run: RunFiles, strategy: str, start: ProposedTrial) -> TrialFiles | None:
-    trials = (trial for trial in run.trials if trial.config.strategy == strategy)
+def _trial_of(run: RunFiles, name: str, start: ProposedTrial) -> TrialFiles | None:
+    trials = (trial for trial in run.trials if trial.config.strategy == name)
     parameters = start.parameters.items()
     return next((trial for trial in trials if parameters <= trial.config.parameters.items()), None)
 

@@ -83,7 +83,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
         return
     seconds = last.seconds
     measured, features, planned = _phase_seconds(run, last), budget.features, budget.phases
-    search_phases = {name: cost for name, cost in features.items() if cost.in_search}
+    phases_in_search = {name: phase for name, phase in features.items() if phase.in_search}
     waiting_seconds = math.fsum(result.waited_seconds for result in run.results)
     total_seconds = math.fsum(result.whole_seconds for result in run.results)
     share = min(waiting_seconds / total_seconds, 0.99) if total_seconds > 0 else 0.0
@@ -93,15 +93,17 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             what,
             phase,
             actual,
-            title=f"of the search, {search_phases[what].title}" if what in search_phases else "",
+            title=f"of the search, {phases_in_search[what].title}"
+            if what in phases_in_search
+            else "",
             unit=unit,
             trials=sum(trial.ended for trial in run.trials),
             disturbed=0.0 if what in _COMMAND_PHASES else share,
         )
 
-    # The first trials run in parallel with baselines, and wait for features' phases in the search.
+    # The measured search contains the baselines and features' phases; the planned one must, too.
     search_parts = [
-        planned[name] for name in ("baselines", "search", *search_phases) if name in planned
+        planned[name] for name in ("baselines", "search", *phases_in_search) if name in planned
     ]
     phases = planned | {"search": Duration.sum(search_parts)}
     phases = {name: p for name, p in phases.items() if name in measured and name != "baselines"}

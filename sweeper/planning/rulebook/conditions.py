@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Fact, Values
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.yamlfile import Path_, fault, faults
+from sweeper.yamlfile import Path_, fault, raise_faults
 
 Fault = tuple[Path_, PydanticCustomError]
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -131,38 +131,41 @@ def parse_condition(data: Any) -> FactComparison | Group:
     """
     problems: list[Fault] = []
     condition = _parsed(data, (), problems)
-    faults(problems)
+    raise_faults(problems)
     return condition
 
 
-def _parsed(data: Any, path: Path_, faults: list[Fault]) -> FactComparison | Group:
+def _parsed(data: Any, path: Path_, problems: list[Fault]) -> FactComparison | Group:
     if not isinstance(data, Mapping):
-        faults.append((path, fault(f"{data!r} is not a mapping", "", "Write {fact: value}.")))
+        problems.append((path, fault(f"{data!r} is not a mapping", "", "Write {fact: value}.")))
         return ALWAYS
     parts: list[FactComparison | Group] = []
     for key, value in data.items():
         at = (*path, key)
         if key == "not":
-            parts.append(Group("not", (_parsed(value, at, faults),)))
+            parts.append(Group("not", (_parsed(value, at, problems),)))
         elif key in ("all", "any") and isinstance(value, list) and value:
-            inner = (_parsed(part, (*at, number), faults) for number, part in enumerate(value))
+            inner = (_parsed(part, (*at, number), problems) for number, part in enumerate(value))
             parts.append(Group(key, tuple(inner)))
         elif key in FACTS:
-            parts += _comparisons(FACTS[key], value, at, faults)
+            parts += _comparisons(FACTS[key], value, at, problems)
         elif key in ("all", "any"):
-            faults.append((at, fault(f"{key} = {value!r}", "It must be a list of conditions.")))
+            problems.append((at, fault(f"{key} = {value!r}", "It must be a list of conditions.")))
         else:
             what = f"there is no fact {key!r}"
-            faults.append(
+            problems.append(
                 (at, fault(what, "", near_match(str(key), [*FACTS, "all", "any", "not"])))
             )
     return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
 
 
 def _comparisons(
-    fact: Fact, written: Any, path: Path_, faults: list[Fault]
+    fact: Fact, written: Any, path: Path_, problems: list[Fault]
 ) -> Iterator[FactComparison]:
-    """The comparisons with a fact. ``code`` is short for ``{equals: code}``, a list for ``in``."""
+    """The comparisons with a fact. ``code`` is short for ``{equals: code}``, a list for ``in``.
+
+    A fact with several values has neither, only ``contains``.
+    """
     bounds_by_operator = written
     if not isinstance(written, Mapping):
         bounds_by_operator = {"in" if isinstance(written, list) else "equals": written}
@@ -171,21 +174,25 @@ def _comparisons(
         bounds = bound if operator == "in" and isinstance(bound, list) else [bound]
         if operator not in operators(fact):
             fix = near_match(str(operator), operators(fact))
-            faults.append((at, fault(f"there is no key {operator!r} here", "", fix)))
+            what = f"there is no key {operator!r} here"
+            if fact.kind == "words" and operator in ("equals", "in"):
+                what, fix = f"{fact.name} has several values", "Write {contains: value}."
+            problems.append((at, fault(what, "", fix)))
         elif operator == "in" and (bounds is not bound or not bounds):
-            faults.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
+            problems.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
         elif wrong := [end for end in bounds if not _comparable(fact, operator, end)]:
             why = _BOUND_ADVICE.get(_kind(fact, operator), "It must be a text.")
             fix = near_match(str(wrong[0]), fact.words) if fact.words else ""
-            faults.append((at, fault(f"{fact.name} is never {wrong[0]!r}", why, fix)))
+            problems.append((at, fault(f"{fact.name} is never {wrong[0]!r}", why, fix)))
         else:
             yield FactComparison(fact.name, operator, tuple(bounds) if operator == "in" else bound)
 
 
 def operators(fact: Fact) -> list[str]:
     """The comparisons that a condition can make with a fact."""
-    more = {"number": [*_COMPARISONS], "words": ["contains"]}
-    return ["equals", "in", "known", *more.get(fact.kind, [])]
+    if fact.kind == "words":  # a tuple of values, which never equals a text
+        return ["contains", "known"]
+    return ["equals", "in", "known", *(_COMPARISONS if fact.kind == "number" else ())]
 
 
 def _kind(fact: Fact, operator: str) -> str:

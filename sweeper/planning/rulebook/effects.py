@@ -31,7 +31,7 @@ from sweeper.planning.rulebook.strategy_files import (
 from sweeper.plans import Quality
 from sweeper.spec import Scalar
 from sweeper.units import joined, setting
-from sweeper.yamlfile import FileModel, Path_, fault, faults
+from sweeper.yamlfile import FileModel, Path_, fault, raise_faults
 
 Question = Literal["full-or-lora", "learning-rate", "how-much-data", "fine-tune-at-all"]
 QUESTIONS: Mapping[Question, str] = {
@@ -210,7 +210,7 @@ class Change(FileModel):
         if open_to_rule and not targets:
             names = {parameter for item in open_to_rule for parameter in item.parameters}
             raise fault(f"{self.strategy} has no parameter {name!r}", "", near_match(name, names))
-        faults([error for target in targets for error in self._bound_errors(target)])
+        raise_faults([error for target in targets for error in self._bound_errors(target)])
         return self
 
     def _bound_errors(

@@ -36,7 +36,16 @@ from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.spec import Scalar
 from sweeper.traits.traits import TRAIT_KEYS, Traits, find, read_traits, strategy_files
 from sweeper.traits.traits import document_of as installed_file
-from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults, read, read_all
+from sweeper.yamlfile import (
+    Document,
+    FileModel,
+    Path_,
+    checked,
+    fault,
+    raise_faults,
+    read,
+    read_all,
+)
 
 SHARED = "shared"
 
@@ -125,19 +134,19 @@ class NumberParameter(_Parameter):
 
     @model_validator(mode="after")
     def _within(self) -> Self:
-        faults_: list[tuple[Path_, PydanticCustomError]] = []
+        faults: list[tuple[Path_, PydanticCustomError]] = []
         outer = self.allowed or self.range
         why = f"The allowed range is {outer[0]:g} to {outer[1]:g}."
         if not within(self.range, outer):
-            faults_.append((("range",), fault(f"range = {listed(self.range)}", why)))
+            faults.append((("range",), fault(f"range = {listed(self.range)}", why)))
         if not within((self.default,), self.range):
-            faults_.append((("default",), outside(self.default, self.range)))
+            faults.append((("default",), outside(self.default, self.range)))
         if self.off_value is not None and not within((self.off_value,), outer):
-            faults_.append((("off_value",), fault(f"off_value = {self.off_value!r}", why)))
+            faults.append((("off_value",), fault(f"off_value = {self.off_value!r}", why)))
         if self.log and outer[0] <= 0:
             why = "A logarithmic range begins above 0."
-            faults_.append((("range",), fault(f"log with allowed low = {outer[0]:g}", why)))
-        faults(faults_)
+            faults.append((("range",), fault(f"log with allowed low = {outer[0]:g}", why)))
+        raise_faults(faults)
         return self
 
 
@@ -157,7 +166,7 @@ class ChoiceParameter(_Parameter):
         allowed = self.allowed_choices or self.choices
         off = () if self.off_value is None else (self.off_value,)
         tests = (("choices", self.choices, allowed), ("off_value", off, allowed))
-        faults(
+        raise_faults(
             [
                 ((key,), fault(f"{key}: {value!r} is not possible", "", near(value, accepted)))
                 for key, values, accepted in (*tests, ("default", (self.default,), self.choices))
@@ -381,7 +390,7 @@ class BookStrategy(FileModel):
     @classmethod
     def _conditions_can_hold(cls, parameters: dict[str, BookParameter]) -> dict[str, BookParameter]:
         """Check that the parent of a condition is declared before it and can have its values."""
-        faults_: list[tuple[Path_, PydanticCustomError]] = []
+        faults: list[tuple[Path_, PydanticCustomError]] = []
         before: dict[str, BookParameter] = {}
         for name, declared in parameters.items():
             condition, parents = declared.condition, dict(before)
@@ -391,13 +400,13 @@ class BookStrategy(FileModel):
             path = (name, "condition")
             if condition.parameter not in parents:
                 what = f"{name} depends on {condition.parameter!r}, which is not declared before it"
-                faults_.append((path, fault(what, "", near_match(condition.parameter, parents))))
+                faults.append((path, fault(what, "", near_match(condition.parameter, parents))))
                 continue
             possible = parents[condition.parameter].parameter.allowed_choices or ()
             for value in (value for value in condition.values if value not in possible):
                 what = f"{condition.parameter} is never {value!r}"
-                faults_.append((path, fault(what, "", near(value, possible))))
-        faults(faults_)
+                faults.append((path, fault(what, "", near(value, possible))))
+        raise_faults(faults)
         return parameters
 
 

@@ -32,12 +32,12 @@ _RECORD = "sweeper_source.json"
 def weights_folder(
     model: ModelSpec, facts: ModelFacts, on_progress: ProgressReporter | None = None
 ) -> Path:
-    """The folder of a model's weights; a packaged model is converted if necessary.
+    """The folder of a model's weights; a packaged one in GGUF is converted first.
 
     Raises:
         ModelError: The weights are not on this machine.
     """
-    if model.id.startswith(PREFIX) and packaged(model.id).folder is None:
+    if model.id.startswith(PREFIX) and packaged(model.id).needs_conversion:
         return packaged_model(model.id.removeprefix(PREFIX), on_progress)
     folder = model_folder(model.id, facts.revision or model.revision)
     if folder is None:
