@@ -14,7 +14,7 @@ from sweeper.artifact import Record
 
 # The inputs of an objective, with an entry for each item: losses; predicted and true classes;
 # generated answers and references; whether a program passed its tests.
-From = Literal["loss", "classes", "answers", "programs"]
+ObjectiveInput = Literal["loss", "classes", "answers", "programs"]
 
 
 class Compared(Protocol):
@@ -37,7 +37,7 @@ class Objective(Record):
     title: str = "validation loss"
     metric: str = Field("loss", description="its key in the metrics of a result")
     higher_is_better: bool = False
-    of: From = "loss"
+    computed_from: ObjectiveInput = "loss"
     best: float | None = Field(None, description="the highest possible value, if any")
     function: bool = Field(False, description="whether it is a module:function of the user")
     folder: str = Field("", description="a further folder to look for the function's module")
@@ -45,20 +45,20 @@ class Objective(Record):
 
     @property
     def is_loss(self) -> bool:
-        return self.of == "loss"
+        return self.computed_from == "loss"
 
     @property
     def at_rungs(self) -> bool:
         """Whether it is measured at rungs, where it prunes trials."""
-        return self.is_loss or (self.of == "classes" and not self.function)
+        return self.is_loss or (self.computed_from == "classes" and not self.function)
 
     @property
     def of_answers(self) -> bool:
         """Whether models must generate answers to be compared."""
-        return self.of in ("answers", "programs")
+        return self.computed_from in ("answers", "programs")
 
     @property
-    def direction(self) -> str:
+    def direction_in_words(self) -> str:
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
     @property
@@ -70,7 +70,7 @@ class Objective(Record):
             return f"{self.title}, which comes with the validation loss at no cost"
         why = (
             "your function is only run at the end of a trial"
-            if self.function and self.of == "classes"
+            if self.function and self.computed_from == "classes"
             else "writing answers is slow, so they are only scored at the end of a trial"
         )
         return f"validation loss, since {why}"

@@ -6,15 +6,22 @@ from sweeper.objective import LOSS, Objective
 from sweeper.trials import RungReport
 
 ACCURACY = Objective(
-    name="accuracy", title="accuracy", metric="accuracy", of="classes", higher_is_better=True,
-    best=1.0,
+    name="accuracy", title="accuracy", metric="accuracy", computed_from="classes",
+    higher_is_better=True, best=1.0,
 )  # fmt: skip
 ROUGE = Objective(
-    name="rouge_l", title="ROUGE-L", metric="rougeL", of="answers", higher_is_better=True, best=1.0
+    name="rouge_l",
+    title="ROUGE-L",
+    metric="rougeL",
+    computed_from="answers",
+    higher_is_better=True,
+    best=1.0,
 )
 
 
-@pytest.mark.parametrize("one", [LOSS, ACCURACY, ROUGE, Objective(function=True, of="classes")])
+@pytest.mark.parametrize(
+    "one", [LOSS, ACCURACY, ROUGE, Objective(function=True, computed_from="classes")]
+)
 def test_a_value_comes_back_from_its_cost(one):
     assert one.value(one.cost(0.7)) == pytest.approx(0.7)
     assert one.study_value(one.study_value(0.7)) == pytest.approx(0.7)

@@ -231,7 +231,7 @@ def item_metrics(
     return {
         name: tuple(item_values(metric.compute, texts, references, per_item=metric.per_item))
         for name, metric in metrics().items()
-        if metric.of == "answers" and metric.shown
+        if metric.computed_from == "answers" and metric.shown
     }
 
 
@@ -297,7 +297,7 @@ def from_decisions(
 ) -> ObjectiveScore | None:
     """The objective from class decisions; None if it is not computed from them."""
     decisions = evaluation.decisions
-    if objective.of != "classes" or decisions is None:
+    if objective.computed_from != "classes" or decisions is None:
         return None
     decisions = decisions.select(evaluation.scored)
     if objective.function:
@@ -332,7 +332,7 @@ def from_answers(
     texts = [samples[0] for samples in answered.answers]
     if objective.function:
         return _objective_score(*user_function.measure(objective, texts, examples))
-    if objective.of == "programs":
+    if objective.computed_from == "programs":
         runs = passed(answered.answers, examples, on_progress.steps("running programs"))
         if not runs:
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")

@@ -40,7 +40,7 @@ class Metric(Record):
     unit: str = ""
 
     @property
-    def direction(self) -> str:
+    def direction_in_words(self) -> str:
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
     def as_cost(self, value: float) -> float:

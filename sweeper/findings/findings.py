@@ -198,7 +198,7 @@ class Reproduction(Record):
     split_rows: dict[str, int]
     data_sha256: str | None
     models: dict[str, str | None] = Field(description="id to revision")
-    train_command: str = ""
+    trial_yaml: str = ""
 
 
 class NextStep(Record):

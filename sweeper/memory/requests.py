@@ -23,9 +23,10 @@ class Probed(Record):
     """Measured time and memory of training steps.
 
     Args:
-        peak_gib: Peak as a trial measures it; None, like the other figures, if memory ran out.
+        peak_gib: Peak as a trial measures it; None, like reserved memory and time, if memory ran
+            out.
         reserved_gib: Reserved by CUDA's allocator; None on a CPU.
-        free_gib: Free memory of the device before loading.
+        free_gib: Free memory of the device before loading, out of ``total_gib``.
     """
 
     peak_gib: float | None = None

@@ -22,7 +22,7 @@ class TaskMetric(NamedTuple):
     Args:
         name: Its name in artifacts.
         title: Its name in tables.
-        of: The kind of its inputs.
+        computed_from: The kind of its inputs.
         unit: ``%`` is a share from 0 to 1, shown times a hundred.
         compute: Function from two sequences (see ``MetricInput``) to the value. It imports what
             it needs when it is called.
@@ -33,7 +33,7 @@ class TaskMetric(NamedTuple):
 
     name: str
     title: str
-    of: MetricInput
+    computed_from: MetricInput
     unit: Unit
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
     order: int
@@ -55,7 +55,7 @@ def compute_metrics(
     return {
         name: float(metric.compute(first, second))
         for name, metric in metrics().items()
-        if metric.of == kind
+        if metric.computed_from == kind
     }
 
 

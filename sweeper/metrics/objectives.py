@@ -12,7 +12,7 @@ from typing import get_args
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.metrics.metric import TaskMetric, metrics
 from sweeper.metrics.programs import samples
-from sweeper.objective import LOSS, From, Objective
+from sweeper.objective import LOSS, Objective, ObjectiveInput
 from sweeper.spec import Spec
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -37,15 +37,18 @@ def objective_of(spec: Spec) -> Objective:
         problems.append(Problem(what, why, fix, spec.places.where((section, key))))
 
     direction = "maximize" if objective.higher_is_better else "minimize"
-    direction_is_given = not objective.function and not problems
-    if direction_is_given and request.direction not in (None, direction):
-        what = f"direction = {request.direction!r}, but of {request.name} {objective.direction}"
+    direction_is_fixed = not objective.function and not problems
+    if direction_is_fixed and request.direction not in (None, direction):
+        fact = f"of {request.name} {objective.direction_in_words}"
+        what = f"direction = {request.direction!r}, but {fact}"
         refuse("objective", "direction", what, "", f"Leave it out, or write {direction}.")
-    reason = f"rials are compared by {request.name} here."
+    basis = f"compared by {request.name} here."
     if spec.search.target_loss is not None and not objective.is_loss:
-        refuse("search", "target_loss", "a target loss beside another objective", f"T{reason}")
+        refuse(
+            "search", "target_loss", "a target loss beside another objective", f"Trials are {basis}"
+        )
     if spec.search.stop_when_settled and not objective.is_loss:
-        why = f"What more trials gain is known for losses; t{reason}"
+        why = f"What more trials gain is known for losses; trials are {basis}"
         refuse("search", "stop_when_settled", "stop_when_settled beside another objective", why)
     if problems:
         raise SpecError(problems)
@@ -68,7 +71,7 @@ def objective_name(metric: str) -> str:
 
 def _fits_task(metric: TaskMetric, task: str) -> bool:
     kinds = {"classification": ("classes",), "code": ("answers", "programs")}
-    return metric.unit == "%" and metric.of in kinds.get(task, ("answers",))
+    return metric.unit == "%" and metric.computed_from in kinds.get(task, ("answers",))
 
 
 def _metric_objective(spec: Spec, where: str, problems: list[Problem]) -> Objective:
@@ -76,7 +79,7 @@ def _metric_objective(spec: Spec, where: str, problems: list[Problem]) -> Object
     metrics_by_name = {
         objective_name(metric_.name): metric_
         for metric_ in percentages
-        if metric_.of in get_args(From)
+        if metric_.computed_from in get_args(ObjectiveInput)
     }
     choices = objectives_for(spec.task)
     if name not in metrics_by_name:
@@ -86,11 +89,11 @@ def _metric_objective(spec: Spec, where: str, problems: list[Problem]) -> Object
         return LOSS
     metric = metrics_by_name[name]
     if name not in choices:
-        kind = "class decisions" if metric.of == "classes" else "answers in writing"
+        kind = "class decisions" if metric.computed_from == "classes" else "answers in writing"
         what = f"{name} does not fit task {spec.task}"
         why = f"It is computed from {kind}" + (" and their tests." if name == "pass_at_1" else ".")
         problems.append(Problem(what, why, f"Choose one of {', '.join(choices)}.", where))
-    elif metric.of == "programs" and not samples(spec):
+    elif metric.computed_from == "programs" and samples(spec) == 0:  # 0 without permission
         why = "It runs the code that models write."
         fix = "Allow that, or choose another objective."
         problems.append(Problem(f"{name} needs permission to run code", why, fix, where))
@@ -99,7 +102,7 @@ def _metric_objective(spec: Spec, where: str, problems: list[Problem]) -> Object
         title=metric.title,
         metric=metric.name,
         higher_is_better=True,
-        of=metric.of,
+        computed_from=metric.computed_from,
         best=1.0,
     )
 
@@ -121,7 +124,7 @@ def _function_objective(spec: Spec, where: str, problems: list[Problem]) -> Obje
         title=function,
         metric=section.name,
         higher_is_better=section.direction == "maximize",
-        of="classes" if spec.task == "classification" else "answers",
+        computed_from="classes" if spec.task == "classification" else "answers",
         function=True,
         folder=section.folder,
         source=hashlib.sha256(source.read_bytes()).hexdigest() if source else "",

@@ -43,7 +43,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     # ``typed``: paths as in the request, so that a run that was moved keeps its identity.
     given, typed, training = spec.data, spec.places.typed, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    # Rows that features add to train are in the fingerprint.
+    # The fingerprint covers rows that features add to train; sources' weights come on top.
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
         model=digest([[typed(model.id), model.revision] for model in facts.models]),

@@ -615,8 +615,8 @@ def objective_line(objective: Objective) -> str:
     """A line on what trials are compared by, and what they are pruned by."""
     name = objective.name if objective.function else objective.title
     return (
-        f"{name} ({objective.direction}), on the validation items of the loss. Trials are pruned "
-        f"by {objective.pruning}."
+        f"{name} ({objective.direction_in_words}), on the validation items of the loss. "
+        f"Trials are pruned by {objective.pruning}."
     )
 
 

@@ -336,7 +336,8 @@ def view(status: Status, width: int, screen: Screen | None = None) -> Group:
         interval = f"{screen.interval}; " if screen.interval else ""
         tail_lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
-            f"{name} {units.number(best.value)} ({interval}{status.objective.direction}){default}"
+            f"{name} {units.number(best.value)} "
+            f"({interval}{status.objective.direction_in_words}){default}"
             f"{''.join(f', over the limit on {title}' for title in best.over_limits)}"
         )
     if status.outlook is not None:

@@ -131,8 +131,8 @@ def test_what_the_users_code_refuses_is_tried_once_a_call_and_its_worker_goes_on
 
 def test_an_objective_that_fails_on_the_baselines_ends_the_run(sweep: Sweep) -> None:
     objective = Objective(
-        name="mine:f1", title="f1", metric="mine:f1", higher_is_better=True, of="classes",
-        function=True,
+        name="mine:f1", title="f1", metric="mine:f1", computed_from="classes",
+        higher_is_better=True, function=True,
     )  # fmt: skip
     sweep.pool.parts = {"baselines": ends_without_result("refused", "mine.py:3 in f1")}
     with pytest.raises(SpecError, match=r"mine\.py:3 in f1"):

@@ -16,8 +16,8 @@ from sweeper.reporting.sections import cost, strategies
 from sweeper.trials import BaselineResult, TrialResult
 
 ACCURACY = Objective(
-    name="accuracy", title="accuracy", metric="accuracy", of="classes", higher_is_better=True,
-    best=1.0,
+    name="accuracy", title="accuracy", metric="accuracy", computed_from="classes",
+    higher_is_better=True, best=1.0,
 )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_a_table_has_it_beside_the_loss(run):
 
 def test_a_minimised_function_has_its_own_unit_and_no_share(run):
     cost = Objective(
-        name="mine:cost", title="cost", metric="mine:cost", of="classes", function=True
+        name="mine:cost", title="cost", metric="mine:cost", computed_from="classes", function=True
     )
     Plan.read(run.plan).model_copy(update={"objective": cost}).write(run.plan)
     found = findings_of(read_run(run))

@@ -19,7 +19,7 @@ def asked(tmp_path, text):
 
 def test_a_metric_of_the_task_is_an_objective(tmp_path):
     found = asked(tmp_path, "objective: macro_f1")
-    assert (found.metric, found.of, found.best) == ("macro_f1", "classes", 1.0)
+    assert (found.metric, found.computed_from, found.best) == ("macro_f1", "classes", 1.0)
     assert found.higher_is_better
     assert found.at_rungs
     assert asked(tmp_path, "").is_loss

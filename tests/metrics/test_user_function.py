@@ -22,7 +22,7 @@ def objective(folder: Path, code: str) -> Objective:
         title="score",
         metric="mine:score",
         higher_is_better=True,
-        of="classes",
+        computed_from="classes",
         function=True,
         folder=str(folder),
     )

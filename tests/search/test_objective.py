@@ -14,10 +14,12 @@ from sweeper.search.cost_model.trial_costs import as_costs
 from sweeper.search.search import Search
 
 ACCURACY = Objective(
-    name="accuracy", title="accuracy", metric="accuracy", of="classes", higher_is_better=True,
-    best=1.0,
+    name="accuracy", title="accuracy", metric="accuracy", computed_from="classes",
+    higher_is_better=True, best=1.0,
 )  # fmt: skip
-ROUGE = ACCURACY.model_copy(update={"name": "rouge_l", "title": "ROUGE-L", "of": "answers"})
+ROUGE = ACCURACY.model_copy(
+    update={"name": "rouge_l", "title": "ROUGE-L", "computed_from": "answers"}
+)
 
 
 def search(objective: Objective, **named: str) -> Search:

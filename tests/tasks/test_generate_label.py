@@ -119,7 +119,9 @@ def test_an_item_whose_name_exceeds_the_limit_is_in_no_figure(
     assert evaluation.scores.tolist() == [1.0, 0.0, 0.0]
     assert evaluation.decisions is not None
     assert evaluation.decisions.select(evaluation.scored).confusion == ((0, 0, 1), (2, 0, 1))
-    accuracy = Objective(name="accuracy", metric="accuracy", of="classes", higher_is_better=True)
+    accuracy = Objective(
+        name="accuracy", metric="accuracy", computed_from="classes", higher_is_better=True
+    )
     known = from_decisions(accuracy, task, evaluation, examples)
     assert known is not None
     assert (known.value, known.items.tolist()) == (0.5, [1.0, 0.0])

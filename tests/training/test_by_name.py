@@ -250,7 +250,7 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
     backend.score_test("trial-3-seed-1", make_config(seed=1), shared.context.folder)
     backend.score_test("trial-4", make_config(number=4), shared.context.folder)
     assert asked == ["asked"]
-    compared = Objective(name="rouge_l", of="answers", higher_is_better=True)
+    compared = Objective(name="rouge_l", computed_from="answers", higher_is_better=True)
     backend._plan = SimpleNamespace(seed=0, objective=compared)
     backend.score_test("trial-3-seed-1", make_config(seed=1), shared.context.folder)
     assert asked == ["asked"] * 2

@@ -28,11 +28,11 @@ HELD_BACK = 32
 RUNG_TEXTS = 8
 # Held-back texts are cut to this length, at which 32 of them cost a 135M model seconds on a CPU.
 HELD_BACK_TOKENS = 128
-# At most one in this many different texts is held back.
+# At most one in this many different texts is held back, but at least one text.
 _TEXTS_PER_HELD_BACK = 5
 # Replay needs about one general text for a few task examples. So at most as many texts are
 # tokenised as the task has examples, or this many if it has fewer.
-_MIN_REPLAY_TEXTS = 1000
+_MIN_REPLAY_LIMIT = 1000
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
             fix="Name more general text with --general.",
             where=options.general,
         )
-    max_replayed = max(_MIN_REPLAY_TEXTS, len(dataset.splits["train"]))
+    max_replayed = max(_MIN_REPLAY_LIMIT, len(dataset.splits["train"]))
     return divided(
         clean, spec.data.split_seed, max_replayed, leaked=len(unique_examples) - len(clean)
     )

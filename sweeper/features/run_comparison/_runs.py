@@ -129,7 +129,9 @@ def board(runs: Sequence[ComparedRun], run_pairs: Sequence[Pair]) -> Scoreboard:
         if run.baseline and (score := run.score(run.baseline.name)):
             models.append(ScoredModel(f"{run.name}: {run.baseline.title}", score, "baseline"))
     models.sort(key=lambda model: metric.as_cost(model.score.value))
-    caption = f"Test {metric.title} with 95% CI ({metric.direction}), each on its own test split"
+    caption = (
+        f"Test {metric.title} with 95% CI ({metric.direction_in_words}), each on its own test split"
+    )
     return Scoreboard(metric, caption, tuple(models))
 
 

@@ -88,5 +88,6 @@ def _sentence(start: WarmStartResult, metric: Metric) -> str:
     if start.default_value is not None:
         default = f", its default {words.score(start.default_value, metric)}"
     return (
-        f"{opening}: trial {start.trial} reached {reached}{unit}{default}, the best of all {best}."
+        f"{opening}: trial {start.trial} reached {reached}{unit}{default}, "
+        f"the strategy's best {best}."
     )

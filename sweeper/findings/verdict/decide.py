@@ -222,7 +222,7 @@ def _verdict_without_recommendation(
     sentence = (
         f"{answer}: {missing}. Best so far: trial {number} ({strategy}), "
         f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
-        f"({run.plan.objective.direction})."
+        f"({run.plan.objective.direction_in_words})."
     )
     chosen = contest.chosen.trial if contest.chosen else number
     if chosen != number:

@@ -61,7 +61,7 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
         name = words.sentence(words.on_validation(metric))
         text = f"{words.score(row.value, metric)} {words.column_unit(metric)}".rstrip()
         pointer = f"/findings/trials/{findings.trials.index(row)}/result/objective"
-        score = HeadlineFigure(name, text, metric.direction, pointer)
+        score = HeadlineFigure(name, text, metric.direction_in_words, pointer)
     use = _use(findings, row)
     return [score, _training(findings, row), *([use] if use.text else [])]
 

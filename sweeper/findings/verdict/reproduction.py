@@ -32,11 +32,11 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
         split_rows={split.name: split.rows for split in data.splits},
         data_sha256=data.fingerprint,
         models={clean(model.id): model.revision for model in run.plan.facts.models},
-        train_command=_own_trial(chosen) if chosen else "",
+        trial_yaml=_trial_yaml(chosen) if chosen else "",
     )
 
 
-def _own_trial(trial: TrialFiles) -> str:
+def _trial_yaml(trial: TrialFiles) -> str:
     """The configuration as a ``trials:`` entry of a ``sweep.yaml``."""
     lines = ["trials:", f"  - strategy: {trial.config.strategy}", "    parameters:"]
     lines += [

@@ -52,11 +52,12 @@ def scoreboard(findings: Findings) -> Scoreboard:
 def _caption(findings: Findings) -> str:
     if not findings.tested:
         metric = findings.objective
-        return f"{words.sentence(words.on_validation(metric))} so far ({metric.direction})"
+        return f"{words.sentence(words.on_validation(metric))} so far ({metric.direction_in_words})"
     metric, verdict = findings.metric, findings.verdict
     items = units.plural(verdict.test_items or 0, "test item")
     seeds = units.plural(verdict.seeds or 1, "seed")
-    return f"Test {metric.title} with 95% CI ({metric.direction}): {items}, {seeds} a finalist"
+    title = f"Test {metric.title} with 95% CI ({metric.direction_in_words})"
+    return f"{title}: {items}, {seeds} a finalist"
 
 
 def _tested_models(findings: Findings) -> list[ScoredModel]:

@@ -274,7 +274,7 @@ def value_title(findings: Findings) -> str:
     """The title of the vertical axis in charts of trials."""
     metric = findings.objective
     parts = words.on_validation(metric), "" if metric.unit == "points" else metric.unit
-    return f"{', '.join(filter(None, parts))} ({metric.direction})"
+    return f"{', '.join(filter(None, parts))} ({metric.direction_in_words})"
 
 
 _SVG = "{http://www.w3.org/2000/svg}"

@@ -213,7 +213,7 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
     ]
     return Table.of(
         "gains",
-        f"Default against best found, {words.on_validation(metric)} ({metric.direction})",
+        f"Default against best found, {words.on_validation(metric)} ({metric.direction_in_words})",
         columns,
         with_pointers(figures.gains, "/sections/cost/gains"),
         trial=lambda g: g.best_trial,

@@ -29,8 +29,8 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
         weights = json.dumps(f"{report.findings.run.place}/{row.result.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         yield Code(title, f'{code}print(model.predict(["a text"])[0])')
-    if reproduction.train_command:
-        yield Code("This configuration, for sweep.yaml", reproduction.train_command, folded=True)
+    if reproduction.trial_yaml:
+        yield Code("This configuration, for sweep.yaml", reproduction.trial_yaml, folded=True)
     yield Code("Repeat it", reproduction.command)
     yield FactList(_facts(report))
     if reproduction.spec_yaml:

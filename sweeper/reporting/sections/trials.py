@@ -153,7 +153,7 @@ def _table(report: Report) -> Table:
         strategies=tuple(dict.fromkeys(words.short(t.strategy) for t in findings.trials)),
         states=tuple(_STATE_WORDS[state] for state in states),
         note=f"Validation figures; trials are compared by {findings.objective.title}, "
-        f"{findings.objective.direction}. trials.csv has every parameter.",
+        f"{findings.objective.direction_in_words}. trials.csv has every parameter.",
     )
 
 

@@ -138,7 +138,7 @@ def _test_table(report: Report) -> Table:
     metric_names = [
         name
         for name, description in metrics().items()
-        if description.of != "answers" and any(name in model.metrics for model in models)
+        if description.computed_from != "answers" and any(name in model.metrics for model in models)
     ]
     columns: list[Column[TestedModel]] = [
         Column.of("model", "/title"),
@@ -201,7 +201,9 @@ def _answer_metrics(models: tuple[TestedModel, ...]) -> list[str]:
         name for model in models if model.generated for name in model.generated.metrics
     }
     passes = sorted((n for n in measured_names if n.startswith("pass@")), key=lambda n: int(n[5:]))
-    names = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
+    names = (
+        n for n, metric in metrics().items() if metric.computed_from == "answers" and metric.shown
+    )
     return [*(n for n in names if n in measured_names), *passes]
 
 
@@ -224,7 +226,11 @@ def _note(models: tuple[TestedModel, ...]) -> str:
     note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
     if generated:
         items = units.plural(generated[0].items, "test item")
-        overlaps = (entry for entry in metrics().values() if entry.of == "answers" and entry.shown)
+        overlaps = (
+            entry
+            for entry in metrics().values()
+            if entry.computed_from == "answers" and entry.shown
+        )
         titles = ", ".join(entry.title for entry in overlaps)
         note += (
             f" Text overlap ({titles}) is of answers to the first {items}, "

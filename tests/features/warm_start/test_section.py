@@ -41,7 +41,7 @@ def test_without_a_warm_start_nothing_is_said(make_run) -> None:
         ({"trial": 4}, "trial 4 tried it and was not completed."),
         (
             {"trial": 4, "value": 0.41, "default_value": 0.5, "best_value": 0.4},
-            "trial 4 reached 0.410 nats/decision, its default 0.500, the best of all 0.400.",
+            "trial 4 reached 0.410 nats/decision, its default 0.500, the strategy's best 0.400.",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from sweeper.spec import TrialRequest
 
 def test_the_configuration_can_be_put_into_a_spec(make):
     findings = compute(make(trials=12))
-    loaded = yaml.safe_load(findings.reproduction.train_command)
+    loaded = yaml.safe_load(findings.reproduction.trial_yaml)
     own = TrialRequest.model_validate(loaded["trials"][0])
     winner = findings.trials[findings.verdict.recommended_trial]
     assert own.strategy == winner.strategy

@@ -22,14 +22,19 @@ from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialResult
 
 MACRO_F1 = Objective(
-    name="macro_f1", title="macro-F1", metric="macro_f1", of="classes", higher_is_better=True,
-    best=1.0,
+    name="macro_f1", title="macro-F1", metric="macro_f1", computed_from="classes",
+    higher_is_better=True, best=1.0,
 )  # fmt: skip
 ROUGE = Objective(
-    name="rouge_l", title="ROUGE-L", metric="rougeL", of="answers", higher_is_better=True, best=1.0
+    name="rouge_l",
+    title="ROUGE-L",
+    metric="rougeL",
+    computed_from="answers",
+    higher_is_better=True,
+    best=1.0,
 )
 FUNCTION = Objective(
-    name="mine:score", title="score", metric="mine:score", of="classes", function=True
+    name="mine:score", title="score", metric="mine:score", computed_from="classes", function=True
 )
 
 
