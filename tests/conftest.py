@@ -151,8 +151,14 @@ def hub_of(
         yield start
 
 
+_POPEN = subprocess.Popen
+
+
 @pytest.fixture(scope="session")
 def _preloaded_popen() -> Iterator[type[subprocess.Popen[Any]]]:
+    if sys.platform != "linux":  # its copies need prctl
+        yield subprocess.Popen
+        return
     from preloaded import preloaded_popen
 
     with preloaded_popen() as popen:
@@ -170,7 +176,7 @@ def preloaded(_preloaded_popen: type[subprocess.Popen[Any]]) -> Iterator[None]:
 @pytest.fixture
 def new_processes(preloaded: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a test in such a module whose processes are started as usual."""
-    monkeypatch.setattr(subprocess, "Popen", subprocess.Popen.__base__)
+    monkeypatch.setattr(subprocess, "Popen", _POPEN)
 
 
 @pytest.fixture(scope="session")
