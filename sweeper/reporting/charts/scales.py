@@ -155,7 +155,7 @@ def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
 def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
     """Positions moved apart so that neighbours are at least ``gap`` from each other, in order.
 
-    >>> [round(position, 2) for position in dodge([0.5, 0.5, 0.1], 0.2)]
+    >>> [round(position, 2) for position in spread_labels([0.5, 0.5, 0.1], 0.2)]
     [0.4, 0.6, 0.1]
     """
     order = sorted(range(len(positions)), key=lambda i: (positions[i], i))
