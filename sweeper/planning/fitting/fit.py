@@ -142,8 +142,7 @@ class _FittingTask(NamedTuple):
 
     def memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)
-        measured = with_measured_peak(predicted, self.model, setup, self.hardware)
-        return self.ends.widened(measured)
+        return self.ends.widened(with_measured_peak(predicted, self.model, setup, self.hardware))
 
     def promising(self, batches: list[Setup]) -> list[Setup]:
         """The batches of a shape, without those that cannot fit because the smallest does not.

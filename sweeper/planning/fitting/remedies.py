@@ -131,8 +131,7 @@ def _smaller_model(model: ModelFacts, fits: Callable[[ModelFacts], bool]) -> lis
     most = low * model.parameters
     step = 10 ** (math.floor(math.log10(most)) - 1)  # two digits, rounded down
     count = units.count(math.floor(most / step) * step)
-    text = f"a model of the same shape with up to {count} parameters"
-    return [Remedy(kind="model", text=text)]
+    return [Remedy(kind="model", text=f"a model of the same shape with up to {count} parameters")]
 
 
 def nearest_fit(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:

@@ -158,8 +158,7 @@ class ChoiceParameter(_Parameter):
     allowed_choices: Choices | None = None
 
     def _space(self) -> dict[str, object]:
-        allowed = self.allowed_choices or self.choices
-        return {"choices": self.choices, "allowed_choices": allowed}
+        return {"choices": self.choices, "allowed_choices": self.allowed_choices or self.choices}
 
     @model_validator(mode="after")
     def _among(self) -> Self:
