@@ -79,7 +79,8 @@ def cleaned(record: _Record) -> _Record:
 
 def _cleaned(value: Any, rules: tuple[_Rule, ...]) -> Any:
     if isinstance(value, str):
-        return _apply(value, rules)
+        text = _apply(value, rules)
+        return value if text == value else text  # a value of a subclass of str stays one
     if isinstance(value, BaseModel):
         values = {name: getattr(value, name) for name in type(value).model_fields}
         changes = {

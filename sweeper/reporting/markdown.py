@@ -21,7 +21,6 @@ from sweeper.findings.verdict.scoreboard import scoreboard
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner, finding_of, sections
 from sweeper.reporting.parts import limits_line, mix_lines, parameters_text, recommended_trial
-from sweeper.traits.traits import StrategyOnModel
 from sweeper.visible import visible
 
 MAX_LINES = 60
@@ -87,7 +86,7 @@ def model_card(report: Report) -> str:
     if row is None:
         name = plain(findings.run.name)
         return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"
-    traits = StrategyOnModel.of(row.strategy).traits
+    traits = row.strategy.traits
     return _rendered(
         "model_card.md.j2",
         report,

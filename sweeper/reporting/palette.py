@@ -35,9 +35,9 @@ class Look:
     dash: tuple[int, ...] = (1, 0)
 
 
-def look(strategy: str) -> Look:
+def look(strategy: StrategyOnModel) -> Look:
     """The style of a strategy in the whole report, on any base model."""
-    traits = StrategyOnModel.of(strategy).traits
+    traits = strategy.traits
     mark = traits.mark if traits else UNKNOWN
     return Look(
         css=f"s-{mark.shape} c-{mark.color}",

@@ -14,13 +14,14 @@ from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.spec import Scalar
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import Trial
 
 # Trials outside of a chart that its caption lists.
 _MAX_LISTED = 4
 
 
-def strategy_cell(strategy: str) -> Cell:
+def strategy_cell(strategy: StrategyOnModel) -> Cell:
     """A strategy's name with its symbol."""
     return Cell(words.short(strategy), css=look(strategy).css)
 

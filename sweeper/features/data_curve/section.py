@@ -32,6 +32,7 @@ from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Tab
 from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import existing_panels, strategy_cell
+from sweeper.traits.traits import StrategyOnModel
 
 Floats = NDArray[np.float64]
 
@@ -81,7 +82,7 @@ class DataCurve(Record):
     """The trainings and the fitted curve of one configuration."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     default: bool
     points: tuple[DataPoint, ...]
     band: tuple[DataBand, ...]

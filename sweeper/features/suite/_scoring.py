@@ -25,6 +25,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
 from sweeper.textfile import read_text
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
 from sweeper.views.console import Tell
@@ -50,7 +51,7 @@ class Subject(Record):
     dtype: str
     quantized: str = ""
     trial: int | None = None
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     weights: str = ""
 
 

@@ -23,6 +23,7 @@ from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.findings.verdict.decide import MIN_SEEDS
 from sweeper.findings.verdict.suspected_labels import suspected
+from sweeper.traits.traits import StrategyOnModel
 
 # Share of failed trials above which the others may not be typical of a strategy.
 MAX_FAILED_SHARE = 0.2
@@ -260,7 +261,7 @@ def _unequal_budgets(study: JudgedStudy) -> Iterator[Limitation]:
     )
 
 
-def _is_near_best(study: JudgedStudy, strategy: str) -> bool:
+def _is_near_best(study: JudgedStudy, strategy: StrategyOnModel) -> bool:
     rival, best = best_of(study.run, strategy), study.run.ranked[0]
     margin = study.run.margin
     return rival is not None and rival.cost - best.cost <= margin

@@ -13,6 +13,7 @@ from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.palette import look
+from sweeper.traits.traits import NO_STRATEGY
 from sweeper.trials import Trial
 
 _WIDTH = 620
@@ -104,7 +105,12 @@ def _baseline_rows(findings: Findings, cost: Cost, min_cost: float) -> list[dict
     scale, style = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
     return [
         draw.row_of(
-            "", None, x=max(min_cost, x), y=baseline.objective, label=baseline.title, **style
+            NO_STRATEGY,
+            None,
+            x=max(min_cost, x),
+            y=baseline.objective,
+            label=baseline.title,
+            **style,
         )
         for baseline in findings.baselines
         if (x := cost.baselines.get(baseline.name)) is not None

@@ -24,6 +24,7 @@ from sweeper.findings.findings import Findings
 from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale, spread_labels
 from sweeper.reporting.palette import look
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 INK = "var(--ink)"
@@ -160,7 +161,7 @@ def call_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
         raise NotDrawn(line[:300]) from error
 
 
-def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
+def row_of(strategy: StrategyOnModel, trial: int | None, /, **fields: Any) -> dict[str, Any]:
     """A row about one trial, with the style of its strategy."""
     style = look(strategy)
     mark = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
@@ -265,7 +266,7 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     )
 
 
-def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:
+def legend(strategies: Sequence[StrategyOnModel], *more: LegendEntry) -> tuple[LegendEntry, ...]:
     """A legend of strategies with their styles, then of other symbols."""
     return (*(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies), *more)
 

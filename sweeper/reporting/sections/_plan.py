@@ -11,6 +11,7 @@ from sweeper.plans import Candidate, Parameter
 from sweeper.reporting.blocks import Block, Code, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
+from sweeper.traits.traits import StrategyOnModel
 
 
 def plan_blocks(report: Report) -> Iterator[Block]:
@@ -60,7 +61,7 @@ def space_of(parameter: Parameter) -> str:
 
 def declared_table(report: Report) -> list[Block]:
     """A table of the parameters that the user declared, with the rule book's; empty if none."""
-    columns: list[Column[tuple[str, str, Parameter]]] = [
+    columns: list[Column[tuple[StrategyOnModel, str, Parameter]]] = [
         Column("strategy", lambda row: strategy_cell(row[0])),
         Column("parameter", lambda row: row[1]),
         Column("declared (default)", lambda row: space_of(row[2])),
