@@ -16,7 +16,7 @@ from itertools import accumulate
 from sweeper.data.examples import Example, Split, digest
 from sweeper.data.near import NearTexts, SketchedText
 from sweeper.errors import DataError
-from sweeper.extras import install_command, require
+from sweeper.packages import install_command, require
 from sweeper.spec import DataSpec
 
 

@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sweeper.artifact import replacing
 from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields
 from sweeper.errors import UsageError
-from sweeper.extras import needed_for
+from sweeper.packages import needed_for
+from sweeper.textfiles import replacing
 
 
 def json_lines(rows: Iterable[Mapping[str, object]]) -> str:

@@ -21,8 +21,8 @@ from sweeper.findings.verdict.scoreboard import scoreboard
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner, finding_of, sections
 from sweeper.reporting.parts import limits_line, mix_lines, parameters_text, recommended_trial
+from sweeper.safe_text import visible
 from sweeper.traits.traits import StrategyOnModel
-from sweeper.visible import visible
 
 MAX_LINES = 60
 _MAX_ROWS = 8

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from sweeper import resources
 from sweeper.reporting.blocks import Page
 from sweeper.reporting.charts.draw import render_svg
-from sweeper.visible import shortened, visible
+from sweeper.safe_text import shortened, visible
 
 
 def render(page: Page) -> str:

@@ -16,9 +16,9 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.markdown import plain
 from sweeper.reporting.page_html import _environment, _escaped
+from sweeper.safe_text import visible
 from sweeper.views.console import out
 from sweeper.views.progress import plain_line
-from sweeper.visible import visible
 
 UNSEEN = "a\x1b]0;x\x07b\u202ec\u2066d\0e\x9bf\u200bg\ufeffh\r\U000e0041"
 

@@ -13,7 +13,7 @@ from sweeper.data.reading.layout import SplitFiles, check_one_place, layout
 from sweeper.data.reading.read import keys_of
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 
 _MAX_DEPTH = 3
 """Levels of subfolders that are searched: ``data/CONFIG/SPLIT/`` is the deepest usual one."""

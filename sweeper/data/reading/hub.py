@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from huggingface_hub import constants
 
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Record
 from sweeper.cache import home
 from sweeper.data.hub_client import (
     TIMEOUT_SECONDS,
@@ -32,7 +32,7 @@ from sweeper.data.reading.read import data_suffix
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.features.parts import Options, named_data
 from sweeper.spec import DataSpec, SourceSpec, Spec
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text, write_text
 
 CONVERSION = "refs/convert/parquet"
 """The branch with the hub's own conversion of a data set."""

@@ -28,10 +28,9 @@ from sweeper.findings.verdict.comparisons import FinalistComparisons, compare_fi
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
 from sweeper.findings.verdict.summary import run_summary
-from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 from sweeper.trials import BaselineResult
-from sweeper.visible import LABEL_CHARACTERS, shortened
 
 
 class ComparedRun:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from sweeper import __version__, units
-from sweeper.artifact import write_text
 from sweeper.features.run_comparison._runs import ComparedRun, Pair, board, differences, pairs
 from sweeper.findings import words
 from sweeper.reporting.blocks import (
@@ -24,6 +23,7 @@ from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.page import TERMS
 from sweeper.reporting.page_html import render
 from sweeper.runfolder import RunFolder
+from sweeper.textfiles import write_text
 
 
 def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:

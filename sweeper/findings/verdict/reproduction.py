@@ -8,7 +8,7 @@ from sweeper import units
 from sweeper.facts.record import HardwareFacts
 from sweeper.findings.findings import Reproduction
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.redaction import clean
+from sweeper.safe_text import clean
 from sweeper.trials import TrialResult
 
 

@@ -24,7 +24,7 @@ from sweeper.findings.findings import Findings
 from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale, spread_labels
 from sweeper.reporting.palette import look
-from sweeper.visible import LABEL_CHARACTERS, shortened, visible
+from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
 
 INK = "var(--ink)"
 MUTED = "var(--muted)"

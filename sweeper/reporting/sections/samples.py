@@ -21,7 +21,6 @@ from sweeper.findings.study.item_scores import entries, scored_items
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, stored_texts
 from sweeper.findings.verdict.suspected_labels import suspected
-from sweeper.redaction import clean
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -35,8 +34,8 @@ from sweeper.reporting.blocks import (
     with_pointers,
 )
 from sweeper.reporting.document import Report
+from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 from sweeper.trials import ItemText, TestScore
-from sweeper.visible import LABEL_CHARACTERS, shortened
 
 _TITLES = {
     "improved": "most improved",
