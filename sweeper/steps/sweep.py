@@ -11,9 +11,9 @@ from pathlib import Path
 from sweeper.artifact import Record, write_text
 from sweeper.child_process import in_child
 from sweeper.constraints import limits_of
-from sweeper.data.changes import ListedChange, change_list
 from sweeper.data.prepared import changing_features
-from sweeper.data.reading.hub import with_commits
+from sweeper.data.reading.files import with_commits
+from sweeper.data.write_rows import ListedChange, change_list
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
