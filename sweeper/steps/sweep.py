@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
-from sweeper.data.changes import ListedChange, change_list
 from sweeper.data.prepared import changing_features
-from sweeper.data.reading.hub import with_commits
+from sweeper.data.reading.files import with_commits
+from sweeper.data.write_rows import ListedChange, change_list
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,

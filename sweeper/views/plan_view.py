@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from sweeper import units
-from sweeper.data.faults import by_kind
+from sweeper.data.examples import by_kind
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words

@@ -86,7 +86,7 @@ def test_base_commands_neither_need_nor_try_to_load_anything_heavy(tmp_path):
 UNUSED = (
     "huggingface_hub", "psutil", "tokenizers", "jinja2", "sweeper.data.load",
     "sweeper.data.reading", "sweeper.data.formats.row_format", "sweeper.features.quality._kinds",
-    "sweeper.data.corpus", "sweeper.facts.suite",
+    "sweeper.data.similar", "sweeper.facts.suite",
     "sweeper.data.prepared", "sweeper.facts.dataset.data_facts",
     "sweeper.planning.model_choice", "sweeper.processes.probe_process", "sweeper.runfolder",
     "sweeper.features.generated_code._sandbox",

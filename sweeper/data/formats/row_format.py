@@ -14,7 +14,7 @@ from functools import cache
 from typing import ClassVar
 
 import sweeper.data.formats as folder
-from sweeper.data.encoding import without_surrogates
+from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example
 from sweeper.data.table import Fields
 from sweeper.packages import named_classes

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, line_too_long
+from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, TextFile, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.problems import listing
-from sweeper.data.reading.decoding import TextFile
 from sweeper.data.table import Fields, NumberedRow, RowTable
 from sweeper.errors import DataError
 from sweeper.textfiles import json_value

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
-from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.similar import duplicates_across_splits, duplicates_in_split
 from sweeper.data.table import Fields
+from sweeper.data.write_rows import ListedChange
 from sweeper.features.augmentation._methods import (
     Method,
     ModelRequest,

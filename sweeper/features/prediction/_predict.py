@@ -12,7 +12,6 @@ from pathlib import Path
 
 from sweeper.backend import ProgressReporter
 from sweeper.child_process import tell_progress
-from sweeper.data.column_template import with_templates
 from sweeper.data.contents import limited_by_memory
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
@@ -20,7 +19,7 @@ from sweeper.data.formats.row_format import formats
 from sweeper.data.formats.turns import turns_of
 from sweeper.data.problems import listing
 from sweeper.data.reading.read import read
-from sweeper.data.rows import example_or_reason
+from sweeper.data.rows import example_or_reason, with_templates
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, UsageError
 from sweeper.features.prediction._answer import PredictedRow
