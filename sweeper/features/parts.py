@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from sweeper.execution.pools.pool import Pool
     from sweeper.extras import MachineCheck
     from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, StepExtra
-    from sweeper.findings.figures import NotMeasured
-    from sweeper.findings.findings import Findings, Limitation, NextStep
+    from sweeper.findings.findings import Findings, Limitation, NextStep, NotMeasured
     from sweeper.findings.study.reading import RunFiles
     from sweeper.memory.setup import Setup
     from sweeper.planning.budget.study_phases import StudyPhases

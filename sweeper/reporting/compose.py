@@ -10,8 +10,7 @@ from sweeper.artifact import Record
 from sweeper.errors import SweeperError
 from sweeper.features.parts import ADVISE, BECAUSE, CARD, COMPUTE, CONFIDENCE, HEADING, LIMITS
 from sweeper.findings.compute import findings_of
-from sweeper.findings.figures import NotMeasured
-from sweeper.findings.findings import Findings, Limitation, NextStep
+from sweeper.findings.findings import Findings, Limitation, NextStep, NotMeasured
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.reporting.document import Report, not_computed, plan_for_report

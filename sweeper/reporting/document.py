@@ -13,8 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import DataSize
 from sweeper.features.parts import record_of
-from sweeper.findings.figures import NotMeasured
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, NotMeasured
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Budget, Candidate, Plan, Reason, Rejected

@@ -16,8 +16,7 @@ from markupsafe import Markup
 from sweeper import resources, units
 from sweeper.features.parts import HEADING
 from sweeper.findings import words
-from sweeper.findings.verdict.headline import figure_lines, headline_figures
-from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.headline import figure_lines, headline_figures, scoreboard
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner, finding_of, sections
 from sweeper.reporting.parts import limits_line, mix_lines, parameters_text, recommended_trial

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval, Metric
 from sweeper.hyperparameters import SHORT_NAMES
 from sweeper.reporting.blocks import Cell, Drawing, Empty
 from sweeper.reporting.charts.scales import Scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from sweeper.artifact import replacing, write_text
-from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.headline import scoreboard
 from sweeper.redaction import clean, cleaned
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.charts.forest import forest, pictures

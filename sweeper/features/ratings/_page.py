@@ -13,9 +13,9 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record, write_text
 from sweeper.errors import Problem, UsageError
-from sweeper.findings.study.item_scores import entries
+from sweeper.findings.study.item_scores import entries, stored_texts
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.verdict.compared_models import compared_models, stored_texts
+from sweeper.findings.verdict.comparisons import compared_models
 from sweeper.redaction import clean
 from sweeper.reporting.page_html import render_file, stylesheet
 from sweeper.runfolder import RunFolder

@@ -12,8 +12,7 @@ import numpy as np
 import yaml
 
 from sweeper.evaluation.significance import Scores
-from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.findings.findings import RunSummary
+from sweeper.findings.findings import Comparison, Interval, Metric, RunSummary
 from sweeper.findings.study.item_scores import (
     entries,
     model_title,
@@ -25,9 +24,8 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.comparisons import FinalistComparisons, compare_finalists
-from sweeper.findings.verdict.reproduction import reproduction
-from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
-from sweeper.findings.verdict.summary import run_summary
+from sweeper.findings.verdict.headline import Scoreboard, ScoredModel
+from sweeper.findings.verdict.summary import reproduction, run_summary
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult

@@ -19,8 +19,7 @@ import vl_convert
 from markupsafe import Markup, escape
 
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval
 from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale, spread_labels
 from sweeper.reporting.palette import look

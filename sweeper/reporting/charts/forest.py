@@ -9,7 +9,7 @@ import altair as alt
 import vl_convert
 
 from sweeper.findings import words
-from sweeper.findings.verdict.scoreboard import Scoreboard
+from sweeper.findings.verdict.headline import Scoreboard
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit

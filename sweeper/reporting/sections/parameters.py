@@ -25,8 +25,7 @@ from sweeper.artifact import Record
 from sweeper.evaluation.significance import paired_error, t_quantile, weighted
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Gain, Interval
-from sweeper.findings.findings import Findings, Limitation
+from sweeper.findings.findings import Findings, Gain, Interval, Limitation
 from sweeper.findings.study.paired_trials import ComparedPair, ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
