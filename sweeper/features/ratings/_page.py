@@ -17,7 +17,7 @@ from sweeper.findings.study.item_scores import entries, stored_texts
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.comparisons import compared_models
 from sweeper.redaction import clean
-from sweeper.reporting.page_html import render_file, stylesheet
+from sweeper.reporting.render import render_file, stylesheet
 from sweeper.runfolder import RunFolder
 from sweeper.visible import visible
 

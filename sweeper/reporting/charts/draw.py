@@ -20,9 +20,8 @@ from markupsafe import Markup, escape
 
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval
-from sweeper.reporting.blocks import Drawing, LegendEntry
+from sweeper.reporting.blocks import Drawing, LegendEntry, look
 from sweeper.reporting.charts.scales import Scale, spread_labels
-from sweeper.reporting.palette import look
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 INK = "var(--ink)"

@@ -20,11 +20,11 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     VerdictCard,
+    look,
     with_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
-from sweeper.reporting.palette import look
 from sweeper.reporting.parts import (
     existing_panels,
     interval_text,
