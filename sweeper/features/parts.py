@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from sweeper.execution.job import Briefing, WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, StepExtra
-    from sweeper.findings.figures import NotMeasured
-    from sweeper.findings.findings import Findings, Limitation, NextStep
+    from sweeper.findings.findings import Findings, Limitation, NextStep, NotMeasured
     from sweeper.findings.study.reading import RunFiles
     from sweeper.memory.setup import Setup
     from sweeper.objective import Limit

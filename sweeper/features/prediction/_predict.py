@@ -22,8 +22,7 @@ from sweeper.data.reading.read import read
 from sweeper.data.rows import example_or_reason, with_templates
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, UsageError
-from sweeper.features.prediction._answer import PredictedRow
-from sweeper.features.prediction._steps import PredictionRequest
+from sweeper.features.prediction._steps import PredictedRow, PredictionRequest
 from sweeper.textfiles import json_object
 from sweeper.use.trained_model import Model, Prediction, load
 

@@ -22,8 +22,7 @@ from sweeper.findings.verdict.headline import headline_figures
 from sweeper.runfolder import RunFolder
 from sweeper.textfiles import write_text
 from sweeper.views import progress
-from sweeper.views.console import MAX_WIDTH, is_live, out, show_line, show_page
-from sweeper.views.notebook import html_of
+from sweeper.views.console import MAX_WIDTH, html_of, is_live, out, show_line, show_page
 from sweeper.views.progress import SILENT_EVENTS, plain_line
 
 

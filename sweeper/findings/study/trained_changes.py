@@ -26,8 +26,7 @@ from sweeper.evaluation.significance import (
 )
 from sweeper.evaluation.task_scores import ModelScores, ScoredTask, TaskScores, Unit, evaluations
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import MeasuredTrials
+from sweeper.findings.findings import Interval, MeasuredTrials
 from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.paired_trials import ComparedPair, compare
