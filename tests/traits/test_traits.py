@@ -3,7 +3,6 @@ import pickle
 import pytest
 
 from sweeper.artifact import Record
-from sweeper.redaction import cleaned
 from sweeper.traits import traits
 from sweeper.traits.traits import StrategyOnModel, changes_base, known_strategies, traits_of
 
@@ -34,7 +33,7 @@ class Row(Record):
 def test_a_strategy_on_a_model_is_text_in_files_and_two_fields_in_memory(pair):
     row = Row(strategy=pair)
     assert row.strategy is pair
-    assert cleaned(row) is row
+    assert row.cleaned() is row
     assert row.model_dump(mode="json") == {"strategy": str(pair)}
     for copy in (Row.model_validate_json(row.model_dump_json()), pickle.loads(pickle.dumps(row))):
         assert (copy.strategy.strategy, copy.strategy.model) == (pair.strategy, pair.model)

@@ -6,6 +6,8 @@ from section_figures import figures_of
 from sweeper.findings.compute import compute
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plans import Plan
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.parts import searched_parameters
 from sweeper.reporting.sections import cost
 from sweeper.spec import TrialRequest
 from sweeper.trials import TrialConfig
@@ -54,6 +56,16 @@ def test_the_trial_for_a_sweep_yaml_names_strategy_and_model_apart(make) -> None
     (trial,) = yaml.safe_load(findings.reproduction.trial_yaml)["trials"]
     assert (trial["strategy"], trial["model"]) == (chosen.strategy.strategy, chosen.config.model)
     assert TrialRequest.model_validate(trial).parameters == chosen.config.parameters
+
+
+def test_the_plan_in_a_report_has_the_names_of_the_findings(make) -> None:
+    run = make(trials=8)
+    two_models(run)
+    report = report_of(run)
+    planned = [candidate.strategy for candidate in report.plan.strategies]
+    assert planned == [summary.strategy for summary in report.findings.strategies]
+    searched = searched_parameters(report, report.findings.trials[0].strategy)
+    assert "learning_rate" in searched
 
 
 def test_texts_are_counted_in_bytes_between_base_models(make) -> None:
