@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.formats.preference import refuse_preferences
-from sweeper.data.formats.row_format import AGREEMENT, RowFormat, Shape, formats
+from sweeper.data.formats.row_format import AGREEMENT, Form, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
@@ -35,61 +35,6 @@ _ROLES: dict[Task, tuple[str, ...]] = {
     "code": ("prompt", "completion"),
     "domain": ("text",),
 }
-
-
-@dataclass(frozen=True)
-class Form:
-    """The roles of a table's columns.
-
-    Args:
-        columns: From a role to its column.
-        evidence: Reasons, as sentences.
-        templated: Whether the text already holds chat markers.
-        guessed: Whether the roles follow from values, as no column has a known name.
-        others: Forms of rows that lack these columns, where a file mixes formats.
-        gaps: Words such as NA that stand for an empty cell, by column.
-        share: The share of the sample whose required columns hold the right types or null.
-    """
-
-    format: str
-    columns: dict[str, str]
-    evidence: tuple[str, ...]
-    templated: bool = False
-    guessed: bool = False
-    others: tuple[Form, ...] = ()
-    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    share: float = 1.0
-
-    def of(self, fields: Fields) -> Form:
-        """The form of one row: this one or, if the row lacks its columns, another that fits."""
-        if not self.others or all(fields.get(name) is not None for name in self.needed):
-            return self
-        return next((form for form in self.others if form.has(fields)), self)
-
-    def has(self, fields: Fields) -> bool:
-        """Whether a row has a value of the right kind in every column that it must have."""
-        row_format = formats()[self.format]
-        return any(
-            roles <= self.columns.keys()
-            and all(
-                fields.get(self.columns[role]) not in (None, "")
-                and row_format.accepts(role, fields[self.columns[role]])
-                for role in roles
-            )
-            for roles in (set(shape.required) for shape in row_format.shapes)
-        )
-
-    def suits(self, task: Task) -> bool:
-        """Whether the task can be trained on rows of this form."""
-        row_format = formats()[self.format]
-        return task in row_format.tasks and not row_format.unsuited(task, self.templated)
-
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """The columns that a row must have."""
-        shapes = [list(shape.required) for shape in formats()[self.format].shapes]
-        roles = next((roles for roles in shapes if self.columns.keys() >= {*roles}), [])
-        return tuple(self.columns[role] for role in roles)
 
 
 def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:

@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.contents import limited_by_memory
-from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
+from sweeper.data.detect_columns import SAMPLE_ROWS, detect, unused_columns
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.row_format import (
     EMPTY_ROW,
-    RawRow,
-    UnusableRow,
-    formats,
+    Form,
     parsed_cell,
     text_of,
 )
 from sweeper.data.formats.text_label import MAX_CLASS_CHARACTERS
 from sweeper.data.further_rows import with_marks
 from sweeper.data.problems import flags_of, listing, raise_any
+from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.reading.read import read
-from sweeper.data.table import Fields, LazySequence, NumberedRow, RowTable, concatenate, map_rows
+from sweeper.data.table import Fields, LazySequence, NumberedRow, RowTable, concatenate
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
@@ -222,23 +221,10 @@ def _file_row(
         if column not in fields and placeholders(column)
     }
     filled_fields = {**fields, **texts} if texts else fields
-    example = example_or_reason(row_form, line, filled_fields, label_names)
+    example = row_form.example_or_reason(line, filled_fields, label_names)
     if isinstance(example, Example):
         return FileRow(path, split, line, fields, with_marks(example, fields))
     return FileRow(path, split, line, fields, None, example)
-
-
-def example_or_reason(
-    form: Form, line: int, fields: Fields, label_names: LabelNames
-) -> Example | str:
-    """The example of one row, or why there is none."""
-    row_format = formats()[form.format]
-    names = label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
-    try:
-        return row_format.example(row)
-    except UnusableRow as reason:
-        return str(reason)
 
 
 def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = None) -> DataRows:
@@ -337,21 +323,19 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
 
 def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
     """The rows in the order of their lines; in a large file, the unreadable ones come last."""
-    readable = map_rows(
-        table.rows,
-        lambda line, fields: _file_row(str(path), split, line, fields, form, table.label_names),
-        f"reading examples of {table.name}",
-    )
+
+    def file_row(numbered_row: NumberedRow) -> FileRow:
+        return _file_row(str(path), split, *numbered_row, form, table.label_names)
+
     broken = tuple(
         FileRow(str(path), split, row.line, {}, None, row.reason, readable=False, raw=row.text)
         for row in table.broken
     )
-    file_rows = concatenate((readable, broken))
-    return (
-        file_rows
-        if isinstance(file_rows, LazySequence)
-        else tuple(sorted(file_rows, key=lambda row: row.line))
-    )
+    rows = table.rows
+    if isinstance(rows, LazySequence):
+        return concatenate((LazySequence(len(rows), lambda i: file_row(rows[i])), broken))
+    rows_with_progress = with_progress(rows, f"reading examples of {table.name}", len(rows))
+    return tuple(sorted((*map(file_row, rows_with_progress), *broken), key=lambda row: row.line))
 
 
 def _guess_task(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:

@@ -18,7 +18,6 @@ from typing import BinaryIO, NamedTuple, TypeVar, overload
 from sweeper.cache import home
 from sweeper.data.contents import MEMORY_FACTOR, ROW_BYTES
 from sweeper.data.problems import raise_any
-from sweeper.data.progress_lines import with_progress
 from sweeper.errors import DataError, Problem
 
 Fields = Mapping[str, object]
@@ -71,19 +70,6 @@ class LazySequence(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         return self._stream() if self._stream else map(self._item_at, range(self._size))
-
-
-def map_rows(
-    rows: Sequence[NumberedRow], make: Callable[[int, Fields], Item], what: str
-) -> Sequence[Item]:
-    """The item made of each row: at once or, if rows stay in a file, whenever it is accessed.
-
-    Args:
-        what: The work, for lines about its progress.
-    """
-    if not isinstance(rows, LazySequence):
-        return tuple(make(line, fields) for line, fields in with_progress(rows, what, len(rows)))
-    return LazySequence(len(rows), lambda index: make(*rows[index]))
 
 
 def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:

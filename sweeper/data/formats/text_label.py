@@ -59,7 +59,7 @@ class TextLabel(RowFormat):
     def example(self, row: RawRow) -> Example:
         """The text, both texts of a pair in two lines, and the name of the class."""
         text = row.required("text")
-        if "text_pair" in row.columns:
+        if "text_pair" in row.form.columns:
             text = f"{text}\n{row.required('text_pair')}"
         label = without_surrogates(class_name(row.valid_value("label"), row.label_names))
         if not label:

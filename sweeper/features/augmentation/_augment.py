@@ -16,6 +16,7 @@ from sweeper.data.similar import duplicates_across_splits, duplicates_in_split
 from sweeper.data.table import Fields
 from sweeper.data.write_rows import ListedChange
 from sweeper.extras import install_command, needed_for
+from sweeper.features.augmentation._clients import Replies, Reply
 from sweeper.features.augmentation._methods import (
     Method,
     ModelRequest,
@@ -23,7 +24,6 @@ from sweeper.features.augmentation._methods import (
     RowRequest,
     subject,
 )
-from sweeper.features.augmentation._replies import Replies, Reply
 from sweeper.features.augmentation.facts import MADE_FROM, METHOD
 from sweeper.features.augmentation.rows import usable
 

@@ -21,9 +21,8 @@ from sweeper.errors import DataError, NotInstalled, UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.features.augmentation._augment import Augmented, ModelClient, requests
-from sweeper.features.augmentation._clients import Endpoint, LocalModel
+from sweeper.features.augmentation._clients import Endpoint, LocalModel, Replies
 from sweeper.features.augmentation._methods import Method, RowRequest
-from sweeper.features.augmentation._replies import Replies
 from sweeper.spec import DataSpec
 from sweeper.views.console import say
 

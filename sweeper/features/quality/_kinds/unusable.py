@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sweeper.data.detect_columns import Form
-from sweeper.data.formats.row_format import formats
+from sweeper.data.formats.row_format import Form, formats
 from sweeper.data.formats.turns import role_of, turns_of
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
