@@ -198,36 +198,33 @@ class TextFile:
                 code="binary-file",
             )
 
-    def head(self, size: int = CHUNK_BYTES, newline: str = "\n") -> str:
+    def head(self, size: int = CHUNK_BYTES) -> str:
         """The first characters, and the rest of the line in which they end."""
         head = ""
-        for piece in self.pieces(newline=newline):
+        for piece in self.pieces():
             head += piece
             if len(head) >= size:
                 break
         return head
 
-    def lines(self, newline: str = "\n") -> Iterator[str]:
-        """All lines with their ends.
-
-        Args:
-            newline: ``\\n`` ends a line, or, if this is empty, also ``\\r`` alone.
+    def lines(self) -> Iterator[str]:
+        """All lines with their ends: ``\\n``, ``\\r\\n`` or ``\\r``.
 
         Raises:
             DataError: A line is too long.
         """
-        for number, line in enumerate(self.pieces(MAX_LINE_BYTES + 1, newline), start=1):
+        for number, line in enumerate(self.pieces(MAX_LINE_BYTES + 1), start=1):
             if len(line) > MAX_LINE_BYTES:
                 raise line_too_long(self._name, number, len(line))
             yield line
 
-    def pieces(self, size: int = 0, newline: str = "\n") -> Iterator[str]:
+    def pieces(self, size: int = 0) -> Iterator[str]:
         """The lines, in pieces of at most ``size`` characters (``CHUNK_BYTES`` if 0)."""
         size = size or CHUNK_BYTES
         self._file.seek(0)
         number, self._non_utf8_lines = 1, {}
         errors = "strict" if self._utf16_or_32 else "surrogateescape"
-        text = io.TextIOWrapper(self._file, self._utf16_or_32 or "utf-8", errors, newline)
+        text = io.TextIOWrapper(self._file, self._utf16_or_32 or "utf-8", errors, newline="")
         try:
             first = text.readline(size).removeprefix("\ufeff")
             for piece in chain((first,) if first else (), iter(partial(text.readline, size), "")):
@@ -271,7 +268,7 @@ class TextFile:
             return ()
         return (
             f"lines of {self._name} that are not UTF-8 are read as {self._fallback_encoding}, the "
-            f"most likely encoding (line {listing([*map(str, self._non_utf8_lines)], 3)}): check "
+            f"most likely encoding (line {listing(self._non_utf8_lines, 3)}): check "
             "the accents. If they are wrong, convert the file: "
             "iconv -f ENCODING -t utf-8 OLD > NEW",
         )

@@ -46,8 +46,8 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     sample = list(table.sample(SAMPLE_ROWS))
     form = _detected_form(table, task, spec, sample)
     gaps, evidence = _null_words(table, form, sample)
-    unused = [f"`{name}`" for name in _unused_columns(table, form)]
-    not_used = [f"not used: {listing(unused, 12)}"] if unused else []
+    unused = listing(_unused_columns(table, form), 12, "`{}`")
+    not_used = [f"not used: {unused}"] if unused else []
     return replace(form, gaps=gaps, evidence=(*form.evidence, *evidence, *not_used))
 
 
@@ -125,7 +125,7 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     input_columns = {form.columns.get(part) for part in (role, "instruction", "input")}
     template_columns = [name for name in table.columns if name in (*input_columns, with_text[0])]
     template = " ".join(f"{{{name}}}" for name in template_columns)
-    names = listing([f"`{name}`" for name in with_text])
+    names = listing(with_text, form="`{}`")
     return (
         *cautions,
         f"columns with text are not used: {names}. If an answer depends on "

@@ -107,7 +107,7 @@ def _empty_cell_cautions(table: RowTable, columns: Iterable[str]) -> list[str]:
         if lines:
             cautions.append(
                 f"`{name}`, which a template uses, is empty in {len(lines):,} of "
-                f"{len(table.rows):,} rows (line {listing([*map(str, lines)], 3)})"
+                f"{len(table.rows):,} rows (line {listing(lines, 3)})"
             )
     return cautions
 
@@ -149,7 +149,7 @@ class FileRow:
     @property
     def input(self) -> str:
         """The input of the model; empty without an example."""
-        return self.example.asked if self.example else ""
+        return self.example.input if self.example else ""
 
     @property
     def written(self) -> str:
@@ -257,7 +257,7 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
         split_form = form if split == "train" else _form_of_split(table, form, task, spec)
         evidence += [*table.how, *split_form.evidence]
         if split_form.columns != form.columns:
-            renamed = listing([f"`{column}`" for column in split_form.columns.values()])
+            renamed = listing(split_form.columns.values(), form="`{}`")
             evidence.append(f"{split} has other columns: {renamed}")
         cautions += _cautions(table, split_form, split)
         names |= table.label_names
@@ -307,11 +307,11 @@ def _form_of_split(table: RowTable, form: Form, task: Task, spec: DataSpec) -> F
 def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     cautions = [*table.cautions]
-    lines_by_form: dict[str, list[str]] = {}
+    lines_by_form: dict[str, list[int]] = {}
     for line, fields in table.rows if form.others else ():
         if (row_form := form.of(fields)) is not form:
-            columns = ", ".join(f"`{column}`" for column in row_form.columns.values())
-            lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(str(line))
+            columns = listing(row_form.columns.values(), form="`{}`")
+            lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(line)
     for name, lines in lines_by_form.items():
         where = listing(lines, 3)
         cautions.append(

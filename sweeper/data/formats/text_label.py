@@ -49,8 +49,8 @@ class TextLabel(RowFormat):
     columns = "`text`, `sentence`, `question`, ... and `label`, `intent`, `category`, ..."
     shapes = (
         *(
-            Shape({"text": (one,), "text_pair": (two,), "label": _LABEL_COLUMNS})
-            for one, two in _PAIR_COLUMNS
+            Shape({"text": (first,), "text_pair": (second,), "label": _LABEL_COLUMNS})
+            for first, second in _PAIR_COLUMNS
         ),
         Shape({"text": _TEXT_COLUMNS, "label": _LABEL_COLUMNS}),
     )

@@ -68,13 +68,13 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
     Raises:
         DataError: A quote is never closed, or most rows have more fields than columns.
     """
-    head = text.head(SAMPLE_CHARACTERS, newline="")
+    head = text.head(SAMPLE_CHARACTERS)
     dialect = _sniff(head, suffix)
     lines: list[tuple[int, list[str]]] = []
     with suppress(DataError):  # the sample may end inside a quoted field
         lines += _fields(dialect, io.StringIO(head, newline=""), table.name)
     if not lines:
-        lines = [*islice(_fields(dialect, text.lines(newline=""), table.name), 1)]
+        lines = [*islice(_fields(dialect, text.lines(), table.name), 1)]
     if not lines:
         return
     title_note, body = title_note_and_table(lines)
@@ -83,7 +83,7 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
     names = unique_names(header or [""] * len(first))
     names_line = f"names in line {first_line}" if header else "no line with names"
     table.how.append(f"fields divided by {dialect}, {names_line}{title_note}")
-    for line, fields in _fields(dialect, text.lines(newline=""), table.name):
+    for line, fields in _fields(dialect, text.lines(), table.name):
         if line < first_line or (line == first_line and header):
             continue
         if fields == header:

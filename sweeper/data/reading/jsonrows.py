@@ -155,7 +155,7 @@ def _key_of_rows(keys: Iterable[str], name: str) -> str:
     if "data" in names or len(names) == 1:
         return "data" if "data" in names else names[0]
     raise DataError(
-        f"the file holds several lists of rows: {listing([f'`{key}`' for key in names])}",
+        f"the file holds several lists of rows: {listing(names, form='`{}`')}",
         why="Rows lie under `data`, or under the names of splits, such as `train` and `test`.",
         fix="Write the list that is meant into a file of its own.",
         where=name,
@@ -186,7 +186,7 @@ def _object_rows(document: object) -> tuple[dict[str, list[Fields]], str]:
         return {"": [*map(dict, columns)]}, "an object of columns"
     splits = {key: _object_rows(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
     if parts := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
-        return parts, f"an object whose rows lie under {listing([f'`{key}`' for key in parts])}"
+        return parts, f"an object whose rows lie under {listing(parts, form='`{}`')}"
     if len({tuple(sorted(item)) for item in values}) <= len(values) / 2 and len(values) > 1:
         return {"": values}, "an object of rows by their names, which are left out"
     return {}, ""

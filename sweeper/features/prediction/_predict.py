@@ -174,8 +174,8 @@ def _column(table: RowTable, data_format: str) -> str:
         return table.columns[0]
     raise DataError(
         "no column holds the input",
-        why=f"There are {listing([f'`{name}`' for name in table.columns])}.",
-        fix=f"Call it {listing([f'`{name}`' for name in usual_names], 3)}, "
+        why=f"There are {listing(table.columns, form='`{}`')}.",
+        fix=f"Call it {listing(usual_names, 3, '`{}`')}, "
         "or as in the data that the model was trained on.",
         where=table.name,
     )

@@ -49,7 +49,7 @@ class FaultsOfKind:
         first: The first rows with a fault, and what is wrong there.
         lines: Line numbers of all faults, by file.
         mendable: Rows that the remedy changes or leaves out.
-        looked_at: Rows of the sample; 0 if all rows were checked.
+        sample_rows: Rows of the sample; 0 if all rows were checked.
         missing: The reason why the kind cannot be checked; empty if it can.
         begun: Whether ``missing`` is decided.
     """
@@ -58,7 +58,7 @@ class FaultsOfKind:
     first: list[tuple[FileRow, str]] = field(default_factory=list)
     lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     mendable: int = 0
-    looked_at: int = 0
+    sample_rows: int = 0
     missing: str = ""
     begun: bool = False
 
@@ -105,7 +105,7 @@ def find_all(
             for kind in kinds:
                 by_kind[kind.name].check(kind, part)
                 if compared == "everything" and len(part.rows) < len(usable_rows):
-                    by_kind[kind.name].looked_at = len(part.rows)
+                    by_kind[kind.name].sample_rows = len(part.rows)
     return by_kind, dict(counts)
 
 
@@ -225,7 +225,7 @@ class FaultFinding:
         safe: Whether the remedy is part of ``--all-safe``.
         lines: Line numbers of all rows with the fault, by file.
         mendable: Rows that the command changes or leaves out.
-        looked_at: Rows of the sample; 0 if all rows were checked.
+        sample_rows: Rows of the sample; 0 if all rows were checked.
     """
 
     kind: str
@@ -240,7 +240,7 @@ class FaultFinding:
     examples: tuple[ExampleOfFault, ...]
     lines: dict[str, list[int]]
     mendable: int
-    looked_at: int = 0
+    sample_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Checked:
         evidence: How the data were read, in words.
         cautions: Doubts about the reading, which the user should check.
         findings: The faults, the most severe first.
-        not_looked_for: Reasons why kinds could not be checked, by kind.
+        unchecked: Reasons why kinds could not be checked, by kind.
         mend_all: The command that applies every safe remedy; empty if there is none.
     """
 
@@ -264,7 +264,7 @@ class Checked:
     evidence: tuple[str, ...]
     cautions: tuple[str, ...]
     findings: tuple[FaultFinding, ...]
-    not_looked_for: dict[str, str]
+    unchecked: dict[str, str]
     mend_all: str
 
     @property
@@ -300,9 +300,7 @@ def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
         evidence=data.evidence,
         cautions=data.cautions,
         findings=tuple(findings),
-        not_looked_for={
-            name: finding.missing for name, finding in by_kind.items() if finding.missing
-        },
+        unchecked={name: finding.missing for name, finding in by_kind.items() if finding.missing},
         mend_all=fix_command(data.name, "--all-safe", *data.flags)
         if any(finding.safe for finding in findings)
         else "",
@@ -322,7 +320,7 @@ def _finding(kind: FaultKind, faults: FaultsOfKind, data: DataRows, total: int) 
         kind=kind.name,
         title=kind.title,
         count=faults.rows,
-        share=faults.rows / (faults.looked_at or total),
+        share=faults.rows / (faults.sample_rows or total),
         severity=kind.severity,
         consequence=kind.consequence,
         remedy=kind.remedy if mendable else "",
@@ -331,7 +329,7 @@ def _finding(kind: FaultKind, faults: FaultsOfKind, data: DataRows, total: int) 
         examples=tuple(examples),
         lines={path: sorted(lines) for path, lines in faults.lines.items()},
         mendable=mendable,
-        looked_at=faults.looked_at,
+        sample_rows=faults.sample_rows,
     )
 
 

@@ -53,7 +53,7 @@ def test_a_finding_of_a_sample_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_check, "SAMPLE_ROWS", 300)
     checked = check(stored(read(planted, tmp_path)), [kinds()["lengths"]])
     (finding,) = checked.findings
-    assert finding.looked_at == 300
+    assert finding.sample_rows == 300
     assert finding.share == pytest.approx(finding.count / 300)
     show_check(checked)
     assert "of a sample of 300 (" in capsys.readouterr().out

@@ -122,7 +122,7 @@ class TwoFormats(FaultKind):
                 forms[columns] = _other_forms(data, row)
             unread_columns = _unread_columns(forms[columns], row.fields)
             if unread_columns:
-                names = listing([f"`{column}`" for column in unread_columns])
+                names = listing(unread_columns, form="`{}`")
                 faults.append(Fault(index, f"not read: {names}"))
         return faults
 
