@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.formats.preference import refuse_preferences
 from sweeper.data.formats.row_format import AGREEMENT, Form, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
-from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
@@ -67,7 +65,7 @@ def _null_words(
 
     A word in more than 5% of the cells of a label or answer column counts as a value.
     """
-    if data_suffix(Path(table.name)) not in _FILES_WITHOUT_NULL:
+    if table.suffix not in _FILES_WITHOUT_NULL:
         return {}, []
     gaps: dict[str, frozenset[str]] = {}
     evidence = []
@@ -185,14 +183,12 @@ def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
 
     A single form gives None: nothing is known about the rows that it does not fit.
     """
-    rows_by_form = [[form.has(fields) for fields in sample] for form in forms if form.share]
-    if len(rows_by_form) < 2 or sum(map(any, zip(*rows_by_form, strict=True))) < AGREEMENT * len(
-        sample
-    ):
+    matches = [(form, [form.has(fields) for fields in sample]) for form in forms if form.share]
+    fitting_rows = sum(map(any, zip(*(rows for _, rows in matches), strict=True)))
+    if len(matches) < 2 or fitting_rows < AGREEMENT * len(sample):
         return None
-    rows_per_form = [sum(rows) for rows in rows_by_form]
-    main_form = [form for form in forms if form.share][rows_per_form.index(max(rows_per_form))]
-    share = f"{max(rows_per_form)} of the {len(sample)} rows looked at"
+    main_form, main_rows = max(matches, key=lambda match: sum(match[1]))
+    share = f"{sum(main_rows)} of the {len(sample)} rows looked at"
     evidence = (
         f"the file mixes formats and is read row by row; {share} have the format {main_form.format}"
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar, overload
 
 from sweeper.cache import home
-from sweeper.data.contents import MEMORY_FACTOR, ROW_BYTES
+from sweeper.data.contents import MEMORY_FACTOR, ROW_BYTES, unpacked_suffix
 from sweeper.data.problems import raise_any
 from sweeper.errors import DataError, Problem
 
@@ -116,6 +116,11 @@ class RowTable:
     cautions: list[str] = field(default_factory=list)
     named: dict[str, None] = field(default_factory=dict)
     count: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file, ``.gz`` set aside."""
+        return unpacked_suffix(Path(self.name))
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -62,14 +62,14 @@ class Dialect:
         return f"{_DELIMITER_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
 
 
-def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[NumberedRow]:
+def read_delimited(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of a CSV or TSV file, whose dialect and header are detected from its beginning.
 
     Raises:
         DataError: A quote is never closed, or most rows have more fields than columns.
     """
     head = text.head(SAMPLE_CHARACTERS)
-    dialect = _sniff(head, suffix)
+    dialect = _sniff(head, table.suffix)
     lines: list[tuple[int, list[str]]] = []
     with suppress(DataError):  # the sample may end inside a quoted field
         lines += _fields(dialect, io.StringIO(head, newline=""), table.name)
