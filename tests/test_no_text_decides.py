@@ -34,7 +34,7 @@ READERS = {
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
     "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_shown.py",
     "features/suite/facts.py", "findings/words.py", "hyperparameters.py",
-    "planning/rulebook/strategy_files.py", "reporting/markdown.py", "resources.py",
+    "planning/rulebook/strategy_files.py", "reporting/render.py", "resources.py",
     "search/named.py", "spec.py", "tasks/instruction.py", "tasks/sequences/chat.py",
     "traits/traits.py",
 }  # fmt: skip

@@ -11,7 +11,7 @@ from sweeper.data.examples import SPLITS, Dataset, Example, normalised
 from sweeper.data.near import NearTexts, SketchedText
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.rows import DataRows, FileRow
-from sweeper.extras import install_command, is_installed
+from sweeper.packages import install_command, is_installed
 
 MAX_ROWS = 200_000
 """Only this many rows, the first ones, are compared."""

@@ -27,7 +27,7 @@ from typing import TypeVar
 from sweeper.data.examples import Example, Split, digest
 from sweeper.data.near import NearTexts, SketchedText
 from sweeper.errors import DataError
-from sweeper.extras import install_command, require
+from sweeper.packages import install_command, require
 from sweeper.spec import DataSpec
 
 Name = TypeVar("Name", bound=Hashable)

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sweeper.artifact import replacing
 from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.table import Fields
 from sweeper.errors import DataError, UsageError
-from sweeper.extras import needed_for
+from sweeper.packages import needed_for
+from sweeper.textfiles import replacing
 
 
 def json_lines(rows: Iterable[Mapping[str, object]]) -> str:

@@ -23,9 +23,9 @@ from sweeper.planning.budget.budget import LONG_SECONDS
 from sweeper.planning.budget.study_phases import STACK
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
+from sweeper.safe_text import visible
 from sweeper.spec import Scalar
 from sweeper.views.console import MAX_WIDTH, Section, lines_of, sections, show_page, table
-from sweeper.visible import visible
 
 _SHORT_NAMES = {
     BATCH: "batch",

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from sweeper import extras
-from sweeper.extras import install_command
+from sweeper import packages
+from sweeper.packages import install_command
 
 # Parts of "huggingface_hub" and its network client are installed, and loaded for a download alone.
 HEAVY = (
@@ -137,7 +137,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     sweeper, monkeypatch, arguments, missing
 ):
     monkeypatch.setattr("sweeper.facts.machine.detect_hardware.detected_gpus", lambda: ())
-    monkeypatch.setattr(extras, "is_installed", lambda module: module not in ("scipy", "torch"))
+    monkeypatch.setattr(packages, "is_installed", lambda module: module not in ("scipy", "torch"))
     ran = sweeper(*arguments)
     assert ran.code == 2
     assert f"needs {missing}, which" in ran.err

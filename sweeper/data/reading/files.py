@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from huggingface_hub import constants
 
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Record
 from sweeper.cache import home
 from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
 from sweeper.data.hub_client import (
@@ -35,7 +35,7 @@ from sweeper.data.reading.read import data_suffix, keys_of
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.features.parts import Options, named_data
 from sweeper.spec import DataSpec, SourceSpec, Spec
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text, write_text
 
 _MAX_DEPTH = 3
 """Levels of subfolders that are searched: ``data/CONFIG/SPLIT/`` is the deepest usual one."""

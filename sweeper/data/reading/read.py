@@ -29,7 +29,7 @@ from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
 from sweeper.data.table import NumberedRow, RowTable, collect_rows
 from sweeper.errors import DataError
-from sweeper.extras import install_command, needed_for
+from sweeper.packages import install_command, needed_for
 
 
 def read_paragraphs(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:

@@ -15,7 +15,6 @@ from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.similar import duplicates_across_splits, duplicates_in_split
 from sweeper.data.table import Fields
 from sweeper.data.write_rows import ListedChange
-from sweeper.extras import install_command, needed_for
 from sweeper.features.augmentation._clients import Replies, Reply
 from sweeper.features.augmentation._methods import (
     Method,
@@ -26,6 +25,7 @@ from sweeper.features.augmentation._methods import (
 )
 from sweeper.features.augmentation.facts import MADE_FROM, METHOD
 from sweeper.features.augmentation.rows import usable
+from sweeper.packages import install_command, needed_for
 
 
 class ModelClient(Protocol):

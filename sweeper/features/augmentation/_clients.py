@@ -20,11 +20,11 @@ from typing import Any
 from sweeper.child_process import child_command, request_bytes, thread_settings
 from sweeper.data.examples import digest
 from sweeper.errors import ModelError, Problem, UsageError
-from sweeper.extras import install_command, needed_for
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
-from sweeper.jsontext import object_of
-from sweeper.redaction import without_secrets
+from sweeper.packages import install_command, needed_for
+from sweeper.safe_text import without_secrets
 from sweeper.spec import ModelSpec
+from sweeper.textfiles import json_object
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Replies:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off
-                fields = object_of(line)
+                fields = json_object(line)
                 key = str(fields.pop("key"))
                 self._by_key[key] = Reply(**fields)
         self._file = path.open("a", encoding="utf-8")
@@ -227,7 +227,7 @@ class LocalModel:
             with contextlib.suppress(OSError):  # the process has ended; its output says why
                 process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
-            answer = object_of((await process.stdout.readline()).decode() or _NO_ANSWER)
+            answer = json_object((await process.stdout.readline()).decode() or _NO_ANSWER)
         if "problems" in answer:
             where = f"--model {self._model}"
             raise ModelError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from sweeper.artifact import Record, replacing
+from sweeper.artifact import Record
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS, Split
 from sweeper.data.load import split_rows
@@ -16,6 +16,7 @@ from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
 from sweeper.errors import DataError, UsageError
 from sweeper.features.converting._formats import conversion
 from sweeper.spec import DataSpec, SplitBy
+from sweeper.textfiles import replacing
 from sweeper.units import plural
 from sweeper.views.console import show_line
 

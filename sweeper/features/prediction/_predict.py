@@ -21,9 +21,8 @@ from sweeper.data.reading.read import read
 from sweeper.data.rows import with_templates
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, UsageError
-from sweeper.features.prediction._answer import PredictedRow
-from sweeper.features.prediction._steps import PredictionRequest
-from sweeper.jsontext import object_of
+from sweeper.features.prediction._steps import PredictedRow, PredictionRequest
+from sweeper.textfiles import json_object
 from sweeper.use.trained_model import Model, Prediction, load
 
 
@@ -83,7 +82,7 @@ def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
         line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"
     ]
     try:
-        lines = [object_of(line) for line in complete_lines]
+        lines = [json_object(line) for line in complete_lines]
         row_numbers = {int(line["row"]) - 1 for line in lines[1:]}
     except (ValueError, KeyError, TypeError):
         lines, row_numbers = [{}], set()

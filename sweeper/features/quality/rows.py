@@ -17,7 +17,6 @@ from sweeper.data.examples import DataFault, Dataset, Example
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.write_rows import ListedChange
 from sweeper.errors import UsageError
-from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.bits_per_byte import weight_files
 from sweeper.facts.models.model import model_facts
 from sweeper.features.quality import _check
@@ -26,6 +25,7 @@ from sweeper.features.quality._fix import fix
 from sweeper.features.quality._kinds.base import FaultKind, kinds_by_name, remedies
 from sweeper.features.quality._trust import label_trust, reason_not_checked
 from sweeper.features.quality.options import Options
+from sweeper.packages import TRAINING, require
 from sweeper.spec import Spec
 
 

@@ -21,7 +21,7 @@ from sweeper import yamlfile
 from sweeper.errors import UsageError
 from sweeper.features.review._record import LISTS, FileValue, Finding, Training, finding_of_kind
 from sweeper.spec import Scalar
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 from sweeper.yamlfile import FileModel
 
 _FOLDER = Path(__file__).parent / "_formats"

@@ -16,7 +16,7 @@ from sweeper.features.review._cost import ReviewedCost
 from sweeper.features.review._reading import ReadConfiguration, read
 from sweeper.features.review._record import LEVELS, Finding, PossibleGain, Review
 from sweeper.spec import Scalar
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 from sweeper.yamlfile import Path_
 
 #: Limit on rounds of review and change. Two or three suffice, unless two changes alternate.

@@ -11,7 +11,7 @@ import pytest
 from sweeper.data import table as rows_table
 from sweeper.data.reading.read import data_suffix, keys_of, read
 from sweeper.errors import DataError, NotInstalled
-from sweeper.extras import install_command
+from sweeper.packages import install_command
 
 ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]
 
