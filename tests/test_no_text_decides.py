@@ -30,7 +30,7 @@ READERS = {
     "cli/find_commands.py", "data/examples.py", "data/splits.py", "data/contents.py",
     "data/rows.py", "facts/dataset/data_facts.py", "facts/dataset/domain_distance.py",
     "facts/machine/gpus.py", "facts/models/names.py", "features/augmentation/_augment.py",
-    "features/augmentation/_methods.py", "features/augmentation/_replies.py",
+    "features/augmentation/_methods.py", "features/augmentation/_clients.py",
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
     "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_shown.py",
     "features/suite/facts.py", "findings/words.py", "hyperparameters.py",
