@@ -18,7 +18,7 @@ from sweeper.execution.job import Hello, Ready, WorkerRequest
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.session import UNSOUND, Session
 from sweeper.extras import install_command, needed_for
-from sweeper.facts.machine.detect_hardware import Device
+from sweeper.facts.machine.hardware import Device
 from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder

@@ -21,7 +21,7 @@ from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402
 from sweeper.memory.setup import (  # noqa: E402
     Probed,
     ProbeRequest,
-    Setup,  # noqa: E402
+    Setup,
 )
 from sweeper.memory.states import trainable_parameters  # noqa: E402
 from sweeper.plans import Precision, frozen_dtype  # noqa: E402
