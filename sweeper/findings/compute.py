@@ -6,7 +6,6 @@ import statistics
 
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.findings import Findings, TestedModel
-from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     entries,
     interval,
@@ -18,14 +17,13 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes, read_run
-from sweeper.findings.study.strategy_figures import strategy_summaries
+from sweeper.findings.study.strategy_figures import finalists, strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
 from sweeper.findings.study.trial_rows import finite, finite_value
 from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
-from sweeper.findings.verdict.reproduction import reproduction
-from sweeper.findings.verdict.summary import run_summary
+from sweeper.findings.verdict.summary import reproduction, run_summary
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore, Trial
 

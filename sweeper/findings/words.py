@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.findings.figures import Comparison, Gain, Interval, Metric
+from sweeper.findings.findings import Comparison, Gain, Interval, Metric
 from sweeper.plans import Reason
 from sweeper.traits.traits import StrategyOnModel
 

@@ -13,11 +13,9 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import DataSize
 from sweeper.features.parts import record_of
-from sweeper.findings.figures import NotMeasured
-from sweeper.findings.findings import Findings
-from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.findings.findings import Findings, NotMeasured
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Budget, Candidate, Plan, Reason, Rejected
+from sweeper.plans import Budget, Candidate, Reason, Rejected
 
 R = TypeVar("R", bound=Record)
 
@@ -68,25 +66,3 @@ class Report(Artifact):
     def figures(self, section: str, kind: type[R]) -> R | None:
         """The figures of a section as the section's type ``kind``; None if it has none."""
         return record_of(self.sections, section, kind)
-
-
-def plan_for_report(plan: Plan) -> PlanExcerpt:
-    """The part of a plan that a report shows; strategies are ``lora@model`` if models compete."""
-    plan = by_pair(plan)
-    facts, data = plan.facts, plan.facts.data
-    return PlanExcerpt.taken_from(
-        plan,
-        device=facts.hardware.device,
-        hardware=facts.hardware.name,
-        memory_limit_gib=facts.hardware.memory_gib,
-        data=PlannedData.taken_from(
-            data, classes=len(data.labels), changes=tuple(change.said for change in data.changes)
-        ),
-        strategies=plan.candidates,
-        objective=plan.objective.model_copy(update={"folder": ""}),
-    )
-
-
-def not_computed(error: Exception) -> NotMeasured:
-    """The reason in the report for a section that raised an error."""
-    return NotMeasured(reason=f"This could not be computed: {type(error).__name__}: {error}")

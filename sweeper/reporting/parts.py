@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval, Metric
 from sweeper.hyperparameters import SHORT_NAMES
-from sweeper.reporting.blocks import Cell, Drawing, Empty
+from sweeper.reporting.blocks import Cell, Drawing, Empty, look
 from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
-from sweeper.reporting.palette import look
 from sweeper.spec import Scalar
 from sweeper.trials import Trial
 

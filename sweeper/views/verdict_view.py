@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, NextStep
-from sweeper.findings.verdict.headline import cost_line
+from sweeper.findings.verdict.headline import Scoreboard, cost_line, scoreboard
 from sweeper.findings.verdict.next_step import next_step_lines
-from sweeper.findings.verdict.scoreboard import Scoreboard, scoreboard
 from sweeper.views.console import can_encode_bars
 
 _MAX_MODELS = 8

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
+from sweeper.reporting.blocks import GLYPHS, look
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit, focus, spread_labels
-from sweeper.reporting.page import page
-from sweeper.reporting.palette import GLYPHS, look
+from sweeper.reporting.compose import page
 from sweeper.reporting.sections import curves
 from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 from sweeper.trials import RungReport

@@ -9,9 +9,9 @@ from section_figures import blocks_of
 
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
-from sweeper.reporting.markdown import markdown, plain
-from sweeper.reporting.page import sections
-from sweeper.reporting.palette import look
+from sweeper.reporting.blocks import look
+from sweeper.reporting.compose import sections
+from sweeper.reporting.render import markdown, plain
 from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table
 from sweeper.reporting.sections.cost import Figures

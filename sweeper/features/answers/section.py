@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Comparison, Findings, Metric
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Table, with_pointers
 from sweeper.reporting.document import Report

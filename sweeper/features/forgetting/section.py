@@ -13,8 +13,7 @@ from sweeper.features.forgetting._general_data import TEXT
 from sweeper.features.forgetting.options import Options
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, NotMeasured, front_of
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval, NotMeasured, front_of
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trained_changes import (
     TaskChange,

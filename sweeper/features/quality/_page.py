@@ -19,7 +19,7 @@ from sweeper.reporting.blocks import (
     Text,
     with_pointers,
 )
-from sweeper.reporting.page_html import render
+from sweeper.reporting.render import render
 
 
 def data_page(checked: Checked) -> str:

@@ -25,8 +25,7 @@ from sweeper.features.ratings._page import (
     ratings_file,
 )
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, NotMeasured
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval, NotMeasured
 from sweeper.findings.study.item_scores import model_title
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_pointers

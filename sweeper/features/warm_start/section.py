@@ -5,8 +5,7 @@ from __future__ import annotations
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Metric
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Metric
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of, default_of

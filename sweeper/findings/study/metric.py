@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper.facts.record import Facts
-from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.findings import Interval, Metric
 from sweeper.metrics.metric import metrics
 from sweeper.objective import Objective
 from sweeper.plans import Plan

@@ -20,7 +20,7 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.findings.figures import Comparison, Metric, Outcome
+from sweeper.findings.findings import Comparison, Metric, Outcome
 from sweeper.findings.study.item_scores import interval, validation_costs
 from sweeper.findings.study.metric import difference_bounds
 from sweeper.findings.study.reading import TrialFiles

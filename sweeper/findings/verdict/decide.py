@@ -15,9 +15,7 @@ import numpy as np
 from sweeper import units
 from sweeper.evaluation.significance import Scores
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.findings import Finalist, RunSummary, Verdict, VerdictKind
-from sweeper.findings.study.finalist_figures import finalists
+from sweeper.findings.findings import Comparison, Finalist, Metric, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.item_scores import (
     entries,
     model_title,
@@ -29,12 +27,13 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import loss_metric, objective_metric
 from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.strategy_figures import finalists
 from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.metrics.metric import metrics
+from sweeper.safe_text import shortened
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult, GeneratedAnswers
-from sweeper.visible import shortened
 
 # With fewer trainings there are too few degrees of freedom for the spread of seeds.
 MIN_SEEDS = 3

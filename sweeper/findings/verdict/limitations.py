@@ -12,17 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper import units
-from sweeper.data.faults import by_kind
+from sweeper.data.examples import by_kind
 from sweeper.findings import words
 from sweeper.findings.findings import Limitation, RunSummary, Verdict
-from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
+from sweeper.findings.study.item_scores import (
+    entries,
+    model_title,
+    scored_items,
+    suspected_labels,
+    trial_name,
+)
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, encoding_notes
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.findings.verdict.decide import MIN_SEEDS
-from sweeper.findings.verdict.suspected_labels import suspected
 
 # Share of failed trials above which the others may not be typical of a strategy.
 MAX_FAILED_SHARE = 0.2
@@ -193,7 +198,7 @@ def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
     if not trainings:
         return
     counted = np.flatnonzero(scored_items(study.run)).tolist()
-    items, count = len(counted), len(suspected(trainings, counted))
+    items, count = len(counted), len(suspected_labels(trainings, counted))
     if count <= USUAL_WRONG_LABEL_SHARE * items:
         return
     yield Limitation(

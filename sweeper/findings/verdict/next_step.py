@@ -11,8 +11,7 @@ from itertools import chain
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison
-from sweeper.findings.findings import Findings, NextStep
+from sweeper.findings.findings import Comparison, Findings, NextStep
 from sweeper.findings.verdict.decide import MIN_FINALISTS, MIN_SEEDS
 from sweeper.trials import Trial
 

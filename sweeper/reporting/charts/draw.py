@@ -19,12 +19,10 @@ import vl_convert
 from markupsafe import Markup, escape
 
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings
-from sweeper.reporting.blocks import Drawing, LegendEntry
+from sweeper.findings.findings import Findings, Interval
+from sweeper.reporting.blocks import Drawing, LegendEntry, look
 from sweeper.reporting.charts.scales import Scale, spread_labels
-from sweeper.reporting.palette import look
-from sweeper.visible import LABEL_CHARACTERS, shortened, visible
+from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
 
 INK = "var(--ink)"
 MUTED = "var(--muted)"

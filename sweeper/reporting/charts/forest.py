@@ -9,11 +9,10 @@ import altair as alt
 import vl_convert
 
 from sweeper.findings import words
-from sweeper.findings.verdict.scoreboard import Scoreboard
-from sweeper.reporting.blocks import Drawing
+from sweeper.findings.verdict.headline import Scoreboard
+from sweeper.reporting.blocks import Drawing, look
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit
-from sweeper.reporting.palette import look
 
 _WIDTH, _ROW_HEIGHT, _TITLE_CHARACTERS = 320, 21, 34
 # Models in the plot; the table below it has all of them.

@@ -12,8 +12,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Gain, Interval
-from sweeper.findings.findings import Findings, NextStep
+from sweeper.findings.findings import Findings, Gain, Interval, NextStep
 from sweeper.findings.study.paired_trials import ComparedPairs
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import (

@@ -27,12 +27,12 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
+    look,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.palette import look
 from sweeper.reporting.parts import existing_panels, strategy_cell
 from sweeper.trials import RungReport, Trial
 

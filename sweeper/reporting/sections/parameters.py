@@ -25,8 +25,7 @@ from sweeper.artifact import Record
 from sweeper.evaluation.significance import paired_error, t_quantile, weighted
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Gain, Interval
-from sweeper.findings.findings import Findings, Limitation
+from sweeper.findings.findings import Findings, Gain, Interval, Limitation
 from sweeper.findings.study.paired_trials import ComparedPair, ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
@@ -47,12 +46,12 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
+    look,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.palette import look
 from sweeper.reporting.parts import existing_panels, off_scale_sentence, strategy_cell
 from sweeper.spec import Scalar
 from sweeper.trials import Trial

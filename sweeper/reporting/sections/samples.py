@@ -15,13 +15,10 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import NotMeasured
-from sweeper.findings.findings import Findings
-from sweeper.findings.study.item_scores import entries, scored_items
+from sweeper.findings.findings import Findings, NotMeasured
+from sweeper.findings.study.item_scores import entries, scored_items, stored_texts, suspected_labels
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, stored_texts
-from sweeper.findings.verdict.suspected_labels import suspected
-from sweeper.redaction import clean
+from sweeper.findings.verdict.comparisons import ComparedModel, compared_models
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -35,8 +32,8 @@ from sweeper.reporting.blocks import (
     with_pointers,
 )
 from sweeper.reporting.document import Report
+from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 from sweeper.trials import ItemText, TestScore
-from sweeper.visible import LABEL_CHARACTERS, shortened
 
 _TITLES = {
     "improved": "most improved",
@@ -132,7 +129,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
         else []
     )
     if not written:
-        suspects = suspected(scored[winner_name], scored_indices)
+        suspects = suspected_labels(scored[winner_name], scored_indices)
         groups.append(
             groups_of_items.group("suspect", [p for p in suspects if p in texts], len(suspects))
         )

@@ -12,8 +12,7 @@ from sweeper.artifact import Record
 from sweeper.evaluation.significance import MIN_SEEDS, Scores, lacking, ratio
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.findings import Findings, MeasuredTrials, StrategySummary
+from sweeper.findings.findings import Findings, Interval, MeasuredTrials, Metric, StrategySummary
 from sweeper.findings.study.item_scores import (
     interval,
     test_scores,

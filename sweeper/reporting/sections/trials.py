@@ -10,8 +10,7 @@ import altair as alt
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Metric
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Metric
 from sweeper.findings.study.trial_rows import loss_note
 from sweeper.reporting.blocks import (
     Block,

@@ -8,11 +8,9 @@ from sweeper import units
 from sweeper.evaluation.significance import MIN_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.findings.findings import Findings, TestedModel
-from sweeper.findings.verdict.headline import headline_figures
+from sweeper.findings.findings import Comparison, Findings, Interval, Metric, TestedModel
+from sweeper.findings.verdict.headline import headline_figures, scoreboard, trial_title
 from sweeper.findings.verdict.next_step import next_step_line
-from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
 from sweeper.metrics.metric import metrics
 from sweeper.reporting.blocks import (
     Block,
@@ -22,11 +20,11 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     VerdictCard,
+    look,
     with_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
-from sweeper.reporting.palette import look
 from sweeper.reporting.parts import (
     existing_panels,
     interval_text,

@@ -7,7 +7,7 @@ from section_figures import figures_of
 
 from sweeper.execution.state.status import Status
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import Comparison, Interval
+from sweeper.findings.findings import Comparison, Interval
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict import limitations
 from sweeper.findings.verdict.comparisons import compare_finalists

@@ -7,8 +7,7 @@ from section_figures import blocks_of, figures_of
 
 from sweeper.findings import words
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import cost
 from sweeper.reporting.sections.cost import Figures, SearchGain
