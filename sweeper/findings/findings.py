@@ -335,6 +335,16 @@ class Findings(Artifact):
         return next((trial for trial in self.trials if trial.number == number), None)
 
     @property
+    def recommended(self) -> Trial | None:
+        """The trial that the verdict recommends."""
+        return self.trial(self.verdict.recommended_trial)
+
+    @property
+    def best(self) -> Trial | None:
+        """The recommended trial, or the best one so far."""
+        return self.trial(self.verdict.best_trial)
+
+    @property
     def best_trials(self) -> set[int]:
         """The best completed trial of each strategy."""
         return {best for row in self.strategies if (best := row.best_trial) is not None}

@@ -6,7 +6,9 @@ import math
 
 from sweeper import units
 from sweeper.findings.findings import Comparison, Gain, Interval, Metric
-from sweeper.plans import Reason
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plans import Parameter
+from sweeper.spec import Scalar
 from sweeper.traits.traits import StrategyOnModel
 
 DASH = "–"
@@ -22,13 +24,13 @@ def strategy(name: str) -> str:
     """
     named = StrategyOnModel.of(name)
     text = named.traits.in_a_sentence if named.traits else named.strategy
-    return f"{text} of {base_model(named.model)}" if named.model else text
+    return f"{text} of {_base_model(named.model)}" if named.model else text
 
 
-def base_model(name: str) -> str:
+def _base_model(name: str) -> str:
     """The last part of a base model's name.
 
-    >>> base_model("packaged:minilm"), base_model("HuggingFaceTB/SmolLM2-135M")
+    >>> _base_model("packaged:minilm"), _base_model("HuggingFaceTB/SmolLM2-135M")
     ('minilm', 'SmolLM2-135M')
     """
     return name.removeprefix("packaged:").rstrip("/").rpartition("/")[2]
@@ -42,7 +44,7 @@ def short(name: str) -> str:
     """
     named = StrategyOnModel.of(name)
     label = named.traits.label if named.traits else named.strategy
-    return f"{label} {base_model(named.model)}" if named.model else label
+    return f"{label} {_base_model(named.model)}" if named.model else label
 
 
 def sentence(text: str) -> str:
@@ -61,16 +63,6 @@ def fitted(text: str, room: int) -> str:
     ('all-l…', 'r')
     """
     return text if len(text) <= room else f"{text[: room - 1]}…"
-
-
-def effects(reason: Reason) -> str:
-    """A text on a rule's effects on a strategy: its expected quality, ranges of parameters."""
-    if reason.disagrees_with:
-        return f"disagrees with {reason.disagrees_with}"
-    if not reason.applied:
-        return f"not applied to {units.joined([*reason.changes])}"
-    texts = [f"quality {reason.gap}"] if reason.gap else []
-    return "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
 
 
 def failure(kind: str) -> str:
@@ -117,20 +109,30 @@ def in_percent(interval: Interval) -> str:
     return f"{100 * interval.value:.0f}% ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def score_with_interval(interval: Interval | None, metric: Metric) -> str:
-    """A score with its 95% interval: ``94.1% (95% CI 90.2 to 97.0)``."""
+def score_with_unit(value: float | None, metric: Metric, interval: Interval | None = None) -> str:
+    """One score of a metric with its unit.
+
+    >>> loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit="nats")
+    >>> score_with_unit(0.5, loss)
+    '0.500 nats'
+    """
+    return f"{score(value, metric, interval)} {column_unit(metric)}".rstrip()
+
+
+def score_with_interval(interval: Interval | None, metric: Metric, label: str = "95% CI ") -> str:
+    """A score with its 95% interval, after a label: ``94.1% (95% CI 90.2 to 97.0)``."""
     text = score(interval.value if interval else None, metric, interval)
-    ends = interval_text(interval, metric)
-    return f"{text} ({ends})" if ends else text
+    return f"{text} ({label}{ends})" if (ends := interval_ends(interval, metric)) else text
 
 
-def interval_text(interval: Interval | None, metric: Metric) -> str:
-    """A score's 95% interval: ``95% CI 90.2 to 97.0``; empty if it is not known."""
+def interval_ends(interval: Interval | None, metric: Metric) -> str:
+    """The ends of a score's 95% interval: ``90.2 to 97.0``; empty if they are not known."""
     if interval is None or interval.low is None or interval.high is None:
         return ""
+    ends = interval.low, interval.high
     if metric.unit == "points":
-        return f"95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f}"
-    return f"95% CI {_rounded(interval.low, interval)} to {_rounded(interval.high, interval)}"
+        return " to ".join(minus(f"{100 * end:.1f}") for end in ends)
+    return " to ".join(_rounded(end, interval) for end in ends)
 
 
 def difference(interval: Interval | None, metric: Metric) -> str:
@@ -147,11 +149,6 @@ def difference(interval: Interval | None, metric: Metric) -> str:
     return f"{minus(f'{value:+.{digits}f}')} {metric.unit}".rstrip() + f" ({ends})"
 
 
-def bare(metric: Metric) -> str:
-    """A metric's title without "validation"."""
-    return metric.title.removeprefix("validation ")
-
-
 def on_validation(metric: Metric) -> str:
     """The title of a metric on validation.
 
@@ -159,17 +156,6 @@ def on_validation(metric: Metric) -> str:
     'validation accuracy'
     """
     return metric.title if metric.title.startswith("validation") else f"validation {metric.title}"
-
-
-def validation_figure(value: float | None, metric: Metric) -> str:
-    """A figure on validation: ``Validation accuracy: 91.2%``.
-
-    >>> loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit="nats")
-    >>> validation_figure(0.5, loss)
-    'Validation loss: 0.500 nats'
-    """
-    unit = f" {column_unit(metric)}".rstrip()
-    return f"{sentence(on_validation(metric))}: {score(value, metric)}{unit}"
 
 
 def column_unit(metric: Metric) -> str:
@@ -303,6 +289,24 @@ def span(low: object, high: object) -> str:
     ('1e-5 to 1e-3', '–')
     """
     return DASH if low is None or high is None else f"{value(low)} to {value(high)}"
+
+
+def search_space(parameter: Parameter, name: str = "") -> str:
+    """The range or the choices of a parameter, with its default.
+
+    Args:
+        name: The parameter's name; epochs are shown as fractions.
+    """
+
+    def show(scalar: Scalar | None) -> str:
+        return units.epochs(float(scalar or 0)) if name == EPOCHS else value(scalar)
+
+    default = show(parameter.default)
+    if not parameter.searched:
+        return default
+    if parameter.choices is not None:
+        return f"{{{'|'.join(map(show, parameter.choices))}}} ({default})"
+    return f"{show(parameter.low)}..{show(parameter.high)} ({default})"
 
 
 def value(scalar: object) -> str:

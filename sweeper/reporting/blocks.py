@@ -325,7 +325,7 @@ GLYPHS: dict[Shape, str] = {
 
 
 @dataclass(frozen=True)
-class Look:
+class StrategyStyle:
     """A strategy's style. ``shape`` and ``dash`` are Vega's; ``glyph`` is used in text."""
 
     css: str
@@ -335,11 +335,11 @@ class Look:
     dash: tuple[int, ...] = (1, 0)
 
 
-def look(strategy: str) -> Look:
+def style_of(strategy: str) -> StrategyStyle:
     """The style of a strategy in the whole report, on any base model."""
     traits = StrategyOnModel.of(strategy).traits
     mark = traits.mark if traits else UNKNOWN
-    return Look(
+    return StrategyStyle(
         css=f"s-{mark.shape} c-{mark.color}",
         color=f"var(--mark-{mark.color})",
         shape=mark.shape,

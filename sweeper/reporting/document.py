@@ -16,6 +16,8 @@ from sweeper.features.parts import record_of
 from sweeper.findings.findings import Findings, NotMeasured
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Budget, Candidate, Reason, Rejected
+from sweeper.spec import Scalar
+from sweeper.trials import Trial
 
 R = TypeVar("R", bound=Record)
 
@@ -40,6 +42,22 @@ class PlanExcerpt(Record):
     warnings: tuple[Reason, ...]
     budget: Budget
     objective: Objective = LOSS
+
+    @property
+    def time_unit(self) -> str:
+        """The unit of training time."""
+        return "GPU-minutes" if self.device == "cuda" else "minutes"
+
+    @property
+    def memory_name(self) -> str:
+        """The name of the device's memory."""
+        return "GPU memory" if self.device == "cuda" else "memory"
+
+    def searched_values(self, trial: Trial) -> dict[str, Scalar]:
+        """The values of a trial's searched parameters."""
+        planned = next((c for c in self.strategies if c.strategy == trial.strategy), None)
+        names = {name for name, p in planned.parameters.items() if p.searched} if planned else ()
+        return {name: v for name, v in trial.config.parameters.items() if name in names}
 
 
 class Report(Artifact):

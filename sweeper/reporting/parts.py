@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.findings import Findings, Interval, Metric
+from sweeper.findings.findings import Findings
 from sweeper.hyperparameters import SHORT_NAMES
-from sweeper.reporting.blocks import Cell, Drawing, Empty, look
+from sweeper.reporting.blocks import Cell, Drawing, style_of
 from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
 from sweeper.spec import Scalar
@@ -20,7 +20,7 @@ _MAX_LISTED = 4
 
 def strategy_cell(strategy: str) -> Cell:
     """A strategy's name with its symbol."""
-    return Cell(words.short(strategy), css=look(strategy).css)
+    return Cell(words.short(strategy), css=style_of(strategy).css)
 
 
 def number_text(value: float | None) -> str:
@@ -28,33 +28,16 @@ def number_text(value: float | None) -> str:
     return words.minus(units.number(value))
 
 
-def percent(value: float | None) -> str:
+def percent(value: float) -> str:
     """A share in per cent, without the per cent sign."""
-    return words.DASH if value is None else f"{100 * value:.1f}"
+    return f"{100 * value:.1f}"
 
 
-def interval_text(interval: Interval | None, metric: Metric | None = None) -> str:
-    """An interval's ends, such as ``0.15 to 0.21``; shares in per cent."""
-    if interval is None or interval.low is None or interval.high is None:
-        return words.DASH
-    factor = 100 if metric is not None and metric.unit == "points" else 1
-    digits = words.digits_for(factor * (interval.high - interval.low) / 2)
-    low, high = f"{factor * interval.low:.{digits}f}", f"{factor * interval.high:.{digits}f}"
-    return f"{words.minus(low)} to {words.minus(high)}"
-
-
-def parameters_text(parameters: Mapping[str, Scalar], *excluded: str) -> str:
-    """A configuration in one line, without the parameters in ``excluded``."""
+def parameters_text(parameters: Mapping[str, Scalar]) -> str:
+    """A configuration in one line."""
     return " · ".join(
-        f"{SHORT_NAMES.get(name, name)} {words.value(value)}"
-        for name, value in parameters.items()
-        if name not in excluded
+        f"{SHORT_NAMES.get(name, name)} {words.value(value)}" for name, value in parameters.items()
     )
-
-
-def recommended_trial(report: Report) -> Trial | None:
-    """The trial that the run recommends, or its best one so far."""
-    return report.findings.trial(report.findings.verdict.best_trial)
 
 
 def limits_line(findings: Findings) -> str:
@@ -89,27 +72,6 @@ def mix_lines(report: Report, row: Trial | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def searched_parameters(report: Report, strategy: str) -> frozenset[str]:
-    """Names of the parameters of a strategy that are searched."""
-    return frozenset(
-        name
-        for planned in report.plan.strategies
-        if planned.strategy == strategy
-        for name, parameter in planned.parameters.items()
-        if parameter.searched
-    )
-
-
-def time_unit(report: Report) -> str:
-    """The unit of training time."""
-    return "GPU-minutes" if report.plan.device == "cuda" else "minutes"
-
-
-def memory_name(report: Report) -> str:
-    """The name of a device's memory."""
-    return "GPU memory" if report.plan.device == "cuda" else "memory"
-
-
 def minutes(seconds: float | None) -> str:
     """Seconds as minutes, with three significant digits."""
     return number_text(None if seconds is None else seconds / 60)
@@ -133,27 +95,3 @@ def off_scale_sentence(findings: Findings, trials: Sequence[Trial], scale: Scale
     side = "Below" if scale.is_open_below else "Above"
     rest = f" and {len(outside) - _MAX_LISTED} more" if len(outside) > _MAX_LISTED else ""
     return f" {side} the drawn range, with an arrow at its edge: {', '.join(listed)}{rest}."
-
-
-def nothing_to_compare(report: Report) -> Empty | None:
-    """A block with the reason if fewer than two trials have completed, else None."""
-    findings = report.findings
-    done = findings.best_first()
-    if len(done) > 1:
-        return None
-    if not done:
-        return no_trials(report)
-    figure = words.validation_figure(done[0].value, findings.objective)
-    figure = figure.replace(": ", " ", 1)
-    text = f"One trial completed ({figure[:1].lower()}{figure[1:]}): no comparison possible."
-    return Empty("one-trial", text)
-
-
-def no_trials(report: Report) -> Empty:
-    """A block with the reason why there is nothing to draw."""
-    run = report.findings.run
-    if run.ended == 0:
-        return Empty("no-trials", "No trial has ended yet.")
-    if run.failed == run.ended:
-        return Empty("all-failed", "Every trial failed: the section on failures says why.")
-    return Empty("none-completed", "No trial has completed yet, so there is no final loss.")

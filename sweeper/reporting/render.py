@@ -27,7 +27,7 @@ from sweeper.reporting.blocks import Page
 from sweeper.reporting.charts.draw import render_svg
 from sweeper.reporting.compose import banner, finding_of, sections
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import limits_line, mix_lines, parameters_text, recommended_trial
+from sweeper.reporting.parts import limits_line, mix_lines, parameters_text
 from sweeper.traits.traits import StrategyOnModel
 from sweeper.visible import shortened, visible
 
@@ -182,7 +182,7 @@ def markdown(report: Report) -> str:
 
 def model_card(report: Report) -> str:
     """The draft of a model card, or a note that no trial has completed."""
-    findings, row = report.findings, recommended_trial(report)
+    findings, row = report.findings, report.findings.best
     if row is None:
         name = plain(findings.run.name)
         return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"

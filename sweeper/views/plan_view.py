@@ -22,8 +22,7 @@ from sweeper.objective import Objective
 from sweeper.planning.budget.budget import LONG_SECONDS
 from sweeper.planning.budget.study_phases import STACK
 from sweeper.planning.candidates import PURE_BF16
-from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
-from sweeper.spec import Scalar
+from sweeper.plans import Candidate, ModelChoice, Plan, Reason
 from sweeper.views.console import MAX_WIDTH, Section, lines_of, sections, show_page, table
 from sweeper.visible import visible
 
@@ -427,9 +426,9 @@ def _body_sections(plan: Plan, *, verbose: bool) -> list[Section]:
     best = plan.candidates[0]
     stages = (stage.parameter for stage in best.stages.values())
     ranges = [
-        f"{_SHORT_NAMES.get(name, name.replace('_', ' '))} {range_of(best.parameters[name], name)}"
+        f"{_SHORT_NAMES.get(name, name.replace('_', ' '))} {words.search_space(parameter, name)}"
         for name in (*KEY_PARAMETERS, BATCH, EPOCHS, *stages)
-        if name in best.parameters
+        if (parameter := best.parameters.get(name))
     ]
     set_ups: dict[str, list[str]] = {}
     for candidate in plan.candidates if verbose else (best,):
@@ -496,20 +495,6 @@ def _gpu_line(plan: Plan) -> str:
         for candidate in plan.candidates
     ]
     return f"{'. '.join(parts)}."
-
-
-def range_of(parameter: Parameter, name: str = "") -> str:
-    """The range of a parameter with its default, as a cell."""
-
-    def show(value: Scalar | None) -> str:
-        return units.epochs(float(value or 0)) if name == EPOCHS else words.value(value)
-
-    if not parameter.searched:
-        return show(parameter.default)
-    if parameter.choices is not None:
-        return "{" + "|".join(map(show, parameter.choices)) + "}"
-    low, high, default = map(show, (parameter.low, parameter.high, parameter.default))
-    return f"{low}..{high} ({default})"
 
 
 def _warning_lines(plan: Plan, *, verbose: bool) -> list[str]:
@@ -592,7 +577,7 @@ def _details(plan: Plan) -> Iterator[RenderableType]:
             if rows:
                 yield table((head, "why", "source"), rows)
         values = [
-            (name, range_of(item, name), item.why, item.source)
+            (name, words.search_space(item, name), item.why, item.source)
             for name, item in candidate.parameters.items()
         ]
         yield table(("parameter", "range", "why", "source"), values)
@@ -627,7 +612,7 @@ def declared_lines(plan: Plan) -> list[str]:
         for name, parameter in candidate.parameters.items():
             if parameter.shipped:
                 origin = f"{parameter.source}; the rule book: {parameter.shipped}"
-                range_text = f"{name} {range_of(parameter)}"
+                range_text = f"{name} {words.search_space(parameter)}"
                 by_text.setdefault((range_text, origin), []).append(candidate.strategy)
     return [
         f"{range_text} ({', '.join(dict.fromkeys(strategies))}): {origin}"

@@ -9,7 +9,7 @@ from section_figures import blocks_of
 
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
-from sweeper.reporting.blocks import look
+from sweeper.reporting.blocks import style_of
 from sweeper.reporting.compose import sections
 from sweeper.reporting.render import markdown, plain
 from sweeper.reporting.sections import rules, verdict
@@ -210,7 +210,7 @@ def test_marks_of_a_trial_are_in_every_chart_of_trials(pages):
 def test_strategies_differ_by_sign_and_ptuning_from_prefix_by_shape(pages):
     legend = pages["mixed"].one("figure", data_chart="learning-curves").one("ul", class_="legend")
     looks = {li.attributes.get("class") for li in legend.all("li")}
-    assert {look(name).css for name in known_strategies()} <= looks
+    assert {style_of(name).css for name in known_strategies()} <= looks
 
 
 def test_the_test_split_appears_in_no_chart_of_trials(pages):

@@ -215,12 +215,11 @@ def _verdict_without_recommendation(
 ) -> Verdict:
     best = run.best
     number, metric = best.config.number, objective_metric(run.plan)
-    unit = f" {words.column_unit(metric)}".rstrip()
     strategy = words.strategy(best.config.strategy)
     answer = "Not enough to recommend" if summary.status == "complete" else "Not finished"
     sentence = (
         f"{answer}: {missing}. Best so far: trial {number} ({strategy}), "
-        f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
+        f"{words.on_validation(metric)} {words.score_with_unit(best.value, metric)} "
         f"({run.plan.objective.direction_in_words})."
     )
     chosen = contest.chosen.trial if contest.chosen else number

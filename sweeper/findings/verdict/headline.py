@@ -15,7 +15,9 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
     """The figures of a completed trial on validation and, if it was a finalist, on the test."""
     row, finalist = findings.trial(number), findings.finalist(number)
     assert row is not None
-    lines = [f"- {words.validation_figure(row.value, findings.objective)}"]
+    metric = findings.objective
+    title = words.sentence(words.on_validation(metric))
+    lines = [f"- {title}: {words.score_with_unit(row.value, metric)}"]
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")
@@ -24,7 +26,7 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
 
 def cost_line(findings: Findings) -> str:
     """A sentence on the costs to train and to use; empty if the use was not measured."""
-    row = findings.trial(findings.verdict.recommended_trial)
+    row = findings.recommended
     if row is None or row.result.weights_bytes is None:
         return ""
     train, use = _training(findings, row), _use(findings, row)
@@ -45,7 +47,7 @@ class HeadlineFigure(NamedTuple):
 
 def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     """Score, cost to train and cost to use of the recommended model, or of the best so far."""
-    decided, row = findings.verdict, findings.trial(findings.verdict.best_trial)
+    decided, row = findings.verdict, findings.best
     if (baseline := findings.baseline(decided.recommended_baseline)) is not None:
         pointer = "/findings/verdict/baseline_score/value"
         score = _score(f"test {findings.metric.title}", decided.baseline_score, findings, pointer)
@@ -59,7 +61,7 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     else:
         metric = findings.objective
         name = words.sentence(words.on_validation(metric))
-        text = f"{words.score(row.value, metric)} {words.column_unit(metric)}".rstrip()
+        text = words.score_with_unit(row.value, metric)
         pointer = f"/findings/trials/{findings.trials.index(row)}/result/objective"
         score = HeadlineFigure(name, text, metric.direction_in_words, pointer)
     use = _use(findings, row)
@@ -68,7 +70,8 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
 
 def _score(name: str, score: Interval | None, findings: Findings, pointer: str) -> HeadlineFigure:
     text = words.score(score.value if score else None, findings.metric, score)
-    return HeadlineFigure(name, text, words.interval_text(score, findings.metric), pointer)
+    ends = words.interval_ends(score, findings.metric)
+    return HeadlineFigure(name, text, f"95% CI {ends}" if ends else "", pointer)
 
 
 def _training(findings: Findings, row: Trial) -> HeadlineFigure:

@@ -13,7 +13,6 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Findings, NextStep
 from sweeper.findings.verdict.decide import MIN_FINALISTS, MIN_SEEDS
-from sweeper.trials import Trial
 
 
 def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep | None:
@@ -149,7 +148,7 @@ def _longer_training(findings: Findings) -> NextStep | None:
     )
     if limit is None:
         return None
-    row = _recommended_trial(findings)
+    row = findings.recommended
     command = f"{_run_command(findings)} --new"
     if row is not None and row.rungs:
         command += f" --epochs {2 * row.rungs[-1].epochs:g}"
@@ -159,7 +158,7 @@ def _longer_training(findings: Findings) -> NextStep | None:
 
 def _more_data(findings: Findings) -> NextStep | None:
     """The recommended trial overfits, so more training rows would help."""
-    row = _recommended_trial(findings)
+    row = findings.recommended
     if row is None or row.result.stopped_by != "overfitting":
         return None
     rung, why = row.result.stopped_at_rung, row.result.stopped_because
@@ -194,10 +193,6 @@ def _gap(findings: Findings, against: Comparison) -> str:
     title = baseline.title if baseline else against.second
     trial = against.first.replace("-", " ")
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
-
-
-def _recommended_trial(findings: Findings) -> Trial | None:
-    return findings.trial(findings.verdict.recommended_trial)
 
 
 def twice_the_trials(findings: Findings, because: str) -> NextStep:

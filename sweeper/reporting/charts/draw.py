@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval
-from sweeper.reporting.blocks import Drawing, LegendEntry, look
+from sweeper.reporting.blocks import Drawing, LegendEntry, style_of
 from sweeper.reporting.charts.scales import Scale, spread_labels
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
@@ -160,7 +160,7 @@ def call_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
 
 def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
     """A row about one trial, with the style of its strategy."""
-    style = look(strategy)
+    style = style_of(strategy)
     mark = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
     return {**mark, "trial": "" if trial is None else str(trial), **fields}
 
@@ -265,7 +265,10 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
 
 def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:
     """A legend of strategies with their styles, then of other symbols."""
-    return (*(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies), *more)
+    return (
+        *(LegendEntry(words.short(s), style_of(s).css, style_of(s).glyph) for s in strategies),
+        *more,
+    )
 
 
 def value_title(findings: Findings) -> str:

@@ -10,7 +10,7 @@ import vl_convert
 
 from sweeper.findings import words
 from sweeper.findings.verdict.headline import Scoreboard
-from sweeper.reporting.blocks import Drawing, look
+from sweeper.reporting.blocks import Drawing, style_of
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit
 
@@ -41,10 +41,10 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             low=factor * model.score.ends[0],
             high=factor * model.score.ends[1],
             **({} if model.strategy else {"shape": "circle"}),
-            fill=draw.PAPER if model.role == "baseline" else look(model.strategy).color,
+            fill=draw.PAPER if model.role == "baseline" else style_of(model.strategy).color,
             size=150 if model.role == "recommended" else 55,
             weight="bold" if model.role == "recommended" else "normal",
-            said=words.score_with_interval(model.score, board.metric).replace("95% CI ", ""),
+            said=words.score_with_interval(model.score, board.metric, label=""),
         )
         for index, model in enumerate(models)
     ]

@@ -27,7 +27,7 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    look,
+    style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
@@ -364,7 +364,7 @@ def _best_curves(axes: _Axes, trials: Sequence[Trial]) -> Any:
     Solid lines are drawn first, so that they are visible below dashed ones.
     """
     sheet, x, y, scale = axes.sheet, axes.x, axes.y, axes.scale
-    trials = sorted(trials, key=lambda t: look(t.strategy).dash != (1, 0))
+    trials = sorted(trials, key=lambda t: style_of(t.strategy).dash != (1, 0))
     validation_lines = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
     training_rows = [row | {"dash": _TRAINING_DASH} for row in _rows(axes, trials, "train_loss")]
     training_lines = _line(axes, training_rows, strokeWidth=1)

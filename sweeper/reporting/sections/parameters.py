@@ -46,7 +46,7 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    look,
+    style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
@@ -556,7 +556,7 @@ def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
     x_of = {name: alt.X(f"{name}:Q", scale=scale.altair()) for name in ("low", "zero")}
     y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
     bars = sheet.chart(rows).mark_bar(
-        height=7, color=look(findings[0].strategy).color, opacity=0.55
+        height=7, color=style_of(findings[0].strategy).color, opacity=0.55
     )
     whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=draw.INK)
     labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=draw.INK)
@@ -610,7 +610,7 @@ def _scatter(
         band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
         shade = (
             sheet.chart(band)
-            .mark_rect(color=look(finding.strategy).color, opacity=0.13)
+            .mark_rect(color=style_of(finding.strategy).color, opacity=0.13)
             .encode(x=x, x2="x2:Q")
         )
         chart = shade + chart

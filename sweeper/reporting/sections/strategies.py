@@ -26,7 +26,7 @@ from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import best_of
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import interval_text, minutes, number_text, strategy_cell, time_unit
+from sweeper.reporting.parts import minutes, number_text, strategy_cell
 from sweeper.reporting.sections._plan import rejected_table
 from sweeper.traits.traits import find
 
@@ -179,13 +179,11 @@ def _leader_sentence(report: Report) -> str:
     metric = report.findings.objective
     scored = [s for s in report.findings.strategies if s.best_value is not None]
     best = min(scored, key=lambda s: metric.as_cost(s.best_value or 0.0))
-    value = words.score(best.best_value, metric, best.best_interval)
     return words.sentence(
         f"{words.strategy(best.strategy)} has the "
         f"{'highest' if metric.higher_is_better else 'lowest'} {words.on_validation(metric)} of "
-        f"{units.plural(report.findings.run.ended, 'trial')} tried, {value} "
-        f"{words.column_unit(metric)}".rstrip()
-        + "."
+        f"{units.plural(report.findings.run.ended, 'trial')} tried, "
+        f"{words.score_with_unit(best.best_value, metric, best.best_interval)}."
     )
 
 
@@ -202,7 +200,12 @@ def _table(report: Report) -> Table:
             "/best_value",
             unit,
         ),
-        Number("95% CI", lambda s: interval_text(s.best_interval, objective), "", unit),
+        Number(
+            "95% CI",
+            lambda s: words.interval_ends(s.best_interval, objective) or words.DASH,
+            "",
+            unit,
+        ),
     ]
     if metric.higher_is_better and metric.name != objective.name:
         title = f"validation {metric.title}"
@@ -212,12 +215,12 @@ def _table(report: Report) -> Table:
     columns.append(
         Number(
             f"test {metric.title}",
-            lambda s: words.score_with_interval(s.test_score, metric).replace("95% CI ", ""),
+            lambda s: words.score_with_interval(s.test_score, metric, label=""),
             unit=words.column_unit(metric),
         )
     )
     columns += [
-        Number(f"{time_unit(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
+        Number(f"{report.plan.time_unit} a trial", lambda s: minutes(s.seconds_per_trial)),
         Number.of("peak memory", "/peak_memory_gib", number_text, "GiB"),
         Number("trained", _trainable_share, unit="% of parameters"),
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),

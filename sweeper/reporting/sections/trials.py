@@ -31,9 +31,7 @@ from sweeper.reporting.parts import (
     number_text,
     off_scale_sentence,
     parameters_text,
-    searched_parameters,
     strategy_cell,
-    time_unit,
 )
 from sweeper.trials import Trial
 
@@ -134,7 +132,7 @@ def _table(report: Report) -> Table:
         Number.of("learning rate", "/config/parameters/learning_rate", words.value),
         Column("other searched parameters", lambda t: _other_parameters(report, t)),
         Number("steps", _steps),
-        Number("time", lambda t: minutes(t.seconds), unit=time_unit(report)),
+        Number("time", lambda t: minutes(t.seconds), unit=report.plan.time_unit),
         Number.of("peak", "/result/peak_memory_gib", number_text, "GiB"),
         Column("remark", _remark),
     ]
@@ -162,10 +160,9 @@ def _sort_key(trial: Trial, metric: Metric) -> tuple[int, float, int]:
 
 
 def _other_parameters(report: Report, trial: Trial) -> str:
-    fixed_parameters = set(trial.config.parameters) - searched_parameters(report, trial.strategy)
-    return (
-        parameters_text(trial.config.parameters, "learning_rate", *fixed_parameters) or words.DASH
-    )
+    values = report.plan.searched_values(trial)
+    values.pop("learning_rate", None)
+    return parameters_text(values) or words.DASH
 
 
 def _steps(trial: Trial) -> str:
