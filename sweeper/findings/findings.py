@@ -247,7 +247,7 @@ class RunSummary(Record):
     device: str = Field(description="that it trains on: cpu or cuda")
     status: RunStatus
     failed_because: str = Field("", description="the error that ended the run")
-    trials_asked: int
+    trials_requested: int
     complete: int
     pruned: int
     failed: int

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from sweeper import units
 from sweeper.findings.findings import Comparison, Gain, Interval, Metric
-from sweeper.hyperparameters import EPOCHS
+from sweeper.hyperparameters import EPOCHS, SHORT_NAMES
 from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 from sweeper.traits.traits import StrategyOnModel
@@ -24,13 +25,13 @@ def strategy(name: str) -> str:
     """
     named = StrategyOnModel.of(name)
     text = named.traits.in_a_sentence if named.traits else named.strategy
-    return f"{text} of {_base_model(named.model)}" if named.model else text
+    return f"{text} of {base_model(named.model)}" if named.model else text
 
 
-def _base_model(name: str) -> str:
+def base_model(name: str) -> str:
     """The last part of a base model's name.
 
-    >>> _base_model("packaged:minilm"), _base_model("HuggingFaceTB/SmolLM2-135M")
+    >>> base_model("packaged:minilm"), base_model("HuggingFaceTB/SmolLM2-135M")
     ('minilm', 'SmolLM2-135M')
     """
     return name.removeprefix("packaged:").rstrip("/").rpartition("/")[2]
@@ -44,7 +45,7 @@ def short(name: str) -> str:
     """
     named = StrategyOnModel.of(name)
     label = named.traits.label if named.traits else named.strategy
-    return f"{label} {_base_model(named.model)}" if named.model else label
+    return f"{label} {base_model(named.model)}" if named.model else label
 
 
 def sentence(text: str) -> str:
@@ -92,11 +93,9 @@ def score(value: float | None, metric: Metric, interval: Interval | None = None)
     >>> score(0.9412, metric)
     '94.1%'
     """
-    if value is None or not math.isfinite(value):
-        return DASH
-    if metric.unit == "points":
+    if value is not None and math.isfinite(value) and metric.unit == "points":
         return f"{100 * value:.1f}%"
-    return _rounded(value, interval)
+    return number(value, interval)
 
 
 def in_percent(interval: Interval) -> str:
@@ -132,7 +131,7 @@ def interval_ends(interval: Interval | None, metric: Metric) -> str:
     ends = interval.low, interval.high
     if metric.unit == "points":
         return " to ".join(minus(f"{100 * end:.1f}") for end in ends)
-    return " to ".join(_rounded(end, interval) for end in ends)
+    return " to ".join(number(end, interval) for end in ends)
 
 
 def difference(interval: Interval | None, metric: Metric) -> str:
@@ -176,7 +175,7 @@ def amount(gain: Interval, metric: Metric) -> str:
     """
     factor = 100 if metric.unit == "points" else 1
     ends = [None if end is None else factor * end for end in (gain.low, gain.high)]
-    return _rounded(
+    return number(
         factor * gain.value, Interval(value=factor * gain.value, low=ends[0], high=ends[1])
     )
 
@@ -227,9 +226,25 @@ def outcome(compared: Comparison | Gain, margin: float) -> str:
     return f"{word} after correcting for {compared.comparisons} comparisons"
 
 
-def loss(value: float | None, interval: Interval | None = None) -> str:
-    """A loss with the digits that its interval supports, or three significant digits without it."""
-    return DASH if value is None or not math.isfinite(value) else _rounded(value, interval)
+def number(value: float | None, interval: Interval | None = None) -> str:
+    """A number with the digits that its interval supports, else with three significant digits."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if interval is None or interval.low is None or interval.high is None:
+        return minus(units.number(float(f"{value:.3g}")))
+    digits = digits_for((interval.high - interval.low) / 2)
+    max_digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
+    return minus(f"{value:.{min(digits, max_digits)}f}")
+
+
+def percent(value: float) -> str:
+    """A share in per cent, without the sign."""
+    return f"{100 * value:.1f}"
+
+
+def minutes(seconds: float | None) -> str:
+    """Seconds as minutes, with three significant digits."""
+    return number(None if seconds is None else seconds / 60)
 
 
 def minus(text: str) -> str:
@@ -274,14 +289,6 @@ def share(value: float) -> str:
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
-def _rounded(value: float, interval: Interval | None) -> str:
-    if interval is None or interval.low is None or interval.high is None:
-        return minus(units.number(float(f"{value:.3g}")))
-    digits = digits_for((interval.high - interval.low) / 2)
-    max_digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
-    return minus(f"{value:.{min(digits, max_digits)}f}")
-
-
 def span(low: object, high: object) -> str:
     """A range of a parameter's values; a dash if an end is unknown.
 
@@ -324,3 +331,14 @@ def value(scalar: object) -> str:
     if 0 < abs(scalar) < 0.01:
         return units.rate(scalar)
     return units.number(scalar) if abs(scalar) >= 1000 else f"{scalar:.3g}"
+
+
+def configuration(parameters: Mapping[str, Scalar]) -> str:
+    """Parameters with their values in one line.
+
+    >>> configuration({"learning_rate": 2e-4, "r": 16})
+    'lr 2e-4 · r 16'
+    """
+    return " · ".join(
+        f"{SHORT_NAMES.get(name, name)} {value(scalar)}" for name, scalar in parameters.items()
+    )

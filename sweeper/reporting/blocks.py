@@ -168,6 +168,11 @@ class Drawing:
     wide: bool = False
 
 
+def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
+    """The panels that are not None."""
+    return tuple(panel for panel in panels if panel is not None)
+
+
 @dataclass(frozen=True)
 class Figure(Block):
     """A figure: the finding, the charts, then the same numbers as tables.
@@ -346,3 +351,8 @@ def style_of(strategy: str) -> StrategyStyle:
         glyph=GLYPHS[mark.shape],
         dash=mark.dash,
     )
+
+
+def strategy_cell(strategy: str) -> Cell:
+    """A strategy's name with its symbol."""
+    return Cell(words.short(strategy), css=style_of(strategy).css)

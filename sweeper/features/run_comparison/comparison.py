@@ -270,7 +270,7 @@ def _runs_table(runs: Sequence[ComparedRun]) -> Table:
         Column("started", lambda run: run.summary.started or words.DASH, unit="UTC"),
         Column("base model", lambda run: ", ".join(run.summary.models)),
         Number("train rows", lambda run: f"{run.files.plan.facts.data.train_rows:,}"),
-        Number("trials", lambda run: f"{run.summary.ended} of {run.summary.trials_asked}"),
+        Number("trials", lambda run: f"{run.summary.ended} of {run.summary.trials_requested}"),
         Number("training", lambda run: units.duration(run.summary.training_seconds)),
         Column("winner", lambda run: run.winner or f"none yet ({run.summary.status})"),
         Number(

@@ -165,7 +165,7 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     if status is None:
         row |= {
             "status": run_figures.status,
-            "trials": f"{run_figures.ended}/{run_figures.trials_asked}",
+            "trials": f"{run_figures.ended}/{run_figures.trials_requested}",
         }
     if row["status"] == "complete":
         failed = f", {run_figures.failed} failed" if run_figures.failed else ""
@@ -205,7 +205,7 @@ def current_next_step(findings: Findings, place: str, status: Status) -> NextSte
     update = {
         "place": place,
         "status": status.phase if last_status == "running" else last_status,
-        "trials_asked": status.trials,
+        "trials_requested": status.trials,
         "complete": status.complete,
         "pruned": status.pruned,
         "failed": status.failed,

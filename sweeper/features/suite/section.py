@@ -24,13 +24,13 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
+    existing_panels,
     style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels
 from sweeper.trials import GENERAL
 
 _WIDTH = 380

@@ -33,6 +33,16 @@ def cost_line(findings: Findings) -> str:
     return f"Trial {row.number} costs {train} to train; its use takes {use}."
 
 
+def limits_line(findings: Findings) -> str:
+    """The number of limits, and the decisive one if there is one; empty without limits."""
+    if not findings.limits:
+        return ""
+    line = f"{units.plural(len(findings.limits), 'limit applies', 'limits apply')}."
+    if limit := findings.decisive_limit:
+        return f"{line} This could change the verdict: {limit.text} {limit.action}"
+    return line
+
+
 class HeadlineFigure(NamedTuple):
     """One of the three figures of a verdict. ``pointer`` is its JSON pointer in ``report.json``."""
 

@@ -88,7 +88,7 @@ def _partial_results(study: JudgedStudy) -> Iterator[Limitation]:
         return
     yield Limitation(
         id="partial",
-        text=f"{summary.ended} of {units.plural(summary.trials_asked, 'trial')} have ended; "
+        text=f"{summary.ended} of {units.plural(summary.trials_requested, 'trial')} have ended; "
         "results may change.",
         action="Run the same command again: it continues where it stopped.",
     )
@@ -170,8 +170,8 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     yield Limitation(
         id="best-at-last-step",
         text=f"Trial {best.config.number} was still improving when its budget ended: by "
-        f"{words.loss(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
-        f"its seeds differ by {words.loss(spread)}.",
+        f"{words.number(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
+        f"its seeds differ by {words.number(spread)}.",
         action=f"Raise training.epochs above {words.value(best.config.budget.epochs)}.",
     )
 

@@ -58,8 +58,8 @@ def _resume(findings: Findings) -> NextStep | None:
     run = findings.run
     if run.status == "complete":
         return None
-    because = f"{run.ended} of {units.plural(run.trials_asked, 'trial')} have ended"
-    if run.ended >= run.trials_asked:
+    because = f"{run.ended} of {units.plural(run.trials_requested, 'trial')} have ended"
+    if run.ended >= run.trials_requested:
         because += ", and the finalists are not yet scored on the test split"
     return NextStep(kind="resume", because=f"{because}.", command=_run_command(findings))
 
@@ -198,7 +198,7 @@ def _gap(findings: Findings, against: Comparison) -> str:
 def twice_the_trials(findings: Findings, because: str) -> NextStep:
     """A new run with twice the trials."""
     # The test split is opened once, so that later trials of the same run are not tested.
-    command = f"{_run_command(findings)} --new --trials {2 * findings.run.trials_asked}"
+    command = f"{_run_command(findings)} --new --trials {2 * findings.run.trials_requested}"
     return NextStep(kind="more-trials", because=because, command=command)
 
 

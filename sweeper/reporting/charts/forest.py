@@ -44,7 +44,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             fill=draw.PAPER if model.role == "baseline" else style_of(model.strategy).color,
             size=150 if model.role == "recommended" else 55,
             weight="bold" if model.role == "recommended" else "normal",
-            said=words.score_with_interval(model.score, board.metric, label=""),
+            figures=words.score_with_interval(model.score, board.metric, label=""),
         )
         for index, model in enumerate(models)
     ]
@@ -64,7 +64,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
     for weight in ("bold", "normal"):
         texts = sheet.chart([row for row in rows if row["weight"] == weight])
         style = {"fontWeight": weight, "fontSize": 12, "color": draw.INK}
-        for field, align, pixel in (("title", "right", -12), ("said", "left", _WIDTH + 22)):
+        for field, align, pixel in (("title", "right", -12), ("figures", "left", _WIDTH + 22)):
             label = texts.mark_text(align=align, **style)
             chart = chart + label.encode(x=alt.value(pixel), y=y, text=f"{field}:N")
     # The pieces of neighbouring rows form one bracket.

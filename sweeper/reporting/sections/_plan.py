@@ -8,9 +8,16 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.plans import Candidate, Parameter
-from sweeper.reporting.blocks import Block, Code, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import (
+    Block,
+    Code,
+    Column,
+    Number,
+    Table,
+    strategy_cell,
+    with_pointers,
+)
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import strategy_cell
 
 
 def plan_blocks(report: Report) -> Iterator[Block]:

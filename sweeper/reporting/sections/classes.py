@@ -10,13 +10,13 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
+from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, model_title, trial_name
 from sweeper.findings.study.reading import RunFiles
 from sweeper.redaction import clean
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import percent
 from sweeper.visible import LABEL_CHARACTERS, shortened
 
 HEADING = Heading(100, "by-class", "Classes")
@@ -118,7 +118,7 @@ def _class_table(figures: Figures) -> Table:
         Column.of("class", "/label"),
         Number.of("rows", "/rows", "{:,}".format),
         Number.of("test items", "/items", "{:,}".format),
-        *(Number.of(name, f"/{name.lower()}", percent, "%") for name in _SHARES),
+        *(Number.of(name, f"/{name.lower()}", words.percent, "%") for name in _SHARES),
     ]
     ranking = sorted(
         with_pointers(figures.classes, "/sections/by-class/classes"),

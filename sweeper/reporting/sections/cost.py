@@ -31,18 +31,14 @@ from sweeper.reporting.blocks import (
     Figure,
     Number,
     Table,
+    existing_panels,
+    strategy_cell,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import Cost, cost_panel, cost_scale, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import (
-    existing_panels,
-    number_text,
-    off_scale_sentence,
-    strategy_cell,
-)
 from sweeper.trials import BaselineResult
 
 _SLOPE_WIDTH = 230
@@ -173,7 +169,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
     return Figure(
         id="cost-quality",
         finding=finding,
-        note=note + off_scale_sentence(findings, trials, scale),
+        note=note + draw.off_scale_sentence(findings, trials, scale),
         options=tuple((name, panel) for name, panel in drawn_costs if panel is not None),
         panels=existing_panels(slope(figures, findings, finding)),
         legend=draw.legend([s.strategy for s in findings.strategies if s.best_trial is not None]),
@@ -262,7 +258,7 @@ def _baseline_table(report: Report) -> Table:
     metric = findings.metric
     columns: list[Column[BaselineResult]] = [
         Column.of("baseline", "/title"),
-        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
+        Number.of("validation loss", "/validation_loss", words.number, findings.loss_unit),
     ]
     if metric.name != "loss":
         title = f"validation {metric.title}"
@@ -273,7 +269,7 @@ def _baseline_table(report: Report) -> Table:
             lambda b: words.score(_test_figure(findings, b.name), metric),
             unit=words.column_unit(metric),
         ),
-        Number.of("time", "/seconds", number_text, "s"),
+        Number.of("time", "/seconds", words.number, "s"),
         Column("note", lambda b: b.note or words.DASH, "/note"),
     ]
     caption = "Baselines: models to beat, without fine-tuning"

@@ -27,13 +27,14 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
+    existing_panels,
+    strategy_cell,
     style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels, strategy_cell
 from sweeper.trials import RungReport, Trial
 
 # With more curves, only the best and a sample of each strategy are drawn.
@@ -190,8 +191,8 @@ def _table(report: Report) -> Table:
         Number("rung", lambda row: str(row[1].rung), "/rung"),
         Number("optimizer steps", lambda row: f"{row[1].optimizer_steps:,}", "/optimizer_steps"),
         Number("tokens", lambda row: f"{row[1].tokens:,}", "/tokens"),
-        Number("validation loss", lambda row: words.loss(row[1].validation_loss), LOSS, unit),
-        Number("training loss", lambda row: words.loss(row[1].train_loss), "/train_loss", unit),
+        Number("validation loss", lambda row: words.number(row[1].validation_loss), LOSS, unit),
+        Number("training loss", lambda row: words.number(row[1].train_loss), "/train_loss", unit),
     ]
     rows = [
         (pointer, (trial, point))

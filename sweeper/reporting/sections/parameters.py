@@ -46,13 +46,14 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
+    existing_panels,
+    strategy_cell,
     style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels, off_scale_sentence, strategy_cell
 from sweeper.spec import Scalar
 from sweeper.trials import Trial
 
@@ -444,7 +445,7 @@ def _figure(
         note += " Bars: medians."
     if any(p.importance for p in of_strategy):
         note += " Importance: whiskers are its range when a fifth of the trials is left out."
-    note += off_scale_sentence(findings, trials, scale)
+    note += draw.off_scale_sentence(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
         finding=_answer_sentence(main_parameter),

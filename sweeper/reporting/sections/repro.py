@@ -10,7 +10,6 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.reporting.blocks import Block, Code, FactList, ListedFact
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import mix_lines
 from sweeper.reporting.sections._plan import plan_table
 
 HEADING = Heading(140, "repro", "Use and repeat")
@@ -53,7 +52,7 @@ def _facts(report: Report) -> tuple[ListedFact, ...]:
         ListedFact(
             "data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"
         ),
-        *(ListedFact("training data", line) for line in mix_lines(report, report.findings.best)),
+        *(ListedFact("training data", line) for line in report.data_lines()),
         *(ListedFact("examples", note.text) for note in report.findings.notes),
         ListedFact(
             "data SHA-256",

@@ -281,7 +281,7 @@ def _title(group: OutputGroup) -> str:
 def _sample(figures: Figures, item: ShownItem) -> Sample:
     pairs = zip(figures.models, item.answers, strict=True)
     answers = [(model.role, answer) for model, answer in pairs if answer is not None]
-    losses = [f"{role} {words.loss(answer.loss)}" for role, answer in answers]
+    losses = [f"{role} {words.number(answer.loss)}" for role, answer in answers]
     return Sample(
         f"Row {item.line}; loss of the reference: {', '.join(losses)}",
         (

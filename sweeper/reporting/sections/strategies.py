@@ -24,9 +24,8 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import best_of
-from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import minutes, number_text, strategy_cell
 from sweeper.reporting.sections._plan import rejected_table
 from sweeper.traits.traits import find
 
@@ -220,8 +219,8 @@ def _table(report: Report) -> Table:
         )
     )
     columns += [
-        Number(f"{report.plan.time_unit} a trial", lambda s: minutes(s.seconds_per_trial)),
-        Number.of("peak memory", "/peak_memory_gib", number_text, "GiB"),
+        Number(f"{report.plan.time_unit} a trial", lambda s: words.minutes(s.seconds_per_trial)),
+        Number.of("peak memory", "/peak_memory_gib", words.number, "GiB"),
         Number("trained", _trainable_share, unit="% of parameters"),
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]

@@ -9,7 +9,7 @@ from sweeper.evaluation.significance import MIN_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Findings, Interval, Metric, TestedModel
-from sweeper.findings.verdict.headline import headline_figures, scoreboard, trial_title
+from sweeper.findings.verdict.headline import headline_figures, limits_line, scoreboard, trial_title
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.metrics.metric import metrics
 from sweeper.reporting.blocks import (
@@ -20,18 +20,12 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     VerdictCard,
+    existing_panels,
     style_of,
     with_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import (
-    existing_panels,
-    limits_line,
-    number_text,
-    parameters_text,
-    percent,
-)
 from sweeper.reporting.sections._plan import plan_blocks
 from sweeper.trials import Trial
 
@@ -48,7 +42,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
         because=report.because,
         forest=_forest(report),
         figures=tuple(headline_figures(report.findings)),
-        configuration=parameters_text(report.plan.searched_values(row)) if row else "",
+        configuration=words.configuration(report.plan.searched_values(row)) if row else "",
         step=next_step_line(step) if step else "",
         command=step.command if step else "",
         limits=limits_line(report.findings),
@@ -180,7 +174,7 @@ def _cost_columns(report: Report) -> list[Column[TestedModel]]:
         ),
         Number("weights on disk", of_trial(lambda t: units.size(t.result.weights_bytes))),
         Number("their base", of_trial(lambda t: units.size(t.result.base_bytes))),
-        Number.of("use", "/seconds_per_thousand", number_text, "s per 1,000"),
+        Number.of("use", "/seconds_per_thousand", words.number, "s per 1,000"),
     ]
 
 
@@ -207,7 +201,9 @@ def _loss_metric(findings: Findings) -> Metric:
 def _metric_column(name: str, parent: str) -> Column[TestedModel]:
     metric = metrics().get(name)
     title, unit = (metric.title, metric.unit) if metric else (name, "%")  # pass@k, of any k
-    return Number.of(title, f"{parent}/{name}", percent if unit == "%" else number_text, unit)
+    return Number.of(
+        title, f"{parent}/{name}", words.percent if unit == "%" else words.number, unit
+    )
 
 
 def _note(models: tuple[TestedModel, ...]) -> str:
