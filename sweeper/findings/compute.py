@@ -16,10 +16,16 @@ from sweeper.findings.study.item_scores import (
     written_answers,
 )
 from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
-from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes, read_run
+from sweeper.findings.study.reading import (
+    RunFiles,
+    TrialFiles,
+    encoding_notes,
+    finite,
+    finite_value,
+    read_run,
+)
 from sweeper.findings.study.strategy_figures import finalists, strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
-from sweeper.findings.study.trial_rows import finite, finite_value
 from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits

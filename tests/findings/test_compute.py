@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.trial_rows import loss_note
+from sweeper.findings.study.reading import loss_note
 
 SHAPES = {
     "nothing": {"trials": 0, "baselines": False, "seal": False, "phase": None},

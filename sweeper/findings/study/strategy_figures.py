@@ -13,8 +13,7 @@ from sweeper.findings.findings import Finalist, Interval, SeedScore, StrategySum
 from sweeper.findings.study.item_scores import test_score, test_scores, trial_name, validation_costs
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, level
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite, finite_value, is_full
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite, finite_value, is_full
 from sweeper.search.finalists import Trainings, in_order
 from sweeper.spec import Scalar
 

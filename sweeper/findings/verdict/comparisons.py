@@ -30,9 +30,8 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.metric import headline, loss_metric
 from sweeper.findings.study.paired_trials import compare
-from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.reading import RunFiles, finite_value
 from sweeper.findings.study.strategy_figures import default_of, finalists
-from sweeper.findings.study.trial_rows import finite_value
 from sweeper.objective import Objective
 from sweeper.trials import BaselineResult
 

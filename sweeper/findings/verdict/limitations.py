@@ -23,9 +23,8 @@ from sweeper.findings.study.item_scores import (
     trial_name,
 )
 from sweeper.findings.study.metric import loss_unit
-from sweeper.findings.study.reading import RunFiles, encoding_notes
+from sweeper.findings.study.reading import RunFiles, encoding_notes, memory_note
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
-from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.findings.verdict.decide import MIN_SEEDS
 

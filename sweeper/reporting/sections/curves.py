@@ -16,8 +16,7 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite_value
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite_value
 from sweeper.reporting.blocks import (
     Block,
     Column,

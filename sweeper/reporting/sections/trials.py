@@ -11,7 +11,7 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Metric
-from sweeper.findings.study.trial_rows import loss_note
+from sweeper.findings.study.reading import loss_note
 from sweeper.reporting.blocks import (
     Block,
     Cell,
