@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 from sweeper import plans
 from sweeper.backend import TRAINING
 from sweeper.errors import Problem, SpecError, near_match
-from sweeper.extras import RUNS, install_command, needed_for, require
 from sweeper.findings.findings import Findings
+from sweeper.packages import RUNS, install_command, needed_for, require
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec, Task
 from sweeper.specfile import FLAGS, resolve, settings, with_set_items

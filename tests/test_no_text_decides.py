@@ -27,7 +27,7 @@ SEARCHES = {
 # a flag, a model's or a card's name, a chat template, an answer of a model, an objective's path;
 # or make a number readable.
 READERS = {
-    "cli/find_commands.py", "data/examples.py", "data/groups.py", "data/reading/decoding.py",
+    "cli/find_commands.py", "data/examples.py", "data/splits.py", "data/contents.py",
     "data/rows.py", "facts/dataset/data_facts.py", "facts/dataset/domain_distance.py",
     "facts/machine/gpus.py", "facts/models/names.py", "features/augmentation/_augment.py",
     "features/augmentation/_methods.py", "features/augmentation/_replies.py",

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.memory.records import Case
-from sweeper.memory.estimate import phases, worst_phase
-from sweeper.memory.overheads import CONTEXT_GIB
+from sweeper.memory.estimate import CONTEXT_GIB, phases, worst_phase
 from sweeper.units import GIB
 
 #: What decides how many gaps there are.

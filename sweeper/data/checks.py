@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import DataFault, Dataset, Example, Split
 from sweeper.data.problems import listing, remedy
 from sweeper.data.splits import Repeated
 from sweeper.errors import DataError

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
-from sweeper.data.encoding import visible
-from sweeper.data.examples import Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.contents import visible
+from sweeper.data.examples import DataFault, Example, Split
 from sweeper.data.problems import listing, remedy
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec

@@ -23,10 +23,8 @@ from pydantic import TypeAdapter
 from sweeper.cache import home, made_and_touched
 from sweeper.data import checks
 from sweeper.data.contents import file_and_key
-from sweeper.data.examples import SPLITS, Dataset, Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import SPLITS, DataFault, Dataset, Example, Split
 from sweeper.data.further_rows import marking_columns
-from sweeper.data.item_files import WRITE_BUFFER_BYTES, item_writer, stored_items
 from sweeper.data.labels import LabelChanges, SeenLabels, label_changes, with_label
 from sweeper.data.load import (
     chosen_rows,
@@ -40,7 +38,7 @@ from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.splits import Repeated, class_of, placement, repeated_in
-from sweeper.data.table import LazySequence
+from sweeper.data.table import WRITE_BUFFER_BYTES, LazySequence, item_writer, stored_items
 from sweeper.spec import DataSpec, Task
 
 _SORTED_FILES = 256

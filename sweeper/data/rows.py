@@ -2,27 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Self
 
-from sweeper.data.column_template import fill_template, placeholders, with_templates
 from sweeper.data.contents import limited_by_memory
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
-from sweeper.data.formats.row_format import EMPTY_ROW, RawRow, UnusableRow, formats, text_of
+from sweeper.data.formats.row_format import (
+    EMPTY_ROW,
+    RawRow,
+    UnusableRow,
+    formats,
+    parsed_cell,
+    text_of,
+)
 from sweeper.data.formats.text_label import MAX_CLASS_CHARACTERS
 from sweeper.data.further_rows import with_marks
-from sweeper.data.problems import flags_of, listing
+from sweeper.data.problems import flags_of, listing, raise_any
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.reading.read import read
-from sweeper.data.table import Fields, LazySequence, RowTable, concatenate, map_rows
-from sweeper.errors import DataError
+from sweeper.data.table import Fields, LazySequence, NumberedRow, RowTable, concatenate, map_rows
+from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
+
+_PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
+
+
+def placeholders(column: str) -> list[str]:
+    """The columns that a template names; empty for a plain column name.
+
+    >>> placeholders("{code} {input}"), placeholders("code")
+    (['code', 'input'], [])
+    """
+    return _PLACEHOLDER.findall(column)
+
+
+def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
+    """The table with a column for each template in ``columns``.
+
+    Columns that only templates use are removed.
+
+    Raises:
+        DataError: A template names a column that does not exist.
+    """
+    present = table.columns
+    templates = [
+        column for column in columns.values() if column not in present and placeholders(column)
+    ]
+    if not templates:
+        return table
+    raise_any(
+        [
+            Problem(
+                f"there is no column {name!r} for the template {template!r}",
+                fix=near_match(name, present),
+                where=table.name,
+            )
+            for template in templates
+            for name in placeholders(template)
+            if name not in present and name.partition(".")[0] not in present
+        ]
+    )
+    placeholder_names = dict.fromkeys(name for column in templates for name in placeholders(column))
+    inputs = {name if name in present else name.partition(".")[0] for name in placeholder_names}
+    inputs -= set(columns.values())
+
+    def row_at(index: int) -> NumberedRow:
+        line, fields = table.rows[index]
+        texts = {template: fill_template(fields, template) for template in templates}
+        return line, {name: cell for name, cell in fields.items() if name not in inputs} | texts
+
+    rows = LazySequence(len(table.rows), row_at)
+    column_names = dict.fromkeys([*(name for name in present if name not in inputs), *templates])
+    cautions = [*table.cautions, *_empty_cell_cautions(table, placeholder_names)]
+    return replace(table, rows=rows, cautions=cautions, named=column_names)
+
+
+def fill_template(fields: Fields, template: str) -> str:
+    """The template filled with a row's cells; empty if all cells that it names are empty."""
+    cell_texts = {name: text_of(_cell(fields, name)) for name in placeholders(template)}
+    if not any(text.strip() for text in cell_texts.values()):
+        return ""
+    return _PLACEHOLDER.sub(lambda match: cell_texts[match[1]], template).strip()
+
+
+def _cell(fields: Fields, name: str) -> object:
+    """A cell, or for ``column.key`` the value under that key in a cell that holds an object."""
+    column, _, key = name.partition(".")
+    if name in fields or not key:
+        return fields.get(name)
+    parsed = parsed_cell(fields.get(column))
+    return parsed.get(key) if isinstance(parsed, Mapping) else None
+
+
+def _empty_cell_cautions(table: RowTable, columns: Iterable[str]) -> list[str]:
+    cautions = []
+    for name in columns:
+        lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
+        if lines:
+            cautions.append(
+                f"`{name}`, which a template uses, is empty in {len(lines):,} of "
+                f"{len(table.rows):,} rows (line {listing([*map(str, lines)], 3)})"
+            )
+    return cautions
+
 
 LabelNames = Mapping[str, tuple[str, ...]]
 """From a column to the names of its integer classes."""
@@ -127,13 +216,13 @@ def _file_row(
     path: str, split: Split, line: int, fields: Fields, form: Form, label_names: LabelNames
 ) -> FileRow:
     row_form = form.of(fields)
-    fields_with_templates = fields
-    if missing := [column for column in row_form.columns.values() if column not in fields]:
-        texts = {
-            column: fill_template(fields, column) for column in missing if placeholders(column)
-        }
-        fields_with_templates = {**fields, **texts}
-    example = example_or_reason(row_form, line, fields_with_templates, label_names)
+    texts = {
+        column: fill_template(fields, column)
+        for column in row_form.columns.values()
+        if column not in fields and placeholders(column)
+    }
+    filled_fields = {**fields, **texts} if texts else fields
+    example = example_or_reason(row_form, line, filled_fields, label_names)
     if isinstance(example, Example):
         return FileRow(path, split, line, fields, with_marks(example, fields))
     return FileRow(path, split, line, fields, None, example)

@@ -1,7 +1,4 @@
-"""Memory that one device needs to train: a closed formula, without torch.
-
-Adds up the memory of a set-up in each phase of a step and takes the largest sum.
-"""
+"""Memory that one device needs to train: a closed formula, without torch, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import embedding_kept, head_peak, layer_costs, loss_by_rows
-from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
 from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
     base_weights,
@@ -27,6 +23,54 @@ from sweeper.memory.states import (
 from sweeper.plans import MemoryEstimate, autocast_dtype
 from sweeper.units import GIB
 
+#: Share of the tensors that the allocator needs in addition. Measured: on 80 GiB cards runs with
+#: 0.945 of the memory in tensors succeeded and runs with 0.955 of it failed (fms-acceleration).
+SLACK = 0.03
+#: CUDA context and kernels: memory that nvidia-smi shows beyond reserved memory, since Ampere.
+CONTEXT_GIB = 0.5
+#: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
+#: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
+_PROCESS_GIB = 0.5
+#: Growth of a CPU process beyond its tensors: a share of the tensors of a step, which malloc cannot
+#: return, and GiB for thread pools and buffers. Fitted by least squares to 37 trials of
+#: MiniLM and SmolLM2-135M, every strategy on every task (``benchmarks/memory``).
+_CPU_SLACK, _CPU_BUFFERS_GIB = 0.11, 0.07
+
+#: Part of an estimate: the weights of a trial's best rung, kept in main memory.
+_BEST_COPY = "copy of the best weights"
+#: Parts of an estimate that are not tensors of a training step.
+_OVERHEADS = ("allocator slack", "device context", "process", _BEST_COPY)
+
+#: Texts that a model answers at a time. Keys and values of a 7B model take 0.5 MiB a token, so that
+#: 8 texts of 1,000 tokens each stay under 5 GiB.
+MIN_PROMPTS, _MAX_PROMPTS = 8, 64
+#: The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
+_CACHE_SHARE = 0.25
+
+
+def cache_bytes(layers: int, key_value_width: int, tokens: float) -> float:
+    """Bytes of the keys and values of a text, in 16 bits."""
+    return 2.0 * 2.0 * layers * key_value_width * tokens
+
+
+def prompts_at_once(cached: float, free: float) -> int:
+    """The number of prompts that a GPU answers at a time.
+
+    Args:
+        cached: ``cache_bytes`` of a prompt with its answers.
+        free: Free bytes of the GPU's memory.
+    """
+    return int(max(MIN_PROMPTS, min(_MAX_PROMPTS, _CACHE_SHARE * free / cached)))
+
+
+#: Factors on the estimate between which nine of ten measurements should lie, calibrated on
+#: published measurements of tier A (``benchmarks/memory``). If shape, lengths and library are
+#: known, as in a sweep:
+KNOWN = (0.92, 1.12)
+#: The same on a CPU, where malloc adds uncertainty.
+_ON_CPU = (0.85, 1.2)
+#: If layers without attention are counted as attention.
+_UNKNOWN = (0.6, 2.6)
 #: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
 #: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).
 _CUBLAS_BYTES = 16 * 2**20
@@ -216,15 +260,12 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
     item = setup.compute_bytes
     length = setup.evaluation_length or setup.sequence_length
     tokens = setup.evaluation_batch * length
-    parts = {"one layer at work": tokens * _layer_bytes(model, setup, length)}
-    if not setup.classes:
-        logits = (0 if item == 4 else item) + 8
-        rows = setup.answer_fraction * tokens
-        if loss_by_rows(model, setup, trains=False):
-            rows = min(rows, LOSS_ROWS)
-        parts["evaluation logits"] = rows * model.vocabulary_size * logits
-        parts["one layer at work"] = 0.0
-    return parts
+    if setup.classes:
+        return {"one layer at work": tokens * _layer_bytes(model, setup, length)}
+    rows = setup.answer_fraction * tokens
+    if loss_by_rows(model, setup, trains=False):
+        rows = min(rows, LOSS_ROWS)
+    return {"evaluation logits": rows * model.vocabulary_size * ((0 if item == 4 else item) + 8)}
 
 
 def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
@@ -248,39 +289,38 @@ def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
 
 
 @lru_cache(maxsize=4096)
-def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
-    worst = worst_phase(model, setup)
-    parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
-    tensors = sum(parts.values())
-    parts |= overheads(tensors, worst.held / GIB, setup.device)
-    if setup.device == "cpu":
-        parts[BEST_COPY] = trainable_parameters(model, setup) * setup.trained_bytes / GIB
-    peak = sum(parts.values())
-    # The allocator slack on a CPU is as uncertain as the tensors; CUDA's context and slack are not.
-    fixed = parts["process"] if setup.device == "cpu" else peak - tensors
-    low, high = spread(setup, known=model.attention_only)
-    return MemoryEstimate(
-        peak_gib=peak,
-        low_gib=low * (peak - fixed) + fixed,
-        high_gib=high * (peak - fixed) + fixed,
-        limit_gib=1.0,
-        parts=parts,
-        assumptions=_assumptions(model, setup, worst.name),
-    )
-
-
 def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimate:
     """Peak memory that one device must have, in GiB, with its parts and a 90% interval.
 
     Args:
         limit_gib: Memory of the device, copied into the estimate.
     """
-    return _estimate(model, setup).model_copy(update={"limit_gib": limit_gib})
+    worst, on_cpu = worst_phase(model, setup), setup.device == "cpu"
+    parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
+    tensors = sum(parts.values())
+    if on_cpu:
+        slack = (tensors - worst.held / GIB) * _CPU_SLACK + _CPU_BUFFERS_GIB
+        best_copy = trainable_parameters(model, setup) * setup.trained_bytes / GIB
+        parts |= {"allocator slack": slack, "process": _PROCESS_GIB, _BEST_COPY: best_copy}
+    else:
+        parts |= {"allocator slack": tensors * SLACK, "device context": CONTEXT_GIB}
+    peak = sum(parts.values())
+    # The allocator slack on a CPU is as uncertain as the tensors; CUDA's context and slack are not.
+    fixed = _PROCESS_GIB if on_cpu else peak - tensors
+    low, high = (_ON_CPU if on_cpu else KNOWN) if model.attention_only else _UNKNOWN
+    return MemoryEstimate(
+        peak_gib=peak,
+        low_gib=low * (peak - fixed) + fixed,
+        high_gib=high * (peak - fixed) + fixed,
+        limit_gib=limit_gib,
+        parts=parts,
+        assumptions=_assumptions(model, setup, worst.name),
+    )
 
 
 def tensors_gib(memory: MemoryEstimate) -> float:
     """The GiB of an estimate that PyTorch counts as allocated."""
-    return memory.peak_gib - sum(memory.parts.get(name, 0.0) for name in OVERHEADS)
+    return memory.peak_gib - sum(memory.parts.get(name, 0.0) for name in _OVERHEADS)
 
 
 def trial_gib(memory: MemoryEstimate) -> float:

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
 from sweeper.errors import ChildFailed, NotInstalled, SweeperError, UsageError
-from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
 from sweeper.facts.machine.measured import measured_now, shape_of, with_measured
 from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
-from sweeper.memory.overheads import KNOWN
-from sweeper.memory.requests import Probed, ProbeRequest
-from sweeper.memory.setup import Setup
+from sweeper.memory.estimate import KNOWN
+from sweeper.memory.setup import Probed, ProbeRequest, Setup
+from sweeper.packages import TRAINING, require
 from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES
 from sweeper.planning.costs.setups import candidate_setup

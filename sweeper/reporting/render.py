@@ -32,8 +32,8 @@ from sweeper.reporting.blocks import Page
 from sweeper.reporting.charts.draw import render_svg
 from sweeper.reporting.compose import banner, finding_of, sections
 from sweeper.reporting.document import Report
+from sweeper.safe_text import shortened, visible
 from sweeper.traits.traits import StrategyOnModel
-from sweeper.visible import shortened, visible
 
 _TEMPLATES = resources.reports() / "templates"
 _TERM = Markup(

@@ -40,7 +40,7 @@ def planned(
     """
     check_features(spec, for_run=False)
     if spec.data.named or any(parts.named_data(spec.features)):
-        from sweeper.data.reading.hub import with_commits
+        from sweeper.data.reading.files import with_commits
 
         spec = with_commits(spec)
     if spec.models:

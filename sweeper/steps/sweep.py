@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Record
 from sweeper.child_process import in_child
-from sweeper.constraints import limits_of
-from sweeper.data.changes import ListedChange, change_list
 from sweeper.data.prepared import changing_features
-from sweeper.data.reading.hub import with_commits
+from sweeper.data.reading.files import with_commits
+from sweeper.data.write_rows import ListedChange, change_list
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -37,6 +36,7 @@ from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trained_changes import gate
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
+from sweeper.objective import limits_of
 from sweeper.plans import Plan
 from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.processes.probe_process import measured_plan
@@ -48,6 +48,7 @@ from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import resolve, to_yaml, with_positions
 from sweeper.steps.planned import check_features, planned
 from sweeper.steps.winner import best_trial
+from sweeper.textfiles import write_text
 from sweeper.views.console import Say, say_nothing
 from sweeper.views.progress import ProgressView
 from sweeper.views.work_progress import Hidden, WorkProgress

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.visible import visible
+from sweeper.safe_text import visible
 
 # Largest width of a page, in columns.
 MAX_WIDTH = 100

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from sweeper import units
-from sweeper.data.faults import by_kind
+from sweeper.data.examples import by_kind
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
@@ -23,8 +23,8 @@ from sweeper.planning.budget.budget import LONG_SECONDS
 from sweeper.planning.budget.study_phases import STACK
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Plan, Reason
+from sweeper.safe_text import visible
 from sweeper.views.console import MAX_WIDTH, Section, lines_of, sections, show_page, table
-from sweeper.visible import visible
 
 _SHORT_NAMES = {
     BATCH: "batch",

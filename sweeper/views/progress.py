@@ -25,6 +25,7 @@ from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import visible
 from sweeper.views.console import (
     LogFormat,
     ProgressMode,
@@ -35,7 +36,6 @@ from sweeper.views.console import (
     text,
 )
 from sweeper.views.work_progress import Hidden, sentence
-from sweeper.visible import visible
 
 HEARTBEAT_SECONDS = 60.0
 MAX_LINES = 12

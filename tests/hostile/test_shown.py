@@ -15,9 +15,9 @@ from sweeper.features.prediction import _steps as steps
 from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.render import _environment, _escaped, plain
+from sweeper.safe_text import visible
 from sweeper.views.console import out
 from sweeper.views.progress import plain_line
-from sweeper.visible import visible
 
 UNSEEN = "a\x1b]0;x\x07b\u202ec\u2066d\0e\x9bf\u200bg\ufeffh\r\U000e0041"
 

@@ -40,7 +40,7 @@ def report(
     import webbrowser
 
     from sweeper.errors import UsageError
-    from sweeper.extras import REPORTS, require
+    from sweeper.packages import REPORTS, require
     from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
     from sweeper.runfolder import RunFolder
     from sweeper.views.console import say, show_line

@@ -14,12 +14,12 @@ from functools import cache
 from typing import ClassVar
 
 import sweeper.data.formats as folder
-from sweeper.data.encoding import without_surrogates
+from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example
 from sweeper.data.table import Fields
-from sweeper.jsontext import value_of
-from sweeper.plugins import named_classes
+from sweeper.packages import named_classes
 from sweeper.spec import Task
+from sweeper.textfiles import json_value
 
 AGREEMENT = 0.95
 """Smallest share of rows that must have the form, as in other loaders."""
@@ -243,7 +243,7 @@ def parsed_cell(value: object) -> object:
     """
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
         return value
-    for read in (value_of, ast.literal_eval):
+    for read in (json_value, ast.literal_eval):
         with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             return read(value.strip())
     return value

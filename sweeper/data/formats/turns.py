@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sweeper.data.encoding import without_surrogates
+from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
 from sweeper.data.formats.row_format import (
     ColumnNames,

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from sweeper.data.contents import CHUNK_BYTES
 from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
-from sweeper.jsontext import value_of
+from sweeper.textfiles import json_value
 
 BATCH_ROWS = 1024
 
@@ -73,7 +73,7 @@ def _arrow(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
     """From columns to the names of their integer classes, as `datasets` notes them in a schema."""
     try:
-        features: Any = value_of(metadata[b"huggingface"])["info"]["features"]
+        features: Any = json_value(metadata[b"huggingface"])["info"]["features"]
         return {
             column: tuple(map(str, feature["names"]))
             for column, feature in features.items()

@@ -15,10 +15,9 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
-from sweeper.data.contents import MAX_LINE_BYTES
+from sweeper.data.contents import MAX_LINE_BYTES, TextFile
 from sweeper.data.formats.row_format import known_names
 from sweeper.data.problems import listing
-from sweeper.data.reading.decoding import TextFile
 from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
 

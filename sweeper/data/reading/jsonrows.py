@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, line_too_long
+from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, TextFile, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.problems import listing
-from sweeper.data.reading.decoding import TextFile
 from sweeper.data.table import Fields, NumberedRow, RowTable
 from sweeper.errors import DataError
-from sweeper.jsontext import value_of
+from sweeper.textfiles import json_value
 
 _decode = json.JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -81,7 +80,7 @@ def _rows_of_lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRo
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
         try:
-            row = value_of(line)
+            row = json_value(line)
         except ValueError:
             if line and not line.isspace():
                 table.leave_out(number, "broken JSON", line.rstrip("\r\n"))
@@ -144,7 +143,7 @@ def _value(text: TextFile, name: str) -> Any:
         text_buffer.write(piece)
         limit.check(text_buffer.tell())
     try:
-        return value_of(text_buffer.getvalue())
+        return json_value(text_buffer.getvalue())
     except ValueError as error:
         where = f"{name}:{getattr(error, 'lineno', 1)}"
         raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error

@@ -15,21 +15,20 @@ from sweeper.data.contents import (
     CHUNK_BYTES,
     MAX_LINE_BYTES,
     MemoryLimit,
+    TextFile,
     file_and_key,
     line_too_long,
     open_data_file,
     out_of_memory,
 )
-from sweeper.data.item_files import collect_rows
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.arrow import read_batches
-from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
-from sweeper.data.table import NumberedRow, RowTable
+from sweeper.data.table import NumberedRow, RowTable, collect_rows
 from sweeper.errors import DataError
-from sweeper.extras import install_command, needed_for
+from sweeper.packages import install_command, needed_for
 
 
 def read_paragraphs(text: TextFile, _suffix: str, table: RowTable) -> Iterator[NumberedRow]:

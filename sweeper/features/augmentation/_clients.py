@@ -16,12 +16,12 @@ from typing import Any
 
 from sweeper.child_process import child_command, request_bytes, thread_settings
 from sweeper.errors import ModelError, Problem, UsageError
-from sweeper.extras import install_command, needed_for
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
 from sweeper.features.augmentation._replies import Reply
-from sweeper.jsontext import object_of
-from sweeper.redaction import without_secrets
+from sweeper.packages import install_command, needed_for
+from sweeper.safe_text import without_secrets
 from sweeper.spec import ModelSpec
+from sweeper.textfiles import json_object
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 6
@@ -174,7 +174,7 @@ class LocalModel:
             with contextlib.suppress(OSError):  # the process has ended; its output says why
                 process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
-            answer = object_of((await process.stdout.readline()).decode() or _NO_ANSWER)
+            answer = json_object((await process.stdout.readline()).decode() or _NO_ANSWER)
         if "problems" in answer:
             where = f"--model {self._model}"
             raise ModelError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeper.data.examples import digest
 from sweeper.features.augmentation._methods import ModelRequest
-from sweeper.jsontext import object_of
+from sweeper.textfiles import json_object
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Replies:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off
-                fields = object_of(line)
+                fields = json_object(line)
                 key = str(fields.pop("key"))
                 self._by_key[key] = Reply(**fields)
         self._file = path.open("a", encoding="utf-8")

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import load_corpus
+from sweeper.data.similar import held_out, without_held_out_text
 from sweeper.data.splits import in_order
 from sweeper.data.table import Fields
 from sweeper.errors import DataError

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from sweeper.artifact import Record, replacing
+from sweeper.artifact import Record
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS, Split
-from sweeper.data.groups import widest_gap
 from sweeper.data.load import split_rows
 from sweeper.data.problems import WRITABLE_SUFFIXES, listing
 from sweeper.data.rows import DataRows
-from sweeper.data.splits import requested_fractions
+from sweeper.data.splits import requested_fractions, widest_gap
 from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
 from sweeper.errors import DataError, UsageError
 from sweeper.features.converting._formats import conversion
 from sweeper.spec import DataSpec, SplitBy
+from sweeper.textfiles import replacing
 from sweeper.units import plural
 from sweeper.views.console import show_line
 

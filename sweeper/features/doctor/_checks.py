@@ -42,8 +42,8 @@ from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.plans import Plan, Precision, autocast_dtype
-from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import clean
 from sweeper.spec import HardwareSpec, ModelSpec, Scalar
 from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Setting

@@ -16,7 +16,6 @@ import typer
 
 from sweeper import cache
 from sweeper.errors import UsageError
-from sweeper.extras import RUNS, TRAINING, MachineCheck, install_command, missing, require
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.features import parts
 from sweeper.features.doctor._results import (
@@ -26,6 +25,8 @@ from sweeper.features.doctor._results import (
     results,
     versions,
 )
+from sweeper.features.parts import MachineCheck
+from sweeper.packages import RUNS, TRAINING, install_command, missing, require
 from sweeper.views.console import say, show_line
 
 ORDER = 110

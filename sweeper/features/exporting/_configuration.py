@@ -19,7 +19,6 @@ from jinja2 import meta
 from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, units, yamlfile
-from sweeper.artifact import replacing, write_text
 from sweeper.child_process import in_child
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
@@ -30,7 +29,6 @@ from sweeper.data.tools import as_text, for_template
 from sweeper.data.write_rows import json_lines
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.execution.interruption import leaving_on_signals
-from sweeper.extras import RUNS, require
 from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.features.exporting._weights import (
     CARD,
@@ -50,12 +48,13 @@ from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, TARGET_MODULES, modules_of
-from sweeper.jsontext import object_of
+from sweeper.packages import RUNS, require
 from sweeper.plans import Plan, autocast_dtype, frozen_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
 from sweeper.steps.winner import kept_weights, refit_config
+from sweeper.textfiles import json_object, replacing, write_text
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.trials import TrialConfig
 from sweeper.yamlfile import FileModel, checked
@@ -385,7 +384,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
 def _trained_modules(weights: Path) -> tuple[str, ...] | None:
     """The target modules of a kept adapter; None if its configuration does not list them."""
     config = (weights / _ADAPTER).read_text(encoding="utf-8")
-    modules = object_of(config).get("target_modules")
+    modules = json_object(config).get("target_modules")
     return tuple(sorted(modules)) if isinstance(modules, list) else None
 
 

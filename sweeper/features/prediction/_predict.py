@@ -12,7 +12,6 @@ from pathlib import Path
 
 from sweeper.backend import ProgressReporter
 from sweeper.child_process import tell_progress
-from sweeper.data.column_template import with_templates
 from sweeper.data.contents import limited_by_memory
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
@@ -20,11 +19,11 @@ from sweeper.data.formats.row_format import formats
 from sweeper.data.formats.turns import turns_of
 from sweeper.data.problems import listing
 from sweeper.data.reading.read import read
-from sweeper.data.rows import example_or_reason
+from sweeper.data.rows import example_or_reason, with_templates
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, UsageError
 from sweeper.features.prediction._steps import PredictedRow, PredictionRequest
-from sweeper.jsontext import object_of
+from sweeper.textfiles import json_object
 from sweeper.use.trained_model import Model, Prediction, load
 
 
@@ -84,7 +83,7 @@ def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
         line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"
     ]
     try:
-        lines = [object_of(line) for line in complete_lines]
+        lines = [json_object(line) for line in complete_lines]
         row_numbers = {int(line["row"]) - 1 for line in lines[1:]}
     except (ValueError, KeyError, TypeError):
         lines, row_numbers = [{}], set()

@@ -9,15 +9,16 @@ from contextlib import closing
 from pathlib import Path
 
 from sweeper import child_process
-from sweeper.artifact import Artifact, Record, write_text
+from sweeper.artifact import Artifact, Record
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.formats.row_format import known_names
 from sweeper.errors import RunError, UsageError
 from sweeper.execution.interruption import leaving_on_signals
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
 from sweeper.steps.winner import kept_weights
+from sweeper.textfiles import write_text
 from sweeper.views.work_progress import work_progress
-from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 
 class PredictedRow(Record):

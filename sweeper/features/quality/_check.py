@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 from sweeper.data.detect_columns import Form
-from sweeper.data.examples import Dataset
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import DataFault, Dataset
 from sweeper.data.private import redacted
 from sweeper.data.problems import flags_of
 from sweeper.data.rows import DataRows, FileRow

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.changes import ListedChange, count_changes
 from sweeper.data.private import redacted
 from sweeper.data.rows import DataRows
 from sweeper.data.tools import text_with_calls
-from sweeper.data.write_rows import changes_path
+from sweeper.data.write_rows import ListedChange, changes_path, count_changes
 from sweeper.features.quality._check import Checked, FaultFinding
 from sweeper.features.quality._fix import Fixed
 from sweeper.units import plural

@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sweeper.artifact import Artifact, Record, write_text
+from sweeper.artifact import Artifact, Record
 from sweeper.errors import Problem, UsageError
 from sweeper.findings.study.item_scores import entries, stored_texts
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.comparisons import compared_models
-from sweeper.redaction import clean
 from sweeper.reporting.render import render_file, stylesheet
 from sweeper.runfolder import RunFolder
-from sweeper.visible import visible
+from sweeper.safe_text import clean, visible
+from sweeper.textfiles import write_text
 
 # Three comparisons of 20 items are 60 pairs: half an hour at 30 seconds each.
 MAX_RATED_ITEMS = 20

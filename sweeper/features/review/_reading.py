@@ -16,7 +16,7 @@ from sweeper import yamlfile
 from sweeper.errors import UsageError
 from sweeper.features.review._formats import ReadConfiguration, configuration, formats, leaves
 from sweeper.features.review._record import Finding
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 
 #: Limit on the characters of a script.
 MAX_BYTES = 2**20

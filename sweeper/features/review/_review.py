@@ -17,7 +17,7 @@ from sweeper.features.review._formats import ReadConfiguration
 from sweeper.features.review._reading import read
 from sweeper.features.review._record import LEVELS, Finding, PossibleGain, Review
 from sweeper.spec import Scalar
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 from sweeper.yamlfile import Path_
 
 #: Limit on rounds of review and change. Two or three suffice, unless two changes alternate.

@@ -13,7 +13,6 @@ import numpy as np
 import yaml
 
 from sweeper import __version__, units
-from sweeper.artifact import write_text
 from sweeper.evaluation.significance import Scores
 from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Interval, Metric, RunSummary
@@ -30,7 +29,6 @@ from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.comparisons import FinalistComparisons, compare_finalists
 from sweeper.findings.verdict.headline import Scoreboard, ScoredModel
 from sweeper.findings.verdict.summary import reproduction, run_summary
-from sweeper.redaction import clean
 from sweeper.reporting.blocks import (
     Column,
     Figure,
@@ -45,8 +43,9 @@ from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.compose import TERMS
 from sweeper.reporting.render import render
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
+from sweeper.textfiles import write_text
 from sweeper.trials import BaselineResult
-from sweeper.visible import LABEL_CHARACTERS, shortened
 
 
 class ComparedRun:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import RenderableType
 from rich.live import Live
 
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Record
 from sweeper.errors import UsageError
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.second_command import statuses
@@ -20,6 +20,7 @@ from sweeper.execution.state.status import ENDED, Status
 from sweeper.findings.findings import Findings, NextStep, Verdict
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.runfolder import RunFolder
+from sweeper.textfiles import write_text
 from sweeper.views import progress
 from sweeper.views.console import MAX_WIDTH, html_of, is_live, out, show_line, show_page
 from sweeper.views.progress import SILENT_EVENTS, plain_line

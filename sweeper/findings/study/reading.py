@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pydantic import InstanceOf
 
-from sweeper.constraints import Limit, is_beyond, limits_of, order, violation
 from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
 from sweeper.execution.state import attempts
@@ -23,13 +22,13 @@ from sweeper.execution.state.status import ENDED as ENDED_PHASES
 from sweeper.execution.state.status import Status
 from sweeper.findings import words
 from sweeper.findings.study.model_strategy_pairs import by_pair, pair
-from sweeper.objective import LOSS, Objective
+from sweeper.objective import LOSS, Limit, Objective, is_beyond, limits_of, order, violation
 from sweeper.plans import Plan
-from sweeper.redaction import clean
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RUNGS, WEIGHTS, RunFolder
+from sweeper.safe_text import clean
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 from sweeper.trials import (
     AttemptEnd,
     BaselineResult,

@@ -14,7 +14,6 @@ from pydantic import Field
 from scipy import special
 
 from sweeper import units
-from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.significance import (
     CONFIDENCE,
@@ -32,8 +31,8 @@ from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.paired_trials import ComparedPair, compare
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.jsontext import object_of
-from sweeper.textfile import read_text
+from sweeper.objective import Limit
+from sweeper.textfiles import json_object, read_text
 from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
 # Share of studies in which a difference of the detectable size would be significant.
@@ -81,7 +80,7 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
     """Tuned minus base over the items of a measure; None if they were not kept."""
     folder = run.folder.trial(trial.config.number)
     try:
-        items = object_of(read_text(folder / MEASURE_ITEMS))[name]
+        items = json_object(read_text(folder / MEASURE_ITEMS))[name]
         weights = items["weights"]
         tuned = Scores.of([items["values"]], trained=False, weights=weights)
         base = Scores.of([items["base_values"]], trained=False, weights=weights)

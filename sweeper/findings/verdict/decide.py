@@ -30,10 +30,10 @@ from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import finalists
 from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.metrics.metric import metrics
+from sweeper.safe_text import shortened
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult, GeneratedAnswers
-from sweeper.visible import shortened
 
 # With fewer trainings there are too few degrees of freedom for the spread of seeds.
 MIN_SEEDS = 3

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper import units
-from sweeper.data.faults import by_kind
+from sweeper.data.examples import by_kind
 from sweeper.findings import words
 from sweeper.findings.findings import Limitation, RunSummary, Verdict
 from sweeper.findings.study.item_scores import (

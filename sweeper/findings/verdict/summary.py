@@ -11,7 +11,7 @@ from sweeper.execution.state.status import ENDED
 from sweeper.facts.record import HardwareFacts
 from sweeper.findings.findings import Reproduction, RunStatus, RunSummary
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.redaction import clean
+from sweeper.safe_text import clean
 from sweeper.trials import TrialResult
 
 

@@ -22,8 +22,8 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval
 from sweeper.reporting.blocks import Drawing, LegendEntry, style_of
 from sweeper.reporting.charts.scales import Scale, spread_labels
+from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
 from sweeper.trials import Trial
-from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 INK = "var(--ink)"
 MUTED = "var(--muted)"

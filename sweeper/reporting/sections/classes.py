@@ -14,10 +14,9 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, model_title, trial_name
 from sweeper.findings.study.reading import RunFiles
-from sweeper.redaction import clean
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.visible import LABEL_CHARACTERS, shortened
+from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 
 HEADING = Heading(100, "by-class", "Classes")
 

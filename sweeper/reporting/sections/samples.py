@@ -19,7 +19,6 @@ from sweeper.findings.findings import Findings, NotMeasured
 from sweeper.findings.study.item_scores import entries, scored_items, stored_texts, suspected_labels
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import ComparedModel, compared_models
-from sweeper.redaction import clean
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -33,8 +32,8 @@ from sweeper.reporting.blocks import (
     with_pointers,
 )
 from sweeper.reporting.document import Report
+from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 from sweeper.trials import ItemText, TestScore
-from sweeper.visible import LABEL_CHARACTERS, shortened
 
 _TITLES = {
     "improved": "most improved",

@@ -22,7 +22,7 @@ from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
 from sweeper.features.doctor._checks import CHECKS, CheckContext, answer, loss_and_gradient, result
 from sweeper.features.doctor._results import CheckRequest, Result, Results, markdown, results
-from sweeper.memory.requests import Probed
+from sweeper.memory.setup import Probed
 from sweeper.tasks.sequences.joined import pack_texts
 
 pytestmark = pytest.mark.usefixtures("preloaded")

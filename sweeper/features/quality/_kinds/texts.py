@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Callable
 
-from sweeper.data.encoding import is_garbled, visible
+from sweeper.data.contents import is_garbled, visible
 from sweeper.data.formats.text import is_templated
 from sweeper.data.private import private_in, redacted
 from sweeper.data.problems import listing

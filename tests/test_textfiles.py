@@ -1,15 +1,15 @@
-"""Text files of others: only regular ones, and not without end."""
+"""Reading untrusted text files and JSON, and writing files atomically."""
 
 import os
 
 import pytest
 
-from sweeper import textfile
+from sweeper import textfiles
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
 from sweeper.facts.models.chat_template import writer
 from sweeper.facts.models.model_folder import damage, read_json
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 from sweeper.yamlfile import read
 
 
@@ -50,7 +50,7 @@ def test_a_template_and_a_tokenizer_that_never_end_are_not_read(endless, tmp_pat
 
 
 def test_a_text_has_a_largest_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(textfile, "MAX_BYTES", 10)
+    monkeypatch.setattr(textfiles, "MAX_BYTES", 10)
     (tmp_path / "x").write_text("a" * 10)
     assert read_text(tmp_path / "x") == "a" * 10
     (tmp_path / "x").write_text("a" * 11)

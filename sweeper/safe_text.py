@@ -1,4 +1,7 @@
-"""Removes secrets, host names and user names from files that people share.
+"""Makes text safe to show and to share: escapes, shortens, and removes secrets and names.
+
+Escaped text cannot move the cursor or reorder the text around it. From files that people share,
+secrets, host names and user names are removed.
 
 A host or login name may be a word of the report, such as the strategy ``head`` or the split
 ``test``. It is replaced only if it has a digit, a dot, a hyphen or an underscore besides letters,
@@ -9,17 +12,58 @@ and never if it is a whole text, so that labels, states and parameters stay. In 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import re
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel
+# Control characters except tab and line feed, the bidirectional formatting characters of Unicode
+# (UAX #9, section 2), invisible characters, lone surrogates, and characters that XML forbids.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2028\u2029"
+    "\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+MAX_CHARACTERS = 2_000
+"""Largest length of a shown text: about 25 lines of a terminal."""
+
+LABEL_CHARACTERS = 100
+"""Largest length of a class name or a label in a chart."""
+
+TEXT_CHARACTERS = 1_200
+"""Largest length of a row's text or of an answer in a table."""
+
+
+def visible(text: str) -> str:
+    """The text with invisible characters escaped as code points.
+
+    >>> visible("a\\x1b[31mb\\u202ec\\0")
+    'a\\\\x1b[31mb\\\\u202ec\\\\x00'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _INVISIBLE.sub(_escape_sequence, text.replace("\r\n", "\n"))
+
+
+def shortened(text: str, most: int = MAX_CHARACTERS) -> str:
+    """The first ``most`` characters of a text, and the number of the others.
+
+    >>> shortened("a" * 50, 10)
+    'aaaaaaaaaa… (40 more characters)'
+    """
+    omitted = len(text) - most
+    return text if omitted <= 0 else f"{text[:most]}… ({omitted:,} more characters)"
+
+
+def _escape_sequence(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
+
 
 # Home folders of Linux, macOS and Windows.
 _HOME = re.compile(r"(/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root|[A-Za-z]:\\Users\\[^\\\s:'\"]+)\b")
@@ -42,7 +86,6 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w.~/-])/(?!/)[^\s:'\"]+")
 
 # A pattern and its replacement.
 _Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
-_Record = TypeVar("_Record", bound=BaseModel)
 
 
 def clean(text: str) -> str:
@@ -53,7 +96,12 @@ def clean(text: str) -> str:
     >>> clean("HF_TOKEN=hf_abcdefghijklmnop")
     'HF_TOKEN=hf_***'
     """
-    return _apply(text, (*_secret_rules(), *_path_and_name_rules()))
+    return cleaner()(text)
+
+
+def cleaner() -> Callable[[str], str]:
+    """``clean`` for many texts: this process's secrets and names are looked up once."""
+    return partial(_apply, rules=(*_secret_rules(), *_path_and_name_rules()))
 
 
 def without_secrets(text: str) -> str:
@@ -68,31 +116,6 @@ def without_password(url: str) -> str:
     'postgresql://ann@db/x'
     """
     return _PASSWORD.sub(lambda match: f"{match[1]}@", url)
-
-
-def cleaned(record: _Record) -> _Record:
-    """The record with all its texts cleaned, at any depth. Names of fields and keys stay."""
-    rules = (*_secret_rules(), *_path_and_name_rules())
-    result: _Record = _cleaned(record, rules)
-    return result
-
-
-def _cleaned(value: Any, rules: tuple[_Rule, ...]) -> Any:
-    if isinstance(value, str):
-        return _apply(value, rules)
-    if isinstance(value, BaseModel):
-        values = {name: getattr(value, name) for name in type(value).model_fields}
-        changes = {
-            name: new for name, old in values.items() if (new := _cleaned(old, rules)) is not old
-        }
-        return value.model_copy(update=changes) if changes else value
-    if isinstance(value, tuple | list):
-        items = type(value)(_cleaned(item, rules) for item in value)
-        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
-    if isinstance(value, dict):
-        fields = {key: _cleaned(item, rules) for key, item in value.items()}
-        return value if all(fields[key] is value[key] for key in value) else fields
-    return value
 
 
 def _apply(text: str, rules: tuple[_Rule, ...]) -> str:
@@ -133,6 +156,9 @@ def _proxy_password(url: str) -> str:
 
 def _path_and_name_rules() -> Iterator[_Rule]:
     """Rules for paths and names. Install paths come first, as they may be in the home folder."""
+    import getpass  # both load more than a plan needs
+    import socket
+
     prefix = Path(sys.prefix)
     for folder in dict.fromkeys((prefix, prefix.resolve(), Path(__file__).parents[1])):
         if folder not in _SYSTEM_PREFIXES:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.redaction import clean, cleaned, without_password, without_secrets
+from sweeper.safe_text import clean, without_password, without_secrets
 from sweeper.spec import ModelSpec, Spec
 
 
@@ -98,10 +98,10 @@ def test_values_of_secret_variables_are_taken_out_wherever_they_stand(monkeypatc
 
 def test_a_record_is_cleaned_however_deep_and_is_the_same_without_a_finding():
     spec = Spec(task="domain", models=(ModelSpec(id="/home/ann/m"), ModelSpec(id="a/b")))
-    found = cleaned(spec)
+    found = spec.cleaned()
     assert [model.id for model in found.models] == ["~/m", "a/b"]
     assert found.models[1] is spec.models[1]
-    assert cleaned(found) is found
+    assert found.cleaned() is found
 
 
 def test_a_url_without_password_can_be_used():
