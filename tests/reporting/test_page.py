@@ -138,12 +138,13 @@ def test_verdicts_are_on_the_root(pages):
 
 def test_a_baseline_that_wins_has_the_score_and_the_cost_of_the_card(report):
     made = report(trials=12, probe_loss=0.2)
-    score = made.findings.tested[-1].score
-    chosen = {"kind": "tie", "recommended_baseline": "probe", "baseline_score": score}
+    chosen = {"kind": "tie", "recommended_baseline": "probe"}
     decided = made.findings.verdict.model_copy(update=chosen)
     findings = made.findings.model_copy(update={"verdict": decided})
     card = blocks_of(made.model_copy(update={"findings": findings}), verdict)[0]
     assert [figure.name for figure in card.figures] == ["test accuracy", "to fit and score"]
+    score = findings.tested_model("probe").score
+    assert card.figures[0].text == f"{100 * score.value:.1f}%"
     assert card.figures[1].text == "7.0 s"
     assert card.css == ""
 

@@ -62,7 +62,7 @@ from sweeper.yamlfile import FileModel, checked
 Settings = Mapping[str, Any]
 
 #: Values at which a setting has no effect, so that no trainer needs a key for it.
-WITHOUT_EFFECT: Mapping[str, Any] = {
+_WITHOUT_EFFECT: Mapping[str, Any] = {
     "quantization": None,
     "revision": None,
     "lr_scheduler_kwargs": {},
@@ -139,15 +139,6 @@ def _base_dtype(config: TrialConfig) -> str:
     trains_base, mixed = config.strategy == "full", autocast_dtype(setup.precision) is not None
     in_fp32 = setup.precision == "fp32" or (trains_base and mixed)
     return frozen_dtype(setup.precision) if setup.quantization or not in_fp32 else "float32"
-
-
-def with_effect(settings: Settings) -> dict[str, Any]:
-    """The settings that have an effect on this training."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in WITHOUT_EFFECT or value != WITHOUT_EFFECT[name]
-    }
 
 
 RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
@@ -464,7 +455,9 @@ def _render(
 def _lost_settings(
     target: Target, template_settings: set[str], settings: Settings
 ) -> Iterator[LostSetting]:
-    for setting, value in with_effect(settings).items():
+    for setting, value in settings.items():
+        if setting in _WITHOUT_EFFECT and value == _WITHOUT_EFFECT[setting]:
+            continue
         if setting in target.differs:
             yield LostSetting(setting, value, target.differs[setting])
         elif setting not in template_settings and setting not in target.implied:
@@ -509,8 +502,8 @@ def export_trial(run: RunFolder, number: int, to: str, target: Path) -> ExportOu
         }
         return fields, [*lost, f"train: cd {target} && {exported.command}"]
     weights = kept_weights(run, number)
-    must_be_new(target)
     if to == "merged":
+        must_be_new(target)
         kept_files(weights)
         return _export_merged(weights, target)
     if to == "model":

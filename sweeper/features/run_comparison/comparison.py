@@ -258,8 +258,7 @@ def pair_sentence(pair: Pair) -> str:
         reasons = units.joined([*pair.reasons])
         return f"{first.name} and {second.name} cannot be compared: {reasons}."
     difference = words.difference(pair.comparison.difference, first.metric)
-    margin_points = max(run.files.plan.facts.aim.margin_points for run in (first, second))
-    outcome = words.outcome(pair.comparison, margin_points / 100)
+    outcome = words.outcome(pair.comparison, max(first.files.margin, second.files.margin))
     return f"{first.name} − {second.name} = {difference}: {outcome}."
 
 

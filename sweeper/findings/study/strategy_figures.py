@@ -180,9 +180,6 @@ def default_best_comparisons(run: RunFiles) -> ComparedPairs:
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
     """A summary of each strategy, in the plan's order."""
-    tested: dict[str, Interval | None] = {}
-    for finalist in finalists(run):
-        tested.setdefault(finalist.strategy, finalist.test_score)
     summaries = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.trials if trial.config.strategy == strategy]
@@ -202,7 +199,6 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             best_value=best.value if best else None,
             best_interval=value_interval(best) if best else None,
             best_metrics=finite(best.result.metrics) if best else {},
-            test_score=tested.get(strategy),
             seconds_per_trial=statistics.median(seconds) if seconds else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),

@@ -15,12 +15,20 @@ import numpy as np
 from sweeper import units
 from sweeper.evaluation.significance import Scores
 from sweeper.findings import words
-from sweeper.findings.findings import Comparison, Finalist, Metric, RunSummary, Verdict, VerdictKind
+from sweeper.findings.findings import (
+    MIN_FINALISTS,
+    MIN_SEEDS,
+    Comparison,
+    Finalist,
+    Metric,
+    RunSummary,
+    Verdict,
+    VerdictKind,
+)
 from sweeper.findings.study.item_scores import (
     entries,
     model_title,
     scored_items,
-    test_score,
     trial_name,
     written_answers,
 )
@@ -35,9 +43,6 @@ from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult, GeneratedAnswers
 
-# With fewer trainings there are too few degrees of freedom for the spread of seeds.
-MIN_SEEDS = 3
-MIN_FINALISTS = 2
 _BASELINE_AS_GOOD = ("worse", "equivalent")
 """Outcomes of a trial against a baseline that does at least as well."""
 _MAX_REASON_CHARACTERS = 200
@@ -86,7 +91,6 @@ def _verdict_of_complete_study(
         if contest.compared and changes_base(chosen.strategy):
             needed = True
             reasons += _fine_tuning_sentence(run, contest)
-    scored = unbeaten or contest.baseline
     return Verdict(
         kind=kind,
         answer=answer,
@@ -94,7 +98,6 @@ def _verdict_of_complete_study(
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
         recommended_baseline=unbeaten.name if unbeaten else None,
-        baseline_score=test_score(run, scored.name) if scored else None,
         fine_tuning_needed=needed,
     )
 

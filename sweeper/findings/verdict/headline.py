@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.findings import Findings, Interval, Metric
+from sweeper.findings.findings import Findings, Interval, Metric, TestedModel
 from sweeper.trials import Trial
 
 
@@ -57,17 +57,15 @@ class HeadlineFigure(NamedTuple):
 
 def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     """Score, cost to train and cost to use of the recommended model, or of the best so far."""
-    decided, row = findings.verdict, findings.best
-    if (baseline := findings.baseline(decided.recommended_baseline)) is not None:
-        pointer = "/findings/verdict/baseline_score/value"
-        score = _score(f"test {findings.metric.title}", decided.baseline_score, findings, pointer)
+    row, baseline = findings.best, findings.baseline(findings.verdict.recommended_baseline)
+    if baseline is not None:
+        score = _test_score(findings, findings.tested_model(baseline.name))
         return [score, HeadlineFigure("to fit and score", units.duration(baseline.seconds))]
     if row is None:
         return []
     finalist = findings.finalist(row.number)
     if finalist is not None and finalist.test_score is not None:
-        pointer = f"/findings/finalists/{findings.finalists.index(finalist)}/test_score/value"
-        score = _score(f"test {findings.metric.title}", finalist.test_score, findings, pointer)
+        score = _test_score(findings, findings.tested_trial(row.number))
     else:
         metric = findings.objective
         name = words.sentence(words.on_validation(metric))
@@ -78,10 +76,12 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     return [score, _training(findings, row), *([use] if use.text else [])]
 
 
-def _score(name: str, score: Interval | None, findings: Findings, pointer: str) -> HeadlineFigure:
-    text = words.score(score.value if score else None, findings.metric, score)
-    ends = words.interval_ends(score, findings.metric)
-    return HeadlineFigure(name, text, f"95% CI {ends}" if ends else "", pointer)
+def _test_score(findings: Findings, model: TestedModel | None) -> HeadlineFigure:
+    metric, score = findings.metric, model.score if model else None
+    pointer = f"/findings/tested/{findings.tested.index(model)}/score/value" if model else ""
+    text = words.score(score.value if score else None, metric, score)
+    ends = words.interval_ends(score, metric)
+    return HeadlineFigure(f"test {metric.title}", text, f"95% CI {ends}" if ends else "", pointer)
 
 
 def _training(findings: Findings, row: Trial) -> HeadlineFigure:

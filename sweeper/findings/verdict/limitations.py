@@ -14,7 +14,7 @@ import numpy as np
 from sweeper import units
 from sweeper.data.examples import by_kind
 from sweeper.findings import words
-from sweeper.findings.findings import Limitation, RunSummary, Verdict
+from sweeper.findings.findings import MIN_SEEDS, Limitation, RunSummary, Verdict
 from sweeper.findings.study.item_scores import (
     entries,
     model_title,
@@ -26,7 +26,6 @@ from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, encoding_notes, memory_note
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.verdict.comparisons import FinalistComparisons
-from sweeper.findings.verdict.decide import MIN_SEEDS
 
 # Share of failed trials above which the others may not be typical of a strategy.
 MAX_FAILED_SHARE = 0.2
@@ -134,7 +133,7 @@ def _small_test(study: JudgedStudy) -> Iterator[Limitation]:
     more = pair.more_items or 0
     yield Limitation(
         id="small-test-set",
-        text=f"{units.plural(int(scored_items(study.run).sum()), 'test item')} leave "
+        text=f"{units.plural(study.verdict.test_items or 0, 'test item')} leave "
         f"{units.plural(len(undecided), 'comparison')} open that more of them could settle: "
         f"{'first of all ' if len(undecided) > 1 else ''}"
         f"{model_title(study.run, pair.first)} against {model_title(study.run, pair.second)}.",

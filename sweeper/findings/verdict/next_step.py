@@ -11,8 +11,7 @@ from itertools import chain
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.findings import Comparison, Findings, NextStep
-from sweeper.findings.verdict.decide import MIN_FINALISTS, MIN_SEEDS
+from sweeper.findings.findings import MIN_FINALISTS, MIN_SEEDS, Comparison, Findings, NextStep
 
 
 def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep | None:

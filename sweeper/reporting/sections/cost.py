@@ -279,7 +279,7 @@ def _baseline_table(report: Report) -> Table:
 
 
 def _test_figure(findings: Findings, name: str) -> float | None:
-    model, metric = next((m for m in findings.tested if m.name == name), None), findings.metric
+    model, metric = findings.tested_model(name), findings.metric
     if model is None or metric.name == "loss":
         return model.test_loss.value if model and model.test_loss else None
     return model.metrics.get(metric.name)

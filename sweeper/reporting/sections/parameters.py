@@ -575,7 +575,7 @@ def is_strip(finding: ParameterFinding, trials: list[Trial]) -> bool:
     """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
     parameters, name = [t.config.parameters for t in trials], finding.parameter
     values = {configuration[name] for configuration in parameters if name in configuration}
-    is_numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    is_numeric = all(map(is_number, values))
     is_integer = all(isinstance(v, int) for v in values)
     return not is_numeric or (is_integer and len(values) <= 12)
 
@@ -653,7 +653,7 @@ def _strip(
 
 
 def _strip_order(value: object) -> tuple[int, float, str]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return (0, float(value), "")
     return (1, 0.0, str(value))
 

@@ -190,6 +190,8 @@ def _table(report: Report) -> Table:
     findings = report.findings
     metric, objective = findings.metric, findings.objective
     unit = words.column_unit(objective)
+    # The first finalist of a strategy is its best.
+    tested = {f.strategy: f.test_score for f in reversed(findings.finalists)}
     columns: list[Column[StrategySummary]] = [
         Column.of("strategy", "/strategy", strategy_cell),
         Number.of("best trial", "/best_trial", "#{}".format),
@@ -214,7 +216,7 @@ def _table(report: Report) -> Table:
     columns.append(
         Number(
             f"test {metric.title}",
-            lambda s: words.score_with_interval(s.test_score, metric, label=""),
+            lambda s: words.score_with_interval(tested.get(s.strategy), metric, label=""),
             unit=words.column_unit(metric),
         )
     )
