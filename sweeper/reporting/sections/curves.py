@@ -43,8 +43,6 @@ _HEIGHT = 340
 # Dashes of the lines of pruned trials, and of training losses.
 _PRUNED_DASH = [3, 3]
 _TRAINING_DASH = [1, 2]
-LOSS = "/validation_loss"
-
 
 HEADING = Heading(60, "curves", "Curves")
 
@@ -190,7 +188,12 @@ def _table(report: Report) -> Table:
         Number("rung", lambda row: str(row[1].rung), "/rung"),
         Number("optimizer steps", lambda row: f"{row[1].optimizer_steps:,}", "/optimizer_steps"),
         Number("tokens", lambda row: f"{row[1].tokens:,}", "/tokens"),
-        Number("validation loss", lambda row: words.number(row[1].validation_loss), LOSS, unit),
+        Number(
+            "validation loss",
+            lambda row: words.number(row[1].validation_loss),
+            "/validation_loss",
+            unit,
+        ),
         Number("training loss", lambda row: words.number(row[1].train_loss), "/train_loss", unit),
     ]
     rows = [
