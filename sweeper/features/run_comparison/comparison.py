@@ -18,9 +18,9 @@ from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Interval, Metric, RunSummary
 from sweeper.findings.study import paired_trials
 from sweeper.findings.study.item_scores import (
-    entries,
     model_title,
     scored_items,
+    scores_by_model,
     test_score,
     test_scores,
     trial_name,
@@ -84,7 +84,7 @@ class ComparedRun:
     @property
     def test_items(self) -> str:
         """Digest of the test items; empty if the winner was not scored on them."""
-        winner_entries = entries(self.files).get(self._winner, [])
+        winner_entries = scores_by_model(self.files).get(self._winner, [])
         return winner_entries[0].items_sha256 if winner_entries else ""
 
     @cached_property

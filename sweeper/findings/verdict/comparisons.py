@@ -22,8 +22,8 @@ from sweeper.evaluation.significance import Scores
 from sweeper.findings.findings import Comparison, Finalist, Metric
 from sweeper.findings.study.item_scores import (
     TestScores,
-    entries,
     model_title,
+    scores_by_model,
     test_losses,
     test_scores,
     trial_name,
@@ -260,7 +260,7 @@ def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
 
     The base is the untrained model, or the best baseline if the task needs a new head.
     """
-    scored, contest = entries(run), compare_finalists(run)
+    scored, contest = scores_by_model(run), compare_finalists(run)
     best = contest.baseline.name if contest.baseline else ""
     base = "zero_shot" if "zero_shot" in scored else best
     rival = trial_name(contest.rival.trial) if contest.rival else ""

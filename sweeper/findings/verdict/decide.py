@@ -26,9 +26,9 @@ from sweeper.findings.findings import (
     VerdictKind,
 )
 from sweeper.findings.study.item_scores import (
-    entries,
     model_title,
     scored_items,
+    scores_by_model,
     trial_name,
     written_answers,
 )
@@ -286,7 +286,7 @@ def _worsened_sentence(run: RunFiles, worsened: tuple[Comparison, ...]) -> str:
 
 def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
     """Metrics of generated answers that are worse, with Holm's correction over all of them."""
-    answers = {name: written_answers(of_model) for name, of_model in entries(run).items()}
+    answers = {name: written_answers(of_model) for name, of_model in scores_by_model(run).items()}
     own = answers.get(first)
     pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
     for second in seconds:

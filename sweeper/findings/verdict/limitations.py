@@ -16,9 +16,9 @@ from sweeper.data.examples import by_kind
 from sweeper.findings import words
 from sweeper.findings.findings import MIN_SEEDS, Limitation, RunSummary, Verdict
 from sweeper.findings.study.item_scores import (
-    entries,
     model_title,
     scored_items,
+    scores_by_model,
     suspected_labels,
     trial_name,
 )
@@ -192,7 +192,7 @@ def _data_faults(study: JudgedStudy) -> Iterator[Limitation]:
 def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
     """Test items whose class is probably wrong, according to the chosen finalist."""
     chosen = study.contest.chosen
-    trainings = entries(study.run).get(trial_name(chosen.trial)) if chosen else None
+    trainings = scores_by_model(study.run).get(trial_name(chosen.trial)) if chosen else None
     if not trainings:
         return
     counted = np.flatnonzero(scored_items(study.run)).tolist()

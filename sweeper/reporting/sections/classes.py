@@ -12,7 +12,7 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.item_scores import entries, model_title, trial_name
+from sweeper.findings.study.item_scores import model_title, scores_by_model, trial_name
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
@@ -59,7 +59,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """
     recommended = findings.verdict.recommended_trial
     name = "" if recommended is None else trial_name(recommended)
-    matrices = [score.confusion for score in entries(run).get(name, ()) if score.confusion]
+    matrices = [score.confusion for score in scores_by_model(run).get(name, ()) if score.confusion]
     label_facts = run.plan.facts.data.labels
     if not matrices or not label_facts:
         return None

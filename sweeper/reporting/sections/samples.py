@@ -16,7 +16,12 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, NotMeasured
-from sweeper.findings.study.item_scores import entries, scored_items, stored_texts, suspected_labels
+from sweeper.findings.study.item_scores import (
+    scored_items,
+    scores_by_model,
+    stored_texts,
+    suspected_labels,
+)
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import ComparedModel, compared_models
 from sweeper.reporting.blocks import (
@@ -96,7 +101,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     Items are chosen by the change of their loss from base to winner. For classes, the winner's most
     confident errors and probable label errors are added.
     """
-    scored, models = entries(run), compared_models(run)
+    scored, models = scores_by_model(run), compared_models(run)
     winner_name = next((model.name for model in models if model.role == "winner"), None)
     if not run.texts:
         return NotMeasured(reason="Texts of rows and answers were left out of this report.")
