@@ -32,7 +32,7 @@ READERS = {
     "facts/machine/gpus.py", "facts/models/names.py", "features/augmentation/_augment.py",
     "features/augmentation/_methods.py", "features/augmentation/_clients.py",
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
-    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_shown.py",
+    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_printing.py",
     "features/suite/facts.py", "findings/words.py", "hyperparameters.py",
     "planning/rulebook/strategy_files.py", "reporting/render.py", "resources.py",
     "search/named.py", "spec.py", "tasks/instruction.py", "tasks/sequences/chat.py",
