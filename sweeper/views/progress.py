@@ -242,7 +242,8 @@ def _interval(run: RunFolder, best: Best) -> str:
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
         if strategy.best_trial == best.trial and findings:
-            return words.interval_text(strategy.best_interval, findings.objective)
+            ends = words.interval_ends(strategy.best_interval, findings.objective)
+            return f"95% CI {ends}" if ends else ""
     return ""
 
 

@@ -27,10 +27,19 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval, Metric, NextStep, NotMeasured
 from sweeper.findings.study.metric import loss_metric
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, with_pointers
+from sweeper.reporting.blocks import (
+    Block,
+    Column,
+    Drawing,
+    Figure,
+    Number,
+    Table,
+    existing_panels,
+    strategy_cell,
+    with_pointers,
+)
 from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels, strategy_cell
 from sweeper.traits.traits import StrategyOnModel
 
 Floats = NDArray[np.float64]

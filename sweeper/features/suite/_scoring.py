@@ -27,7 +27,7 @@ from sweeper.textfiles import json_object, read_text
 from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
-from sweeper.views.console import Tell
+from sweeper.views.console import Say
 from sweeper.views.work_progress import Hidden, WorkProgress
 
 HARNESS = "lm_eval"
@@ -117,7 +117,7 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
         return score(request, lambda _line: None)
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
+def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = None) -> SuiteFacts:
     """Score models on the tasks that have no scores yet.
 
     Args:

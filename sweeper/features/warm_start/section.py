@@ -72,7 +72,6 @@ def _trial_of(run: RunFiles, name: StrategyOnModel, start: ProposedTrial) -> Tri
 
 def _sentence(start: WarmStartResult, metric: Metric) -> str:
     """One warm start and its result, as a sentence."""
-    unit = f" {words.column_unit(metric)}".rstrip()
     opening = (
         f"Warm start of {words.strategy(start.strategy)} from {start.study}, "
         f"{words.share(start.similarity)} alike"
@@ -81,11 +80,10 @@ def _sentence(start: WarmStartResult, metric: Metric) -> str:
         return f"{opening}: not tried yet."
     if start.value is None:
         return f"{opening}: trial {start.trial} tried it and was not completed."
-    reached, best = (words.score(value, metric) for value in (start.value, start.best_value))
     default = ""
     if start.default_value is not None:
         default = f", its default {words.score(start.default_value, metric)}"
     return (
-        f"{opening}: trial {start.trial} reached {reached}{unit}{default}, "
-        f"the strategy's best {best}."
+        f"{opening}: trial {start.trial} reached {words.score_with_unit(start.value, metric)}"
+        f"{default}, the strategy's best {words.score(start.best_value, metric)}."
     )

@@ -13,8 +13,7 @@ from sweeper.findings.findings import Finalist, Interval, SeedScore, StrategySum
 from sweeper.findings.study.item_scores import test_score, test_scores, trial_name, validation_costs
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, level
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite, finite_value, is_full
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite, finite_value, is_full
 from sweeper.search.finalists import Trainings, in_order
 from sweeper.spec import Scalar
 from sweeper.traits.traits import StrategyOnModel
@@ -182,9 +181,6 @@ def default_best_comparisons(run: RunFiles) -> ComparedPairs:
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
     """A summary of each strategy, in the plan's order."""
-    tested: dict[str, Interval | None] = {}
-    for finalist in finalists(run):
-        tested.setdefault(finalist.strategy, finalist.test_score)
     summaries = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.trials if trial.config.strategy == strategy]
@@ -204,7 +200,6 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             best_value=best.value if best else None,
             best_interval=value_interval(best) if best else None,
             best_metrics=finite(best.result.metrics) if best else {},
-            test_score=tested.get(strategy),
             seconds_per_trial=statistics.median(seconds) if seconds else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),

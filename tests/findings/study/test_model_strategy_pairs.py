@@ -7,7 +7,6 @@ from sweeper.findings.compute import compute
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.parts import searched_parameters
 from sweeper.reporting.sections import cost
 from sweeper.spec import TrialRequest
 from sweeper.trials import TrialConfig
@@ -64,8 +63,7 @@ def test_the_plan_in_a_report_has_the_names_of_the_findings(make) -> None:
     report = report_of(run)
     planned = [candidate.strategy for candidate in report.plan.strategies]
     assert planned == [summary.strategy for summary in report.findings.strategies]
-    searched = searched_parameters(report, report.findings.trials[0].strategy)
-    assert "learning_rate" in searched
+    assert "learning_rate" in report.plan.searched_values(report.findings.trials[0])
 
 
 def test_texts_are_counted_in_bytes_between_base_models(make) -> None:
