@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 from sweeper import plans
 from sweeper.backend import TRAINING
 from sweeper.errors import Problem, SpecError, near_match
-from sweeper.extras import RUNS, install_command, needed_for, require
 from sweeper.findings.findings import Findings
+from sweeper.packages import RUNS, install_command, needed_for, require
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec, Task
 from sweeper.specfile import FLAGS, resolve, settings, with_set_items
@@ -123,7 +123,7 @@ class NotebookPlan(plans.Plan):
         return list(fields.items())
 
     def _repr_html_(self) -> str:
-        from sweeper.views.notebook import html_of
+        from sweeper.views.console import html_of
         from sweeper.views.plan_view import page
 
         return html_of(page(self))
@@ -139,8 +139,7 @@ class NotebookFindings(Findings):
         return [("run", self.run.name), ("verdict", self.verdict.sentence)]
 
     def _repr_html_(self) -> str:
-        from sweeper.views.console import text
-        from sweeper.views.notebook import html_of
+        from sweeper.views.console import html_of, text
         from sweeper.views.verdict_view import verdict_lines
 
         return html_of(text("\n".join(verdict_lines(self, self.next_step))))

@@ -1,12 +1,8 @@
-"""The base classes of artifacts: frozen fields, a schema version, JSON, atomic writes."""
+"""The base classes of artifacts: frozen fields, a schema version, JSON."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticKnownError
 
 from sweeper.errors import OtherVersion, UsageError
-from sweeper.jsontext import value_of
-from sweeper.textfile import read_text
+from sweeper.safe_text import cleaner
+from sweeper.textfiles import json_value, read_text, write_text
 
 # The schema version of all artifacts; raised when a field changes its meaning.
 VERSION = 1
@@ -54,6 +50,33 @@ class Record(BaseModel):
         source_fields = {name: getattr(source, name) for name in others if hasattr(source, name)}
         return cls(**source_fields, **fields)
 
+    def cleaned(self) -> Self:
+        """The record without secrets and private names in its texts, at any depth.
+
+        Names of fields and keys stay.
+        """
+        result: Self = _cleaned(self, cleaner())
+        return result
+
+
+def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+    """The value with all its texts cleaned; the same object if nothing changed."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, BaseModel):
+        values = {name: getattr(value, name) for name in type(value).model_fields}
+        changes = {
+            name: new for name, old in values.items() if (new := _cleaned(old, clean)) is not old
+        }
+        return value.model_copy(update=changes) if changes else value
+    if isinstance(value, tuple | list):
+        items = type(value)(_cleaned(item, clean) for item in value)
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+    if isinstance(value, dict):
+        fields = {key: _cleaned(item, clean) for key, item in value.items()}
+        return value if all(fields[key] is value[key] for key in value) else fields
+    return value
+
 
 class Artifact(Record):
     """A record that is stored as a file, with the version of its schema.
@@ -76,7 +99,7 @@ class Artifact(Record):
         """
         name = cls.__name__
         try:
-            fields = value_of(text, bounded=True)
+            fields = json_value(text, bounded=True)
         except ValueError as error:
             raise _damaged_file_error(f"this is not a {name} in JSON ({error})", where) from error
         if not isinstance(fields, dict):
@@ -156,49 +179,3 @@ def _other_version(what: str, where: str) -> OtherVersion:
 def _damaged_file_error(what: str, where: str) -> UsageError:
     fix = "The file was edited or damaged; run the stage that writes it again."
     return UsageError(what, fix=fix, where=where)
-
-
-def write_text(path: Path, text: str, *, synced: bool = True) -> None:
-    """Replace a file's text atomically.
-
-    Args:
-        synced: Whether to sync the text to the disk before the old one is replaced, which takes
-            milliseconds. If False, a power cut may leave an empty file; use it for files that can
-            be made again.
-
-    Raises:
-        OSError: The folder is not writable or the disk is full; the old file stays complete.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if synced and part != path:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path for a file or folder that replaces ``path`` when the block ends.
-
-    If the block fails, the temporary path is removed and ``path`` is unchanged. If ``path`` is a
-    pipe or a device, it is written to directly, since replacing would delete it.
-
-    Raises:
-        OSError: The disk is full or the folder cannot be written; the error has the file name.
-    """
-    is_device = path.exists() and not (path.is_file() or path.is_dir())
-    part = path if is_device else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
-    try:
-        yield part
-        if not is_device:
-            part.replace(path)
-    except BaseException as error:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        elif not is_device:
-            part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            filename = str(error.filename2 or error.filename or path)
-            error.filename, error.filename2 = filename.replace(str(part), str(path)), None
-        raise

@@ -29,7 +29,7 @@ from typing import IO, Any, BinaryIO, Self, TextIO, TypeVar, get_type_hints
 from sweeper import errors
 from sweeper.artifact import Record
 from sweeper.errors import ChildFailed, Problem, SweeperError
-from sweeper.jsontext import object_of
+from sweeper.textfiles import json_object
 
 _PR_SET_PDEATHSIG = 1
 # Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
@@ -295,7 +295,7 @@ def in_child(
             for line in child.lines(left()):
                 message: dict[str, Any] = {}
                 with contextlib.suppress(ValueError):  # a killed process may leave half a line
-                    message = object_of(line)
+                    message = json_object(line)
                 if "progress" in message:
                     work(*message["progress"])
                 elif "event" in message:
@@ -364,7 +364,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
             call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
         text = file.read_bytes() if file else _read(int.from_bytes(_read(_LENGTH_BYTES)))
-        result = call(kind.model_validate(object_of(text)))
+        result = call(kind.model_validate(json_object(text)))
         tell(answer={} if result is None else result.model_dump(mode="json"))
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]

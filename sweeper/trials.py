@@ -19,7 +19,7 @@ from sweeper.errors import UsageError
 from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Configuration, TrialBudget
 from sweeper.spec import Task
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 """The state of a trial; a stored result has one of the first three."""

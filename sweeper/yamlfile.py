@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from sweeper.errors import Problem, UsageError, near_match
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 
 Path_ = tuple[str | int, ...]
 WhereIs = Callable[[Path_], str]

@@ -15,12 +15,12 @@ import pytest
 
 import sweeper as package
 from sweeper import api, plans
-from sweeper.artifact import write_text
 from sweeper.cli.options import spec_flags
 from sweeper.errors import NothingFits, RunError, UsageError
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.csvfiles import csv_text, curves_table, trials_table
 from sweeper.specfile import FLAGS
+from sweeper.textfiles import write_text
 
 ROOT = Path(__file__).parents[1]
 STATED: dict[str, Any] = {

@@ -27,14 +27,14 @@ SEARCHES = {
 # a flag, a model's or a card's name, a chat template, an answer of a model, an objective's path;
 # or make a number readable.
 READERS = {
-    "cli/find_commands.py", "data/examples.py", "data/groups.py", "data/reading/decoding.py",
+    "cli/find_commands.py", "data/examples.py", "data/splits.py", "data/contents.py",
     "data/rows.py", "facts/dataset/data_facts.py", "facts/dataset/domain_distance.py",
     "facts/machine/gpus.py", "facts/models/names.py", "features/augmentation/_augment.py",
-    "features/augmentation/_methods.py", "features/augmentation/_replies.py",
+    "features/augmentation/_methods.py", "features/augmentation/_clients.py",
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
-    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_shown.py",
+    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_printing.py",
     "features/suite/facts.py", "findings/words.py", "hyperparameters.py",
-    "planning/rulebook/strategy_files.py", "reporting/markdown.py", "resources.py",
+    "planning/rulebook/strategy_files.py", "reporting/render.py", "resources.py",
     "search/named.py", "spec.py", "tasks/instruction.py", "tasks/sequences/chat.py",
     "traits/traits.py",
 }  # fmt: skip

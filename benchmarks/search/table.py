@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.artifact import replacing
 from sweeper.plans import Plan
 from sweeper.spec import Scalar
+from sweeper.textfiles import replacing
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from sweeper.cli.find_commands import Commands
 from sweeper.data.progress_lines import listen
 from sweeper.errors import NothingFits, Problem, RunError, SweeperError, os_problem
 from sweeper.features.loader import features_with
-from sweeper.visible import shortened, visible
+from sweeper.safe_text import shortened, visible
 
 _OUT_OF_MEMORY = Problem(
     "the memory of this machine ran out",

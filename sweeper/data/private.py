@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from sweeper.extras import is_installed
+from sweeper.packages import is_installed
 
 # All repetitions that another character may follow are bounded: otherwise the time would be
 # quadratic in the length of a text.

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.data.examples import Message
-from sweeper.jsontext import value_of
+from sweeper.textfiles import json_value
 
 # The form of Hermes and Qwen 2.5, which most servers of open models parse:
 # https://github.com/NousResearch/Hermes-Function-Calling
@@ -41,14 +41,14 @@ def calls_of(value: object) -> list[dict[str, object]]:
     Raises:
         ValueError: The value holds no call.
     """
-    parsed: Any = value_of(value) if isinstance(value, str) else value
+    parsed: Any = json_value(value) if isinstance(value, str) else value
     calls = []
     for item in parsed if isinstance(parsed, list) else [parsed]:
         call = item.get("function", item) if isinstance(item, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
             raise ValueError("no name")
         given = call.get("arguments", call.get("parameters", {}))
-        arguments = value_of(given) if isinstance(given, str) and given.strip() else given or {}
+        arguments = json_value(given) if isinstance(given, str) and given.strip() else given or {}
         if not isinstance(arguments, Mapping):
             raise ValueError("arguments are no object")
         identity = {"id": item["id"]} if item.get("id") else {}
@@ -65,7 +65,7 @@ def tools_of(value: object) -> list[dict[str, object]]:
     """
     if value in (None, "", [], "[]"):
         return []
-    value = value_of(value) if isinstance(value, str) else value
+    value = json_value(value) if isinstance(value, str) else value
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
         raise ValueError("no list of objects")
     return [

@@ -25,10 +25,8 @@ from torch import nn
 from sweeper.backend import Steps, nothing
 from sweeper.cache import home, made_and_touched
 from sweeper.data.examples import Example
-from sweeper.data.item_files import item_writer, stored_items
-from sweeper.data.table import LazySequence
+from sweeper.data.table import LazySequence, item_writer, stored_items
 from sweeper.errors import DataError, Problem
-from sweeper.jsontext import value_of
 from sweeper.plans import Half
 from sweeper.tasks.task import (
     ENCODING_KINDS,
@@ -39,6 +37,7 @@ from sweeper.tasks.task import (
     Task,
     in_item_order,
 )
+from sweeper.textfiles import json_value
 
 _KINDS = "encoding_kinds"
 _ITEMS, _ITEM_TABLE = "items", "about"
@@ -57,7 +56,7 @@ def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
     backend = getattr(task.tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
-    tokenizer = value_of(backend.to_str())
+    tokenizer = json_value(backend.to_str())
     # Every call of the tokenizer sets these.
     tokenizer |= {"truncation": None, "padding": None}
     inputs = (
@@ -91,7 +90,7 @@ def _table_row(feature: Feature) -> tuple[int, int, int]:
 
 
 def _read_feature(item: memoryview) -> Feature:
-    feature: Feature = value_of(bytes(item))
+    feature: Feature = json_value(bytes(item))
     return feature
 
 

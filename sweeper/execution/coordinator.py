@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sweeper.backend import TRAINING
-from sweeper.constraints import limits_of
 from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
@@ -30,8 +29,9 @@ from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
-from sweeper.extras import install_command, needed_for
 from sweeper.features import parts
+from sweeper.objective import limits_of
+from sweeper.packages import install_command, needed_for
 from sweeper.plans import Plan
 from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search import study_end

@@ -39,8 +39,8 @@ from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
-from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT
+from sweeper.safe_text import without_secrets
 from sweeper.search.cost_model.untrained import of_baseline
 from sweeper.search.search import Search
 from sweeper.training.checkpoints import drop_checkpoints

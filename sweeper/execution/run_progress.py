@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sweeper import units
-from sweeper.constraints import cost_within
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Status
+from sweeper.objective import cost_within
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from sweeper.errors import UsageError, near_match
-from sweeper.plugins import entries
+from sweeper.packages import entries
 
 GROUP = "sweeper.features"
 PARTS = frozenset({

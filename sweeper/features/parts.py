@@ -18,31 +18,29 @@ from dataclasses import dataclass
 from functools import cache
 from inspect import getdoc
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import Field, create_model
 
 from sweeper.artifact import Record
 from sweeper.features import loader
+from sweeper.safe_text import without_password
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweeper.constraints import Limit
-    from sweeper.data.changes import ListedChange
-    from sweeper.data.examples import Dataset, Example
-    from sweeper.data.faults import DataFault
+    from sweeper.data.examples import DataFault, Dataset, Example
     from sweeper.data.rows import DataRows
     from sweeper.data.table import Fields
+    from sweeper.data.write_rows import ListedChange
     from sweeper.errors import DataError, Problem
     from sweeper.execution.job import Briefing, WorkItem
     from sweeper.execution.pools.pool import Pool
-    from sweeper.extras import MachineCheck
     from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, StepExtra
-    from sweeper.findings.figures import NotMeasured
-    from sweeper.findings.findings import Findings, Limitation, NextStep
+    from sweeper.findings.findings import Findings, Limitation, NextStep, NotMeasured
     from sweeper.findings.study.reading import RunFiles
     from sweeper.memory.setup import Setup
+    from sweeper.objective import Limit
     from sweeper.planning.budget.study_phases import StudyPhases
     from sweeper.planning.rulebook.fact import Fact
     from sweeper.plans import Candidate, PhaseCost, Plan, ProposedTrial
@@ -225,8 +223,6 @@ def named_data(features: AllOptions) -> Iterator[NamedData]:
 
 def without_passwords(spec: Spec) -> Spec:
     """A copy of the request in which the URLs of features have no password."""
-    from sweeper.redaction import without_password  # loads more than a plan needs
-
     changed: dict[str, Options] = {}
     for (_, feature, field), flag in flags().items():
         options = changed.get(feature, getattr(spec.features, feature))
@@ -327,6 +323,22 @@ the digest of a file. A run is resumed only if this JSON value is the same as be
 
 WARNINGS: Hook[Callable[[Spec, Facts], Iterable[str]]] = Hook("facts", "warnings")
 """``warnings(spec, facts)``: warnings about the data, which the plan shows."""
+
+
+@dataclass(frozen=True)
+class MachineCheck:
+    """The result of one check of ``sweeper doctor``.
+
+    ``off`` means that the user switched the part off. Nothing can be trained unless all ``needed``
+    parts work.
+    """
+
+    name: str
+    state: Literal["works", "does not work", "not installed", "off"]
+    detail: str = ""
+    fix: str = ""
+    needed: bool = False
+
 
 DOCTOR: Hook[Callable[[], Iterable[MachineCheck]]] = Hook("facts", "doctor")
 """``doctor()``: the feature's checks of this machine, which ``sweeper doctor`` shows."""

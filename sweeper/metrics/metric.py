@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import sweeper.metrics as folder
-from sweeper.plugins import values_in
+from sweeper.packages import values_in
 
 # The two sequences that a metric is computed from, with an entry for each item: predicted and true
 # class numbers; answers and their accepted references; mean nats per token and tokens; nats and

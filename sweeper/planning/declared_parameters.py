@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from sweeper.errors import Problem, SpecError, near_match
-from sweeper.extras import install_command, is_installed
 from sweeper.facts.models.linear_layers import (
     layer_names_of,
     missing_targets,
@@ -33,6 +32,7 @@ from sweeper.hyperparameters import (
     is_pattern,
     near_parameter,
 )
+from sweeper.packages import install_command, is_installed
 from sweeper.planning.budget.trial_budget import with_epochs
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, prior_of
 from sweeper.planning.rulebook.book import RuleBook

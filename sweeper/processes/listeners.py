@@ -27,10 +27,10 @@ from sweeper.child_process import Child, outcome, start_child, tell_event
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.features import parts
-from sweeper.jsontext import object_of
-from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import without_secrets
 from sweeper.spec import Spec
+from sweeper.textfiles import json_object
 
 HURRIED_SECONDS = 10.0
 """Time limit of all listeners after a run that a signal ended."""
@@ -169,7 +169,7 @@ def _start_listener(listener: WantedListener, folder: RunFolder, spec: Spec) -> 
 
 def _available_messages(child: Child) -> list[str]:
     """The messages that can be read now."""
-    return [object_of(line)["event"]["text"] for line in child.lines()]
+    return [json_object(line)["event"]["text"] for line in child.lines()]
 
 
 # In the process of a listener

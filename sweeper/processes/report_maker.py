@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Record
 from sweeper.child_process import Child, outcome, start_child, tell
 from sweeper.errors import SweeperError
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
+from sweeper.textfiles import write_text
 
 if TYPE_CHECKING:
     from sweeper.processes.study_file import StudyFile

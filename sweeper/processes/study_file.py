@@ -16,9 +16,9 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.constraints import limits_of
 from sweeper.errors import RunError
 from sweeper.execution.state.status import Status
+from sweeper.objective import limits_of
 from sweeper.plans import Plan
 from sweeper.runfolder import CONFIG, RESULT, RUNGS, RunFolder
 from sweeper.search.search import Search

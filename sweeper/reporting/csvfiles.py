@@ -10,9 +10,9 @@ import io
 from collections.abc import Sequence
 
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.trial_rows import loss_note, memory_note
+from sweeper.findings.study.reading import loss_note, memory_note
+from sweeper.safe_text import visible
 from sweeper.trials import RungReport, Trial, TrialResult
-from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 # Columns of a trial, and their paths; the most important ones come first.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sweeper.artifact import replacing, write_text
-from sweeper.findings.verdict.scoreboard import scoreboard
-from sweeper.redaction import clean, cleaned
+from sweeper.findings.verdict.headline import scoreboard
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.charts.forest import forest, pictures
+from sweeper.reporting.compose import page
 from sweeper.reporting.csvfiles import csv_text, curves_table, trials_table
 from sweeper.reporting.document import Report
-from sweeper.reporting.markdown import markdown, model_card
-from sweeper.reporting.page import page
-from sweeper.reporting.page_html import light_colors, render
+from sweeper.reporting.render import light_colors, markdown, model_card, render
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import clean
+from sweeper.textfiles import replacing, write_text
 
 
 def write_report(run: RunFolder, report: Report) -> Report:
@@ -26,7 +25,7 @@ def write_report(run: RunFolder, report: Report) -> Report:
     Raises:
         OSError: The run folder cannot be written; existing files stay complete.
     """
-    report = cleaned(report)
+    report = report.cleaned()
     findings = report.findings
     findings.write(run.findings)
     write_text(run.path / "trials.csv", csv_text(trials_table(findings)))

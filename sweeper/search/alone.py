@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.constraints import Limit
+from sweeper.objective import Limit
 from sweeper.plans import Configuration, Space, StrategySpace, TrialBudget
 from sweeper.search.cost_model.trial_costs import TrialCosts, lowest_final
 from sweeper.search.cost_model.untrained import NOTHING, Untrained

@@ -11,9 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from sweeper.constraints import Limit, is_beyond, order, violation
 from sweeper.evaluation.significance import Scores, paired_difference, with_shared_seeds
-from sweeper.objective import LOSS, Objective
+from sweeper.objective import LOSS, Limit, Objective, is_beyond, order, violation
 from sweeper.trials import TrialResult
 
 # Differences of memory (share, or GiB) and time (share) that count as none. The times of one

@@ -18,8 +18,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeper.constraints import Limit
-from sweeper.objective import Objective
+from sweeper.objective import Limit, Objective
 from sweeper.plans import Configuration, Plan, Space, StrategySpace
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.trial_costs import TrialCosts, as_costs

@@ -20,8 +20,8 @@ from torch import nn
 
 import sweeper.strategies as package
 from sweeper.errors import UsageError
+from sweeper.packages import find, find_all
 from sweeper.plans import Precision, autocast_dtype, frozen_dtype
-from sweeper.plugins import find, find_all
 from sweeper.spec import Scalar
 from sweeper.strategies.saved_modules import load_in_float32, restore_modules, use_float32_copies
 from sweeper.traits.traits import STRATEGIES

@@ -24,7 +24,7 @@ import sweeper.tasks as folder
 from sweeper.backend import ProgressReporter
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
-from sweeper.plugins import find
+from sweeper.packages import find
 from sweeper.spec import Scalar, Spec
 from sweeper.trials import EncodingKind, EncodingNote
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sweeper.artifact import write_text
 from sweeper.backend import Decision
 from sweeper.facts.record import TrainingSetup
+from sweeper.textfiles import write_text
 from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.device_memory import is_out_of_memory, shortage
 from sweeper.training.torch_backend import TorchBackend

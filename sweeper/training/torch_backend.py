@@ -38,6 +38,7 @@ from sweeper.features import parts
 from sweeper.metrics.programs import samples
 from sweeper.plans import Candidate, Half, Plan, autocast_dtype, frozen_dtype
 from sweeper.runfolder import WEIGHTS, RunFolder
+from sweeper.safe_text import TEXT_CHARACTERS, shortened
 from sweeper.spec import Spec
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.fewshot import FewShot, ZeroShot
@@ -60,7 +61,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-from sweeper.visible import TEXT_CHARACTERS, shortened
 
 # Default number of test items that models answer. On a CPU, where generation is slow, there are
 # only as many as a comparison of answers needs.

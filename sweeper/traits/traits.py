@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from sweeper import plugins, resources
+from sweeper import packages, resources
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.hyperparameters import Scalar
 from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, raise_faults, read
@@ -59,7 +59,7 @@ def strategy_files() -> StrategyFiles:
 
     If several files have one name, the last one in this order counts.
     """
-    entries = plugins.entries(STRATEGIES)
+    entries = packages.entries(STRATEGIES)
     beside_class = {entry.name: _file_next_to(entry) for entry in entries}
     paths = {name: path for name, path in beside_class.items() if path is not None}
     for folder in (resources.search_spaces(), *installed_folders()):
@@ -89,7 +89,7 @@ def document_of(path: Path) -> Document:
 def installed_folders() -> tuple[Path, ...]:
     """Folders of installed packages with rules or further strategy files."""
     folders: list[Path] = []
-    for entry in plugins.entries(SEARCH_SPACES):
+    for entry in packages.entries(SEARCH_SPACES):
         folders += _folders_of(entry.module)
     return tuple(folders)
 

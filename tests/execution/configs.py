@@ -6,9 +6,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.constraints import limits_of
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.attempts import read_rungs
+from sweeper.objective import limits_of
 from sweeper.plans import Candidate, Configuration, Origin, Plan
 from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search.search import Search

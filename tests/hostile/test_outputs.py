@@ -12,11 +12,11 @@ from pathlib import Path
 import make_run as maker
 import pytest
 
-from sweeper.artifact import replacing, write_text
 from sweeper.cli import main as program
 from sweeper.errors import RunError, os_problem
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.write import write_report
+from sweeper.textfiles import replacing, write_text
 
 ROWS = [{"text": f"hällo wörld {n} ☃" * 3, "label": "äb"[n % 2]} for n in range(100)]
 SPEC = "task: classification\nmodel: packaged:minilm\ndata: {examples: 100}\n"

@@ -5,15 +5,14 @@ import os
 
 import pytest
 
-from sweeper.artifact import write_text
 from sweeper.errors import UsageError
 from sweeper.execution.state.attempts import read_items
 from sweeper.execution.state.second_command import statuses
 from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
-from sweeper.jsontext import object_of, value_of
 from sweeper.objective import LOSS
 from sweeper.runfolder import RunFolder
+from sweeper.textfiles import json_object, json_value, write_text
 from sweeper.yamlfile import parse
 
 DEEP = "[" * 100_000
@@ -65,13 +64,13 @@ def test_json_beside_models_and_trials_may_be_nested_too_deeply(tmp_path):
 @pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "", "nul\0", "[1", b"\xff"])
 def test_whatever_is_wrong_with_json_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"\w"):
-        value_of(text)
+        json_value(text)
 
 
 @pytest.mark.parametrize("text", ["3", "null", "[1]", '"a"'])
 def test_json_that_is_no_object_is_a_value_error(text):
     with pytest.raises(ValueError, match="no object"):
-        object_of(text)
+        json_object(text)
 
 
 def test_a_full_disk_at_the_lock_does_not_matter(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeper import plugins
+from sweeper import packages
 from sweeper.errors import NotInstalled
 from sweeper.execution.state.events import make_event
 from sweeper.execution.state.status import Status
@@ -76,13 +76,13 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))
     importlib.invalidate_caches()
-    plugins._entry_points.cache_clear()
+    packages._entry_points.cache_clear()
     loader.installed.cache_clear()
     yield monkeypatch
     monkeypatch.undo()
     for module in ("heard_feature", "heard_feature.listener"):
         importlib.sys.modules.pop(module, None)  # type: ignore[attr-defined]
-    plugins._entry_points.cache_clear()
+    packages._entry_points.cache_clear()
     loader.installed.cache_clear()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.visible import visible
+from sweeper.safe_text import visible
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from sweeper.plans import Plan, Reason
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.write import write_report
-from sweeper.visible import visible
+from sweeper.safe_text import visible
 
 SHARED = (
     "findings.json", "report.json", "report.html", "report.md", "trials.csv", "curves.csv",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.constraints import Limit
+from sweeper.objective import Limit
 from sweeper.plans import Configuration, Origin, Parameter
 from sweeper.search.alone import Space, StrategySpace, TrialBudget, TrialCosts
 from sweeper.spec import Scalar

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from sweeper.constraints import Limit
 from sweeper.evaluation.significance import Scores, with_shared_seeds
+from sweeper.objective import Limit
 from sweeper.search.finalists import (
     Trainings,
     choose,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import sweeper.strategies
-from sweeper import plugins
+from sweeper import packages
 from sweeper.errors import UsageError
 from sweeper.strategies.full import Full
 from sweeper.strategies.strategy import strategies, strategy
@@ -14,9 +14,9 @@ from sweeper.strategies.strategy import strategies, strategy
 
 def test_a_strategy_is_looked_up_without_importing_the_others(monkeypatch):
     imported = []
-    real = plugins.importlib.import_module
+    real = packages.importlib.import_module
     monkeypatch.setattr(
-        plugins.importlib, "import_module", lambda name: imported.append(name) or real(name)
+        packages.importlib, "import_module", lambda name: imported.append(name) or real(name)
     )
     assert isinstance(strategy("full"), Full)
     assert imported == ["sweeper.strategies.full"]
@@ -47,7 +47,7 @@ def entry(monkeypatch):
         def points(group: str) -> list[EntryPoint]:
             return [point] if group == point.group else []
 
-        monkeypatch.setattr(plugins, "entries", points)
+        monkeypatch.setattr(packages, "entries", points)
         monkeypatch.setattr(EntryPoint, "load", lambda self: Other if "Other" in value else object)
 
     return add

@@ -57,9 +57,9 @@ def plan(
     Without --model it also compares models of the catalogue and picks one.
     It writes no file, unless -o or --name asks for one.
     """
-    from sweeper.artifact import write_text
     from sweeper.specfile import resolve, to_yaml
     from sweeper.steps.planned import planned
+    from sweeper.textfiles import write_text
     from sweeper.views import plan_view
     from sweeper.views.console import say
 

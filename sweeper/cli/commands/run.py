@@ -73,7 +73,7 @@ def run(
     machine best.
     """
     from sweeper.execution.interruption import leaving_on_signals
-    from sweeper.extras import RUNS, require
+    from sweeper.packages import RUNS, require
 
     require("sweeper run", RUNS)
     with leaving_on_signals():

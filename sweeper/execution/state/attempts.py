@@ -18,13 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.artifact import write_text
 from sweeper.errors import UsageError
 from sweeper.execution.state.events import now
-from sweeper.jsontext import object_of
 from sweeper.objective import Objective
 from sweeper.runfolder import CONFIG, ENDED, ITEM_LOSSES, RESULT, RUNGS, WEIGHTS
-from sweeper.textfile import read_text
+from sweeper.textfiles import json_object, read_text, write_text
 from sweeper.trials import (
     MEASURE_ITEMS,
     AttemptEnd,
@@ -201,7 +199,7 @@ class ValidationItems:
 def read_items(path: Path, objective: Objective) -> ValidationItems | None:
     """Costs and scores of the validation items; None if the file is missing or unusable."""
     try:
-        fields = object_of(read_text(path, errors="replace"))
+        fields = json_object(read_text(path, errors="replace"))
         costs = np.asarray(fields["losses"], dtype=np.float64)
         scores = np.asarray(fields["scores"], dtype=np.float64)
         weights = np.asarray(fields["weights"], dtype=np.float64)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Record
-from sweeper.redaction import without_secrets
+from sweeper.safe_text import without_secrets
 from sweeper.spec import Scalar
 
 EventKind = Literal[

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sweeper.constraints import Limit, titles_beyond
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Best
+from sweeper.objective import Limit, titles_beyond
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.artifact import write_text
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, repair
 from sweeper.execution.state.reduced_batches import smaller_batches
 from sweeper.runfolder import CONFIG, RESULT, SCORE, RunFolder
+from sweeper.textfiles import write_text
 from sweeper.trials import (
     AttemptEndKind,
     Failure,

@@ -17,11 +17,11 @@ from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready, WorkerRequest
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.session import UNSOUND, Session
-from sweeper.extras import install_command, needed_for
-from sweeper.facts.machine.detect_hardware import Device
+from sweeper.facts.machine.hardware import Device
+from sweeper.packages import install_command, needed_for
 from sweeper.plans import Plan
-from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import without_secrets
 
 
 def load_backend(name: str) -> MakeBackend:

@@ -27,8 +27,8 @@ from sweeper.execution.state import attempts
 from sweeper.execution.state.events import now
 from sweeper.execution.worker.link import Link
 from sweeper.plans import Plan
-from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT, SCORE, RunFolder
+from sweeper.safe_text import without_secrets
 from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, TrialResult
 
 # Exit status of a worker process that must be replaced, since training raised or hung.

@@ -17,11 +17,11 @@ from sweeper.cache import home
 from sweeper.child_process import in_child
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
-from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.domain_distance import general_text, language, with_distance
 from sweeper.facts.dataset.lengths import sample_of
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
+from sweeper.packages import TRAINING, require
 from sweeper.spec import AimSpec
 
 FUNCTION = "sweeper.training.probes.text_bits:measure"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.catalogue import Pooling
-from sweeper.jsontext import value_of
-from sweeper.textfile import read_text
+from sweeper.textfiles import json_value, read_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,7 +25,7 @@ def read_json(path: Path) -> dict[str, object]:
         ModelError: The file is missing, cannot be read, or has no object.
     """
     try:
-        config = value_of(read_text(path))
+        config = json_value(read_text(path))
     except FileNotFoundError as error:
         raise _no_config(path.parent) from error
     except (OSError, ValueError) as error:

@@ -19,9 +19,9 @@ from sweeper.data.examples import Message
 from sweeper.errors import ModelError
 from sweeper.evaluation.objective_values import Sampling, generate
 from sweeper.facts.models.model import model_facts
-from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec
 from sweeper.tasks.sequences.chat import Chat
+from sweeper.textfiles import json_object
 from sweeper.training.base_model.weights import weights_folder
 
 _TEMPERATURE = 0.7
@@ -50,7 +50,7 @@ def answer(model: ModelSpec) -> None:
     chat = Chat(tokenizer)
     stops = chat.stop_tokens or (tokenizer.eos_token_id,)
     for number, line in enumerate(sys.stdin):
-        request = object_of(line)
+        request = json_object(line)
         messages = [Message(m["role"], m["content"]) for m in request["messages"]]
         prompt = chat.prompt(messages)
         ((text,),) = generate(

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.jsontext import object_of
+from sweeper.textfiles import json_object
 
 LANGUAGES = ("German", "French", "Spanish", "Chinese", "Arabic", "Hindi")
 """Pivots of back-translation. A row's key chooses the first one; further variants take the next."""
@@ -188,7 +188,7 @@ class Synthetic(Method):
             return self.marked(rewritten(request.source_row, reply), request)
         begin, end = reply.find("{"), reply.rfind("}")
         try:
-            fields = object_of(reply[begin : end + 1])
+            fields = json_object(reply[begin : end + 1])
             question, answer = str(fields["question"]).strip(), str(fields["answer"]).strip()
         except (ValueError, KeyError):
             raise NoReply("the reply is not the requested JSON object") from None

@@ -33,8 +33,7 @@ from sweeper.child_process import tell_event
 from sweeper.evaluation.evaluator import autocast
 from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.pools.placement import mismatch
-from sweeper.facts.machine.detect_hardware import detected_gpus
-from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine.hardware import detected_gpus, hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import TrainingSetup
 from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
@@ -42,8 +41,8 @@ from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.plans import Plan, Precision, autocast_dtype
-from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import clean
 from sweeper.spec import HardwareSpec, ModelSpec, Scalar
 from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Setting

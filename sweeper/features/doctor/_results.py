@@ -16,7 +16,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
 from sweeper.child_process import in_child
 from sweeper.errors import ChildFailed
-from sweeper.redaction import clean
+from sweeper.safe_text import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
 # Event field with the check that begins.

@@ -16,8 +16,7 @@ import typer
 
 from sweeper import cache
 from sweeper.errors import UsageError
-from sweeper.extras import RUNS, TRAINING, MachineCheck, install_command, missing, require
-from sweeper.facts.machine.detect_hardware import processor
+from sweeper.facts.machine.hardware import processor
 from sweeper.features import parts
 from sweeper.features.doctor._results import (
     QUICK,
@@ -26,6 +25,8 @@ from sweeper.features.doctor._results import (
     results,
     versions,
 )
+from sweeper.features.parts import MachineCheck
+from sweeper.packages import RUNS, TRAINING, install_command, missing, require
 from sweeper.views.console import say, show_line
 
 ORDER = 110

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeper.cli.options import AsJson
-from sweeper.visible import visible
+from sweeper.safe_text import visible
 
 if TYPE_CHECKING:
     from sweeper.features.explain._answer import Explanation, RuleRow

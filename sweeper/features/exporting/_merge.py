@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sweeper.artifact import replacing, write_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.dataset.domain_distance import general_text
@@ -18,6 +17,7 @@ from sweeper.features.exporting._weights import MERGE_RECORD, MergeRequest, card
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
+from sweeper.textfiles import replacing, write_text
 from sweeper.training.trial.artifacts import CARD, save_trained
 from sweeper.training.trial.reload import reload
 from sweeper.use.trained_model import Model, load

@@ -17,17 +17,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sweeper.artifact import Artifact, replacing, write_text
+from sweeper.artifact import Artifact
 from sweeper.data.private import PERSONAL, private_in
 from sweeper.errors import UsageError
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.findings.findings import Findings
-from sweeper.jsontext import object_of
 from sweeper.plans import Plan
-from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder, check_regular
-from sweeper.textfile import read_text
+from sweeper.safe_text import clean
+from sweeper.textfiles import json_object, read_text, replacing, write_text
 
 MERGE_RECORD = "merged.json"
 
@@ -87,7 +86,7 @@ def kept_files(weights: Path) -> KeptFiles:
     check_regular(weights.parent)
     files = {path.relative_to(weights).as_posix() for path in weights.rglob("*") if path.is_file()}
     try:
-        record = object_of(read_text(weights / RECORD))
+        record = json_object(read_text(weights / RECORD))
     except (OSError, ValueError) as error:
         raise _damaged_error(weights, f"{RECORD} cannot be read: {error}") from error
     listed = record.get("files")
@@ -203,7 +202,7 @@ def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
     with replacing(folder) as part:
         _copy(weights, kept.names, part)
         if _ADAPTER in kept.names:
-            config = object_of(read_text(part / _ADAPTER))
+            config = json_object(read_text(part / _ADAPTER))
             if Path(str(config["base_model_name_or_path"])).is_absolute():
                 config["base_model_name_or_path"] = kept.record["base_model"]
             write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -243,7 +242,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
             name for name in kept.names for glob in _TOKENIZER_FILES if fnmatchcase(name, glob)
         )
         _copy(weights, tokenizer, part)
-        config = object_of(read_text(adapter / _ADAPTER))
+        config = json_object(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
         write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
         write_text(

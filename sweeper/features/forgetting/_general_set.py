@@ -22,8 +22,8 @@ from torch import nn
 
 from sweeper.backend import ProgressReporter
 from sweeper.cache import make_once
-from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Example, Message, input_key
+from sweeper.data.similar import held_out, without_held_out_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.evaluation.objective_values import Sampling, generate
@@ -37,13 +37,13 @@ from sweeper.features.forgetting._general_data import (
     own_text_folder,
 )
 from sweeper.features.forgetting.options import Options
-from sweeper.jsontext import value_of
 from sweeper.plans import Half, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.sequences.chat import Chat, Encoded, document
 from sweeper.tasks.task import Evaluation, Feature
 from sweeper.tasks.text import TextTask
+from sweeper.textfiles import json_value
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import TrialConfig
 
@@ -219,7 +219,7 @@ class GeneralSet:
 def _read_examples(folder: Path) -> tuple[Example, ...] | None:
     """The examples in a folder; None if there are none or the file is damaged."""
     try:
-        rows = value_of((folder / TEXTS).read_text(encoding="utf-8"))
+        rows = json_value((folder / TEXTS).read_text(encoding="utf-8"))
         return tuple(_example(line, row) for line, row in enumerate(rows, start=1))
     except (OSError, ValueError, TypeError, AttributeError):
         return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sweeper.constraints import Limit
 from sweeper.features.forgetting.options import Options
+from sweeper.objective import Limit
 from sweeper.spec import Spec
 from sweeper.trials import GENERAL
 

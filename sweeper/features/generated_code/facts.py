@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sweeper.errors import Problem
-from sweeper.extras import MachineCheck, is_installed
 from sweeper.facts.record import Facts
 from sweeper.features.generated_code.metric import NEEDED
 from sweeper.features.generated_code.options import Options
+from sweeper.features.parts import MachineCheck
 from sweeper.metrics.programs import refusal
+from sweeper.packages import is_installed
 from sweeper.spec import Spec
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeper.extras import install_command, require
 from sweeper.features.generated_code.options import Options
+from sweeper.packages import install_command, require
 from sweeper.spec import Spec
 
 NEEDED = ("wasmtime", "componentize_py")

@@ -18,7 +18,7 @@ def mcp() -> None:
     It speaks on standard input and output and works in the current folder. An agent's
     configuration has the command `sweeper mcp`.
     """
-    from sweeper.extras import install_command, needed_for
+    from sweeper.packages import install_command, needed_for
 
     with needed_for("sweeper mcp", install_command("mcp")):
         from sweeper.features.mcp._server import server
@@ -31,7 +31,7 @@ def skill(folder: Annotated[Path, typer.Argument(help="The project's folder.")] 
 
     An AGENTS.md that is there is kept; the lines are then only printed.
     """
-    from sweeper.artifact import write_text
+    from sweeper.textfiles import write_text
     from sweeper.views.console import show_line
 
     source = Path(__file__).parent / "_skill"

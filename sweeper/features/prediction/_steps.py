@@ -1,4 +1,4 @@
-"""The steps of ``sweeper predict``: the weights, the rows and the output."""
+"""The steps of ``sweeper predict``: the weights, the rows and the records of the output."""
 
 from __future__ import annotations
 
@@ -9,15 +9,39 @@ from contextlib import closing
 from pathlib import Path
 
 from sweeper import child_process
-from sweeper.artifact import Artifact, Record, write_text
+from sweeper.artifact import Artifact, Record
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.formats.row_format import known_names
 from sweeper.errors import RunError, UsageError
 from sweeper.execution.interruption import leaving_on_signals
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
 from sweeper.steps.winner import kept_weights
+from sweeper.textfiles import write_text
 from sweeper.views.work_progress import work_progress
-from sweeper.visible import LABEL_CHARACTERS, shortened, visible
+
+
+class PredictedRow(Record):
+    """One line of the output.
+
+    Args:
+        row: Number of the row, from 1.
+        label: Predicted class; None if the model generates text.
+        probabilities: Probability by class, most likely first; None if it generates text.
+        text: Generated text; None if the model classifies.
+    """
+
+    row: int
+    label: str | None = None
+    probabilities: dict[str, float] | None = None
+    text: str | None = None
+
+
+class PredictedFile(Record):
+    """What ``sweeper predict --output FILE --json`` prints."""
+
+    output: str
+    rows: int
 
 
 class PredictionRequest(Artifact):

@@ -32,11 +32,11 @@ from sweeper.features.pretraining._facts import (
 )
 from sweeper.features.pretraining._task import Corpus
 from sweeper.features.pretraining.options import Options
-from sweeper.jsontext import object_of
 from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
+from sweeper.textfiles import json_object
 from sweeper.training.base_model.base_lender import load_base, set_gradient_checkpointing
 from sweeper.training.base_model.bases import FOLDER, Bases
 from sweeper.training.loop.batch_order import LengthGroupedBatches
@@ -256,7 +256,7 @@ class _Steps(TrainerCallback):
 def _record_of(folder: Path) -> dict[str, Any] | None:
     """The record of a finished first stage; None if there is none or it is damaged."""
     try:
-        record = object_of((folder / RECORD).read_text(encoding="utf-8"))
+        record = json_object((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if "process" in record else None

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from sweeper.artifact import Record, replacing, write_text
-from sweeper.data.changes import ListedChange, apply_changes, change_list, count_changes
+from sweeper.artifact import Record
 from sweeper.data.private import redacted
 from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
-from sweeper.data.write_rows import changes_path, name_in_folder, write_rows
+from sweeper.data.write_rows import (
+    ListedChange,
+    apply_changes,
+    change_list,
+    changes_path,
+    count_changes,
+    name_in_folder,
+    write_rows,
+)
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import token_counter
 from sweeper.facts.models.model import model_facts
@@ -20,6 +27,7 @@ from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evalua
 from sweeper.features.quality._kinds.base import Fault, FaultKind, kinds, kinds_by_name
 from sweeper.spec import ModelSpec
 from sweeper.spec import names as split_names
+from sweeper.textfiles import replacing, write_text
 
 MAX_ROUNDS = 20
 """A remedy may cause new faults: rows without their white space may be duplicates. Most data sets

@@ -11,7 +11,7 @@ from typing import Any
 
 from sweeper.data.labels import folded
 from sweeper.data.rows import DataRows
-from sweeper.extras import install_command, is_installed
+from sweeper.packages import install_command, is_installed
 
 MAX_ROWS, MAX_DECISIONS = 100_000, 10_000_000
 """Upper limits of rows, and of rows times labels. Above them, every n-th row is checked.

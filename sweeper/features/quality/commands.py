@@ -44,12 +44,12 @@ def check(
     """List the faults of a data set, their consequences, and the command that fixes them."""
     import json
 
-    from sweeper.artifact import write_text
     from sweeper.cli.data_options import rows_of
     from sweeper.errors import GateFailed
     from sweeper.features.quality import _fix as steps
     from sweeper.features.quality._check import check as find_faults
     from sweeper.features.quality._view import show_check, show_example
+    from sweeper.textfiles import write_text
     from sweeper.units import plural
 
     rows = rows_of(path, task, data_format, columns, name, quiet=True)

@@ -13,12 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
 from sweeper.child_process import in_child, request_bytes
-from sweeper.data.changes import ListedChange
-from sweeper.data.examples import Dataset, Example
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import DataFault, Dataset, Example
 from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.write_rows import ListedChange
 from sweeper.errors import UsageError
-from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.bits_per_byte import weight_files
 from sweeper.facts.models.model import model_facts
 from sweeper.features.quality import _check
@@ -27,6 +25,7 @@ from sweeper.features.quality._fix import fix
 from sweeper.features.quality._kinds.base import FaultKind, kinds_by_name, remedies
 from sweeper.features.quality._trust import label_trust, reason_not_checked
 from sweeper.features.quality.options import Options
+from sweeper.packages import TRAINING, require
 from sweeper.spec import Spec
 
 

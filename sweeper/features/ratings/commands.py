@@ -44,7 +44,7 @@ def human(
     They see the answers of base, default, winner and runner-up. 'sweeper evaluate ratings' reads
     the files that the page exports.
     """
-    from sweeper.extras import RUNS, require
+    from sweeper.packages import RUNS, require
 
     require("sweeper evaluate human", RUNS)
     from sweeper.features.ratings._page import write_page
@@ -72,7 +72,7 @@ def ratings(
     as_json: AsJson = False,
 ) -> None:
     """Read the ratings of people into the run, in place of earlier ones."""
-    from sweeper.extras import RUNS, require
+    from sweeper.packages import RUNS, require
 
     require("sweeper evaluate ratings", RUNS)
     from sweeper.features.ratings._page import keep_ratings

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sweeper
-from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
-from sweeper.data.reading.hub import hub_files, is_hub_data
+from sweeper.data.reading.files import hub_files, is_hub_data
 from sweeper.errors import SweeperError
 from sweeper.execution.job import Briefing
 from sweeper.facts.models.model import model_folder
@@ -23,6 +22,7 @@ from sweeper.features import loader, parts
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import DataSpec, Spec
+from sweeper.textfiles import write_text
 
 _MARK_FILE = ".mark"
 _PACKAGED_PREFIX = "packaged:"

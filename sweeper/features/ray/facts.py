@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Iterator
 from importlib import metadata
 
-from sweeper.extras import MachineCheck, install_command
+from sweeper.features.parts import MachineCheck
+from sweeper.packages import install_command
 
 
 def doctor() -> Iterator[MachineCheck]:

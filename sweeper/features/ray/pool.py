@@ -21,13 +21,13 @@ from sweeper.errors import RunError
 from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import last_lines, log_of
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
-from sweeper.extras import install_command
-from sweeper.facts.machine.detect_hardware import VISIBLE
+from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
 from sweeper.features.ray._request import Request, request_for
 from sweeper.features.ray._run_check import RemoteBriefing, remote
 from sweeper.features.ray.options import Options
+from sweeper.packages import install_command
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec

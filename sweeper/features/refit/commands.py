@@ -49,7 +49,7 @@ def refit(
     import json
     from contextlib import closing
 
-    from sweeper.extras import RUNS, require
+    from sweeper.packages import RUNS, require
 
     require("sweeper refit", RUNS)
     from sweeper.artifact import Record

@@ -14,12 +14,12 @@ from pathlib import Path
 from sweeper import yamlfile
 from sweeper.facts.models.linear_layers import targeted
 from sweeper.features.review._case import Case
-from sweeper.features.review._formats import matches
+from sweeper.features.review._reading import matches
 from sweeper.features.review._record import Finding
 from sweeper.hyperparameters import BATCH, EPOCHS, is_number, is_pattern
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Parameter
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 from sweeper.units import setting
 
 _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")

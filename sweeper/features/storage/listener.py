@@ -12,12 +12,12 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 
-from sweeper.artifact import write_text
 from sweeper.errors import NotInstalled, RunError, SpecError
 from sweeper.features.storage.options import Options
-from sweeper.redaction import without_password
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import without_password
 from sweeper.spec import Spec
+from sweeper.textfiles import write_text
 
 NAME = "storage"
 # The copied study's user attribute with the random id of the run's folder.

@@ -15,19 +15,18 @@ from sweeper.artifact import Artifact, Record
 from sweeper.child_process import in_child
 from sweeper.errors import Problem, SpecError, UsageError
 from sweeper.evaluation.task_scores import evaluations
-from sweeper.extras import install_command, missing
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import ModelFacts
 from sweeper.features.suite.facts import SuiteFacts
-from sweeper.jsontext import object_of
+from sweeper.packages import install_command, missing
 from sweeper.plans import Candidate, Plan, frozen_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
-from sweeper.textfile import read_text
+from sweeper.textfiles import json_object, read_text
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
-from sweeper.views.console import Tell
+from sweeper.views.console import Say
 from sweeper.views.work_progress import Hidden, WorkProgress
 
 HARNESS = "lm_eval"
@@ -117,7 +116,7 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
         return score(request, lambda _line: None)
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
+def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = None) -> SuiteFacts:
     """Score models on the tasks that have no scores yet.
 
     Args:
@@ -179,7 +178,7 @@ def request_for(
     for number in trials:
         weights = _weights(run, number)
         config = TrialConfig.read(run.trial(number) / "config.json")
-        record = object_of(read_text(weights / "sweeper.json"))
+        record = json_object(read_text(weights / "sweeper.json"))
         untrained = base(config.model, str(record["base_dtype"]))
         subjects += [] if untrained in subjects else [untrained]
         trial_fields = {"trial": number, "strategy": config.strategy, "weights": str(weights)}

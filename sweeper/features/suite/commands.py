@@ -55,10 +55,9 @@ def evaluate_suite(
 
     Scores are kept in the run's folder: an interrupted command continues where it stopped.
     """
-    from sweeper.extras import RUNS, require
+    from sweeper.packages import RUNS, require
 
     require("sweeper evaluate suite", RUNS)
-    from sweeper.constraints import limits_of
     from sweeper.errors import UsageError
     from sweeper.execution.interruption import leaving_on_signals
     from sweeper.features.suite import _scoring as scoring
@@ -67,6 +66,7 @@ def evaluate_suite(
     from sweeper.findings.study.reading import read_run
     from sweeper.findings.study.trained_changes import gate, task_changes
     from sweeper.metrics.programs import samples
+    from sweeper.objective import limits_of
     from sweeper.plans import Plan
     from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder

@@ -20,7 +20,7 @@ from sweeper.errors import DataError, Problem, SpecError, UsageError
 from sweeper.facts.record import Facts
 from sweeper.features.suite.options import Options
 from sweeper.spec import Spec
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text
 
 
 class SuiteTaskFacts(Record):

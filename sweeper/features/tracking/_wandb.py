@@ -20,8 +20,8 @@ from sweeper.features.tracking.listener import (
     rung_figures,
 )
 from sweeper.plans import Plan
-from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import without_secrets
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 

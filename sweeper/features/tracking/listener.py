@@ -20,14 +20,13 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.errors import NotInstalled
-from sweeper.extras import install_command, missing
 from sweeper.features.tracking.options import Options
-from sweeper.jsontext import object_of
+from sweeper.packages import install_command, missing
 from sweeper.plans import Plan
-from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
+from sweeper.safe_text import clean
 from sweeper.spec import Scalar, Spec
-from sweeper.textfile import read_text
+from sweeper.textfiles import json_object, read_text
 from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 
 
@@ -260,7 +259,7 @@ class Follower:
             self._read_bytes += len(complete_lines) + len(newline)
             for line in complete_lines.splitlines():
                 with contextlib.suppress(ValueError):
-                    number = object_of(line).get("trial")
+                    number = json_object(line).get("trial")
                     if isinstance(number, int):
                         self._changed_trials.add(number)
 
@@ -310,7 +309,7 @@ class Follower:
         if losses:
             figures["best_validation_loss"] = min(losses)
         try:
-            findings = object_of(read_text(self._run.findings))
+            findings = json_object(read_text(self._run.findings))
             verdict, metric = findings["verdict"], findings["metric"]["name"]
             scores = {
                 finalist["trial"]: finalist["test_score"] for finalist in findings["finalists"]

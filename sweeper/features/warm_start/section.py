@@ -5,8 +5,7 @@ from __future__ import annotations
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Metric
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Metric
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of, default_of
@@ -74,7 +73,6 @@ def _trial_of(run: RunFiles, name: str, start: ProposedTrial) -> TrialFiles | No
 
 def _sentence(start: WarmStartResult, metric: Metric) -> str:
     """One warm start and its result, as a sentence."""
-    unit = f" {words.column_unit(metric)}".rstrip()
     opening = (
         f"Warm start of {words.strategy(start.strategy)} from {start.study}, "
         f"{words.share(start.similarity)} alike"
@@ -83,11 +81,10 @@ def _sentence(start: WarmStartResult, metric: Metric) -> str:
         return f"{opening}: not tried yet."
     if start.value is None:
         return f"{opening}: trial {start.trial} tried it and was not completed."
-    reached, best = (words.score(value, metric) for value in (start.value, start.best_value))
     default = ""
     if start.default_value is not None:
         default = f", its default {words.score(start.default_value, metric)}"
     return (
-        f"{opening}: trial {start.trial} reached {reached}{unit}{default}, "
-        f"the strategy's best {best}."
+        f"{opening}: trial {start.trial} reached {words.score_with_unit(start.value, metric)}"
+        f"{default}, the strategy's best {words.score(start.best_value, metric)}."
     )

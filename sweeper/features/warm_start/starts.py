@@ -12,10 +12,9 @@ from typing import Literal
 
 from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
-from sweeper.constraints import cost_within, limits_of
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features.warm_start.options import Options
-from sweeper.objective import Objective
+from sweeper.objective import Objective, cost_within, limits_of
 from sweeper.plans import Candidate, Parameter, Plan, ProposedTrial
 from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search.finalists import cost_of

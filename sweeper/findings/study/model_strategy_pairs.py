@@ -6,7 +6,7 @@ Findings count, rank and draw by pair instead of by strategy, since pairs compet
 from __future__ import annotations
 
 from sweeper.plans import Plan
-from sweeper.redaction import clean
+from sweeper.safe_text import clean
 from sweeper.traits.traits import StrategyOnModel
 
 

@@ -12,8 +12,7 @@ from pydantic import Field
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.execution.state.status import Status
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite_value, is_full
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite_value, is_full
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sweeper.constraints import limits_of
 from sweeper.facts.record import Facts
 from sweeper.features import parts
 from sweeper.hyperparameters import EPOCHS, PATIENCE
+from sweeper.objective import limits_of
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.plans import Parameter, Prior
 from sweeper.spec import Spec

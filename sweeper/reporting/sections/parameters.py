@@ -25,8 +25,7 @@ from sweeper.artifact import Record
 from sweeper.evaluation.significance import paired_error, t_quantile, weighted
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Gain, Interval
-from sweeper.findings.findings import Findings, Limitation
+from sweeper.findings.findings import Findings, Gain, Interval, Limitation
 from sweeper.findings.study.paired_trials import ComparedPair, ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
@@ -47,13 +46,14 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
+    existing_panels,
+    strategy_cell,
+    style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.palette import look
-from sweeper.reporting.parts import existing_panels, off_scale_sentence, strategy_cell
 from sweeper.spec import Scalar
 from sweeper.trials import Trial
 
@@ -445,7 +445,7 @@ def _figure(
         note += " Bars: medians."
     if any(p.importance for p in of_strategy):
         note += " Importance: whiskers are its range when a fifth of the trials is left out."
-    note += off_scale_sentence(findings, trials, scale)
+    note += draw.off_scale_sentence(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
         finding=_answer_sentence(main_parameter),
@@ -557,7 +557,7 @@ def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
     x_of = {name: alt.X(f"{name}:Q", scale=scale.altair()) for name in ("low", "zero")}
     y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
     bars = sheet.chart(rows).mark_bar(
-        height=7, color=look(findings[0].strategy).color, opacity=0.55
+        height=7, color=style_of(findings[0].strategy).color, opacity=0.55
     )
     whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=draw.INK)
     labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=draw.INK)
@@ -575,7 +575,7 @@ def is_strip(finding: ParameterFinding, trials: list[Trial]) -> bool:
     """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
     parameters, name = [t.config.parameters for t in trials], finding.parameter
     values = {configuration[name] for configuration in parameters if name in configuration}
-    is_numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    is_numeric = all(map(is_number, values))
     is_integer = all(isinstance(v, int) for v in values)
     return not is_numeric or (is_integer and len(values) <= 12)
 
@@ -611,7 +611,7 @@ def _scatter(
         band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
         shade = (
             sheet.chart(band)
-            .mark_rect(color=look(finding.strategy).color, opacity=0.13)
+            .mark_rect(color=style_of(finding.strategy).color, opacity=0.13)
             .encode(x=x, x2="x2:Q")
         )
         chart = shade + chart
@@ -653,7 +653,7 @@ def _strip(
 
 
 def _strip_order(value: object) -> tuple[int, float, str]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return (0, float(value), "")
     return (1, 0.0, str(value))
 

@@ -29,7 +29,15 @@ class _AppliedRule:
 
     @property
     def effect(self) -> str:
-        effect = words.effects(self.reason)
+        """Its effects on the strategy: the expected quality, ranges of parameters."""
+        reason = self.reason
+        if reason.disagrees_with:
+            effect = f"disagrees with {reason.disagrees_with}"
+        elif not reason.applied:
+            effect = f"not applied to {units.joined([*reason.changes])}"
+        else:
+            texts = [f"quality {reason.gap}"] if reason.gap else []
+            effect = "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from sweeper.constraints import Limit, is_beyond, order, violation
+from sweeper.objective import Limit, is_beyond, order, violation
 from sweeper.plans import Configuration, Space
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, RungReport, TrialResult

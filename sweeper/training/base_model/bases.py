@@ -11,11 +11,10 @@ import os
 import shutil
 from pathlib import Path
 
-from sweeper.artifact import write_text
 from sweeper.cache import home, make_once
 from sweeper.errors import UsageError
 from sweeper.features import parts
-from sweeper.textfile import read_text
+from sweeper.textfiles import read_text, write_text
 from sweeper.training.base_model.base_lender import BaseLender
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import BaseRef, PreparedBase, TrialConfig

@@ -17,12 +17,12 @@ from sweeper.backend import ProgressReporter, Steps
 from sweeper.cache import make_once
 from sweeper.child_process import tell_progress
 from sweeper.errors import ModelError
-from sweeper.extras import install_command, require
 from sweeper.facts.models.model import model_folder
 from sweeper.facts.models.packaged import PREFIX, converted_folder, package_folder, packaged
 from sweeper.facts.record import ModelFacts
-from sweeper.jsontext import value_of
+from sweeper.packages import install_command, require
 from sweeper.spec import ModelSpec
+from sweeper.textfiles import json_value
 
 # Version of the converted folder: older folders are converted again.
 _FORMAT_VERSION = 1
@@ -106,7 +106,7 @@ def _gguf_file(name: str) -> Path:
 
 def _is_current(folder: Path, source: Path) -> bool:
     try:
-        recorded = value_of((folder / _RECORD).read_text(encoding="utf-8"))
+        recorded = json_value((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return bool(recorded == _source_record(source))

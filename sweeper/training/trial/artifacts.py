@@ -23,12 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GenerationConfig
 
-from sweeper.artifact import Artifact, write_text
+from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
-from sweeper.jsontext import object_of
 from sweeper.plans import Precision
-from sweeper.redaction import clean
+from sweeper.safe_text import clean
 from sweeper.spec import Scalar
 from sweeper.spec import Task as TaskName
 from sweeper.strategies.strategy import Strategy
@@ -37,6 +36,7 @@ from sweeper.tasks.classification import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.task import Task
+from sweeper.textfiles import json_object, write_text
 from sweeper.trials import BaseRef
 
 RECORD = "sweeper.json"
@@ -280,7 +280,7 @@ def _card(record: TrainedRecord) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return object_of(path.read_text(encoding="utf-8"))
+    return json_object(path.read_text(encoding="utf-8"))
 
 
 def _write_json(path: Path, fields: dict[str, Any]) -> None:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import torch
 
-from sweeper.artifact import Artifact, write_text
+from sweeper.artifact import Artifact
 from sweeper.backend import Decision, Interrupted
 from sweeper.child_process import Child, start_child
 from sweeper.errors import UsageError
 from sweeper.facts.record import TrainingSetup
-from sweeper.jsontext import value_of
 from sweeper.plans import Plan
 from sweeper.spec import Spec
+from sweeper.textfiles import json_value, write_text
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, LaunchRequest, RankFailure
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
@@ -140,7 +140,7 @@ class Ranks:
             if self.job.context.on_progress.should_stop():
                 raise Interrupted
             if (progress := folder / PROGRESS).is_file():
-                self.job.context.on_progress(*value_of(progress.read_text(encoding="utf-8")))
+                self.job.context.on_progress(*json_value(progress.read_text(encoding="utf-8")))
             for path in folder.glob(f"{REPORT}*.json"):
                 self._decide(RungReport.read(path), folder)
                 path.unlink()

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision
-from sweeper.constraints import Limit, limits_of, order, violation
-from sweeper.objective import LOSS, Objective
+from sweeper.objective import LOSS, Limit, Objective, limits_of, order, violation
 from sweeper.spec import Scalar
 from sweeper.tasks.task import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 import sweeper
-from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.cache import home
 from sweeper.evaluation.evaluator import Evaluator, autocast
@@ -30,13 +29,14 @@ from sweeper.evaluation.objective_values import (
 )
 from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Half, Plan, autocast_dtype
-from sweeper.redaction import without_secrets
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
+from sweeper.safe_text import without_secrets
 from sweeper.strategies.strategy import Strategy
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.task import Evaluation
+from sweeper.textfiles import write_text
 from sweeper.training.base_model.base_lender import BaseLender
 from sweeper.training.base_model.bases import keep_in, remember_folder
 from sweeper.training.base_model.context import ModelContext

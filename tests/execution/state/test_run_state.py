@@ -6,8 +6,8 @@ import pytest
 from configs import config_of
 from curve_backend import make_plan
 
-from sweeper.constraints import Limit
 from sweeper.execution.state.run_state import RunState
+from sweeper.objective import Limit
 from sweeper.runfolder import RunFolder
 from sweeper.trials import Failure, Measure, TrialResult
 

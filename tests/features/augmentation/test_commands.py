@@ -14,7 +14,7 @@ from augment_server import by_rules, fails, rows, says
 
 import sweeper as package
 from sweeper.data.load_large import load
-from sweeper.extras import install_command
+from sweeper.packages import install_command
 from sweeper.spec import DataSpec
 
 pytest.importorskip("openai")

@@ -13,10 +13,10 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from sweeper.cli.main import app
-from sweeper.extras import MachineCheck as Check
 from sweeper.features.doctor import commands as doctor
 from sweeper.features.doctor._results import Result
 from sweeper.features.doctor.commands import can_train
+from sweeper.features.parts import MachineCheck as Check
 
 SECRET = "hf_" + "s" * 20
 

@@ -5,14 +5,14 @@ import json
 import pytest
 from section_figures import figures_of
 
-from sweeper.constraints import Limit
 from sweeper.errors import GateFailed
 from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.features.forgetting import section
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import NotMeasured
+from sweeper.findings.findings import NotMeasured
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trained_changes import gate, measured_trials
+from sweeper.objective import Limit
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import parameters
 from sweeper.steps.winner import best_trial

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from sweeper.backend import Interrupted
-from sweeper.constraints import Limit
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.features.forgetting._general_data import FOLDER, SelfSampling, own_text_folder
 from sweeper.features.forgetting._general_set import GeneralSet
+from sweeper.objective import Limit
 from sweeper.spec import ModelSpec, Spec
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.base_model.context import ModelContext

@@ -8,9 +8,9 @@ import pytest
 from scenes import make_scene
 
 from sweeper.errors import NotInstalled, RunError
-from sweeper.extras import install_command
 from sweeper.features.generated_code import _sandbox, metric
 from sweeper.features.generated_code.facts import doctor, warnings
+from sweeper.packages import install_command
 from sweeper.spec import FeatureOptions
 
 

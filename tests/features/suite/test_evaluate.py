@@ -14,16 +14,16 @@ from pydantic import TypeAdapter
 from section_figures import figures_of
 
 from sweeper.cli.commands.run import conclude
-from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
-from sweeper.extras import install_command
 from sweeper.features.suite import _scoring as scoring
 from sweeper.features.suite.commands import answers
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trained_changes import gate, task_changes
+from sweeper.objective import Limit
+from sweeper.packages import install_command
 from sweeper.plans import Duration, PhaseCost, Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import spending

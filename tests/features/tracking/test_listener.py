@@ -9,14 +9,14 @@ import time
 import psutil
 import pytest
 
-from sweeper import extras
+from sweeper import packages
 from sweeper.errors import NotInstalled
 from sweeper.execution.state.events import make_event
 from sweeper.execution.state.status import Status
-from sweeper.extras import install_command
 from sweeper.features.tracking import listener
 from sweeper.features.tracking.listener import TrackingState
 from sweeper.features.tracking.options import Options
+from sweeper.packages import install_command
 from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
@@ -57,7 +57,7 @@ def heard_until(listeners, seconds=300.0):
 
 
 def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(extras, "is_installed", lambda module: module == "mlflow")
+    monkeypatch.setattr(packages, "is_installed", lambda module: module == "mlflow")
     assert listener.wanted(tracked("mlflow", "mlflow")).keys() == {"mlflow"}
     with pytest.raises(NotInstalled) as caught:
         wanted_listeners(tracked("mlflow", "wandb", "tensorboard"))

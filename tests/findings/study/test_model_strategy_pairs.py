@@ -5,6 +5,7 @@ from section_figures import figures_of
 from sweeper.findings.compute import compute
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plans import Plan
+from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import cost
 from sweeper.trials import TrialConfig
 
@@ -42,6 +43,15 @@ def test_a_strategy_is_counted_for_each_base_model_apart(make) -> None:
         models = {t.config.model for t in findings.trials if t.number in (gain.best_trial,)}
         assert models <= {gain.strategy.partition("@")[2]}
     assert " of " in findings.verdict.sentence
+
+
+def test_the_plan_in_a_report_has_the_names_of_the_findings(make) -> None:
+    run = make(trials=8)
+    two_models(run)
+    report = report_of(run)
+    planned = [candidate.strategy for candidate in report.plan.strategies]
+    assert planned == [summary.strategy for summary in report.findings.strategies]
+    assert "learning_rate" in report.plan.searched_values(report.findings.trials[0])
 
 
 def test_texts_are_counted_in_bytes_between_base_models(make) -> None:

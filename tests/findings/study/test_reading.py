@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from sweeper.constraints import Limit
 from sweeper.findings.study.reading import read_run
+from sweeper.objective import Limit
 from sweeper.trials import Measure
 
 

@@ -133,7 +133,7 @@ def test_qlora_of_65b_on_a_card_of_48_gb_is_inside_the_interval(card: str) -> No
         gradient_accumulation_steps=4, sequence_length=400, r=64, gradient_checkpointing=True,
         lora_dropout=0.05, optimizer="paged_adamw_32bit",
     )  # fmt: skip
-    hardware = _gpu(table()[card].bf16_tflops or 0.0, table()[card].bandwidth)
+    hardware = _gpu(table()[card].bf16_tflops or 0.0, table()[card].bandwidth_gb_per_second)
     model = model_facts(ModelSpec(id="huggyllama/llama-65b"))
     interval = speed_of(hardware, setup).range(seconds_per_step(model, setup, hardware))
     tokens = setup.gradient_accumulation_steps * setup.tokens

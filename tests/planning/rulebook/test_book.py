@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import plugins
+from sweeper import packages
 from sweeper.errors import RuleError
 from sweeper.planning.rulebook.book import Rule, RuleBook, _shipped, rule_book
 from sweeper.planning.rulebook.effects import Change, Effects
@@ -239,7 +239,7 @@ def test_another_package_adds_rules_by_an_entry_point_without_being_imported(
     monkeypatch.syspath_prepend(tmp_path)
     entry = EntryPoint("theirs", "their_rules", traits.SEARCH_SPACES)
     monkeypatch.setattr(
-        plugins, "entries", lambda group: [entry] if group == traits.SEARCH_SPACES else []
+        packages, "entries", lambda group: [entry] if group == traits.SEARCH_SPACES else []
     )
     for cached in (_shipped, traits.installed_folders, traits.strategy_files):
         cached.cache_clear()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sweeper import extras
+from sweeper import packages
 from sweeper.errors import ModelError, NotInstalled
 from sweeper.facts.models.packaged import PACKAGED, PackagedModel, converted_folder
 from sweeper.spec import ModelSpec
@@ -180,7 +180,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 def test_a_missing_gguf_reader_says_what_to_install(
     tiny: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extras, "is_installed", lambda name: name != "gguf")
+    monkeypatch.setattr(packages, "is_installed", lambda name: name != "gguf")
 
     with pytest.raises(NotInstalled, match="gguf"):
         packaged_model("tiny")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeper.constraints import Limit
+from sweeper.objective import Limit
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.trial.rungs import ItemCosts, Rise, RungScore, Stopping, broken_limit_reason
 from sweeper.trials import Measure

@@ -11,7 +11,7 @@ import sweeper.features.quality._kinds as folder
 from sweeper.data.rows import FileRow
 from sweeper.errors import UsageError, near_match
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.plugins import named_classes
+from sweeper.packages import named_classes
 
 Severity = Literal["serious", "warning", "note"]
 Compared = Literal["nothing", "inputs", "labels", "everything"]

@@ -9,11 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sweeper.data.encoding import visible
+from sweeper.data.contents import visible
 from sweeper.data.examples import Split
 from sweeper.data.labels import folded
 from sweeper.data.rows import FileRow
-from sweeper.extras import is_installed
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, FaultKind
 from sweeper.features.quality._trust import (
@@ -24,6 +23,7 @@ from sweeper.features.quality._trust import (
     predicted_labels,
     reason_not_checked,
 )
+from sweeper.packages import is_installed
 
 
 class RenamedLabels(FaultKind):
