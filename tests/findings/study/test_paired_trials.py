@@ -100,10 +100,8 @@ def test_a_pair_has_one_interval_whichever_way_it_is_asked_for(run):
 @pytest.mark.parametrize("higher", [True, False])
 def test_a_model_is_not_worse_if_the_worse_end_is_within_the_margin(run, higher):
     zero, _, two, _ = read_run(run).trials
-    pair, metric = (
-        compare_pairs([(zero, two)]).of(zero, two),
-        Metric(name="loss", title="loss", higher_is_better=higher),
-    )
+    pair = compare_pairs([(zero, two)]).of(zero, two)
+    metric = Metric(name="loss", title="loss", higher_is_better=higher)
     worse_end = -pair.estimate.low if higher else pair.estimate.high
     for beyond in (-0.001, 0.001):
         compared = pair.comparison(("trial-0", "trial-2"), metric, worse_end + beyond)
