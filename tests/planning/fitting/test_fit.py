@@ -91,6 +91,16 @@ def test_smaller_states_come_before_weights_without_a_master(scene: Any) -> None
     assert found[48.0].memory.peak_gib < 48  # no temporary copy of all weights
 
 
+def test_a_faster_set_up_that_costs_quality_is_taken_where_time_costs_more(scene: Any) -> None:
+    full: dict[str, Any] = {"model": "7B", "gpu_gib": 64.0}
+    found = {
+        price: plan(scene, **full, aim={"strategies": ["full"], "points_per_doubling": price})
+        for price in (0.35, 5.0)
+    }
+    chosen = {price: made.candidates[0].precision for price, made in found.items()}
+    assert chosen == {0.35: "bf16-mixed", 5.0: "bf16-pure"}
+
+
 @pytest.mark.parametrize(("gib", "optimizer"), [(4.0, "adamw_bnb_8bit"), (3.0, "adafactor")])
 def test_a_processor_has_no_other_memory_for_states(scene: Any, gib: float, optimizer: str) -> None:
     asked = {"hardware": {"memory_gib": gib}, "aim": {"strategies": ["full"]}}
