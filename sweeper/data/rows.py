@@ -333,7 +333,10 @@ def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequ
     )
     rows = table.rows
     if isinstance(rows, LazySequence):
-        return concatenate((LazySequence(len(rows), lambda i: file_row(rows[i])), broken))
+        readable = LazySequence(
+            len(rows), lambda index: file_row(rows[index]), lambda: map(file_row, rows)
+        )
+        return concatenate((readable, broken))
     rows_with_progress = with_progress(rows, f"reading examples of {table.name}", len(rows))
     return tuple(sorted((*map(file_row, rows_with_progress), *broken), key=lambda row: row.line))
 
