@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sweeper.data.examples import Dataset
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.errors import ChildFailed, UsageError
 from sweeper.facts.dataset import bits_per_byte
 from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest

@@ -5,7 +5,7 @@ import json
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.errors import DataError
 from sweeper.facts.dataset.data_facts import data_facts
 from sweeper.facts.dataset.domain_distance import general_text, tokens_per_word
