@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, TypeVar, cast
 
 import psutil
@@ -50,6 +50,15 @@ Item = TypeVar("Item")
 def file_and_key(path: Path) -> tuple[Path, str]:
     """File and key of a path ``FILE/KEY.json``; for other paths, the path and an empty key."""
     return (path.parent, path.stem) if path.parent.is_file() else (path, "")
+
+
+def unpacked_suffix(path: PurePath) -> str:
+    """The suffix in lower case, ``.gz`` set aside.
+
+    >>> unpacked_suffix(PurePath("rows.JSONL.gz"))
+    '.jsonl'
+    """
+    return PurePath(path.name.lower().removesuffix(".gz")).suffix
 
 
 @contextmanager
@@ -161,6 +170,9 @@ _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")
 """Accented Latin letters stand alone or in pairs; other scripts have longer runs of such bytes."""
 
+_GUESSED_WIDE_ENCODINGS = ("utf_16_le", "utf_16_be")
+"""Encodings of text with zero bytes and without a byte order mark."""
+
 _LATIN_ENCODINGS = ("cp1252", "cp1250")
 _NON_LATIN_ENCODINGS = (
     *("cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
@@ -183,7 +195,7 @@ class TextFile:
     """
 
     def __init__(self, path: Path, file: BinaryIO, name: str) -> None:
-        self._path, self._file, self._name = path, file, name
+        self._path, self._file, self.name = path, file, name
         self._fallback_encoding = ""
         self._non_utf8_lines: dict[int, None] = {}
         head = file.read(_SAMPLE_BYTES)
@@ -198,36 +210,33 @@ class TextFile:
                 code="binary-file",
             )
 
-    def head(self, size: int = CHUNK_BYTES, newline: str = "\n") -> str:
+    def head(self, size: int = CHUNK_BYTES) -> str:
         """The first characters, and the rest of the line in which they end."""
         head = ""
-        for piece in self.pieces(newline=newline):
+        for piece in self.pieces():
             head += piece
             if len(head) >= size:
                 break
         return head
 
-    def lines(self, newline: str = "\n") -> Iterator[str]:
-        """All lines with their ends.
-
-        Args:
-            newline: ``\\n`` ends a line, or, if this is empty, also ``\\r`` alone.
+    def lines(self) -> Iterator[str]:
+        """All lines with their ends: ``\\n``, ``\\r\\n`` or ``\\r``.
 
         Raises:
             DataError: A line is too long.
         """
-        for number, line in enumerate(self.pieces(MAX_LINE_BYTES + 1, newline), start=1):
+        for number, line in enumerate(self.pieces(MAX_LINE_BYTES + 1), start=1):
             if len(line) > MAX_LINE_BYTES:
-                raise line_too_long(self._name, number, len(line))
+                raise line_too_long(self.name, number, len(line))
             yield line
 
-    def pieces(self, size: int = 0, newline: str = "\n") -> Iterator[str]:
+    def pieces(self, size: int = 0) -> Iterator[str]:
         """The lines, in pieces of at most ``size`` characters (``CHUNK_BYTES`` if 0)."""
         size = size or CHUNK_BYTES
         self._file.seek(0)
         number, self._non_utf8_lines = 1, {}
         errors = "strict" if self._utf16_or_32 else "surrogateescape"
-        text = io.TextIOWrapper(self._file, self._utf16_or_32 or "utf-8", errors, newline)
+        text = io.TextIOWrapper(self._file, self._utf16_or_32 or "utf-8", errors, newline="")
         try:
             first = text.readline(size).removeprefix("\ufeff")
             for piece in chain((first,) if first else (), iter(partial(text.readline, size), "")):
@@ -244,7 +253,7 @@ class TextFile:
             raise DataError(
                 f"the file starts like UTF-16 but is not ({error.reason} at byte {error.start})",
                 fix="Save it as UTF-8.",
-                where=self._name,
+                where=self.name,
             ) from error
         finally:
             if not self._file.closed:
@@ -260,18 +269,16 @@ class TextFile:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What to check about the text that was read."""
-        if self._utf16_or_32.endswith(
-            "e"
-        ):  # utf_16_le or utf_16_be: guessed, without a byte order mark
+        if self._utf16_or_32 in _GUESSED_WIDE_ENCODINGS:
             return (
-                f"{self._name} is read as {self._utf16_or_32}, which its zero bytes suggest; save "
+                f"{self.name} is read as {self._utf16_or_32}, which its zero bytes suggest; save "
                 "it as UTF-8",
             )
         if not self._non_utf8_lines:
             return ()
         return (
-            f"lines of {self._name} that are not UTF-8 are read as {self._fallback_encoding}, the "
-            f"most likely encoding (line {listing([*map(str, self._non_utf8_lines)], 3)}): check "
+            f"lines of {self.name} that are not UTF-8 are read as {self._fallback_encoding}, the "
+            f"most likely encoding (line {listing(self._non_utf8_lines, 3)}): check "
             "the accents. If they are wrong, convert the file: "
             "iconv -f ENCODING -t utf-8 OLD > NEW",
         )
@@ -283,7 +290,7 @@ def _wide_encoding(head: bytes) -> str:
         return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    return _guessed_encoding(head, ["utf_16_le", "utf_16_be"]) if b"\0" in head else ""
+    return _guessed_encoding(head, _GUESSED_WIDE_ENCODINGS) if b"\0" in head else ""
 
 
 def _guessed_encoding(data: bytes, encodings: Sequence[str]) -> str:

@@ -102,7 +102,7 @@ class Example:
     made_from: tuple[str, ...] = ()
 
     @property
-    def asked(self) -> str:
+    def input(self) -> str:
         """The input of the model: a text, or the turns before the answer."""
         return self.text or "\n".join(message.content for message in self.messages[:-1])
 

@@ -82,17 +82,12 @@ class _SortedRows:
     def __init__(self, folder: Path, classes: bool) -> None:
         folder.mkdir()
         self._classes = classes
-        self._rows = 0
         self._paths = [folder / f"{part:02x}" for part in range(_SORTED_FILES)]
         self._files = [path.open("wb", WRITE_BUFFER_BYTES) for path in self._paths]
         self.changes: LabelChanges = {}
 
     def add(self, split: Split, example: Example) -> None:
-        self._rows += 1
         self._files[int(example.key[:2], 16) * _SORTED_FILES // 256].write(_line_of(split, example))
-
-    def __len__(self) -> int:
-        return self._rows
 
     def close(self) -> None:
         """Close the files; nothing can be added any more."""
@@ -123,15 +118,6 @@ def _split_writer(folder: Path) -> Iterator[Callable[[Split, bytes], None]]:
     with ExitStack() as opened:
         files = {split: opened.enter_context(item_writer(folder / split)) for split in SPLITS}
         yield lambda split, line: files[split](line)
-
-
-def stored_examples(folder: Path, split: Split) -> LazySequence[Example]:
-    """The examples of a split, each read from the file when it is accessed."""
-    rows = stored_items(folder / split, _example_of)
-    what = f"going through the rows of {split}"
-    return LazySequence(
-        len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows)))
-    )
 
 
 def load(spec: DataSpec, task: Task) -> Dataset:
@@ -167,7 +153,16 @@ def _content_name(paths: Sequence[Path], read_as: str) -> str:
 
 
 def _stored_splits(folder: Path) -> dict[Split, Sequence[Example]]:
-    return {split: stored_examples(folder, split) for split in SPLITS}
+    """The examples of each split, each read from the file when it is accessed."""
+
+    def stored_examples(split: Split) -> LazySequence[Example]:
+        rows = stored_items(folder / split, _example_of)
+        what = f"going through the rows of {split}"
+        return LazySequence(
+            len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows)))
+        )
+
+    return {split: stored_examples(split) for split in SPLITS}
 
 
 def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
@@ -182,7 +177,7 @@ def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
 
         left_out = take_examples(data, spec, take)
     faults: tuple[DataFault, ...] = ()
-    if data.task == "classification" and len(rows):
+    if data.task == "classification" and any(labels.rows for labels in seen_labels.values()):
         rows.changes, faults = label_changes(seen_labels, spec)
     rows_by_label = seen_labels["train"].rows.items()
     train_rows = sum(

@@ -95,15 +95,13 @@ def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, in
     return {**sizes, "train": inputs_left + 1}
 
 
-def shares(
-    rows: int, fractions: Mapping[Split, float], most_rows: int | None
-) -> dict[Split, float]:
-    """The share of ``rows`` that each split takes: as asked, but at most ``most_rows`` rows.
+def shares(rows: int, fractions: Mapping[Split, float], max_rows: int | None) -> dict[Split, float]:
+    """The share of ``rows`` that each split takes: as requested, but at most ``max_rows`` rows.
 
     >>> shares(1000, {"test": 0.15}, 2500), shares(1_000_000, {"test": 0.15}, 2500)
     ({'test': 0.15}, {'test': 0.0025})
     """
-    max_share = 1.0 if most_rows is None else most_rows / max(rows, 1)
+    max_share = 1.0 if max_rows is None else max_rows / max(rows, 1)
     return {split: min(fraction, max_share) for split, fraction in fractions.items()}
 
 
@@ -112,13 +110,13 @@ def requested_fractions(spec: DataSpec) -> dict[Split, float]:
     return {"validation": spec.validation_fraction, "test": spec.test_fraction}
 
 
-def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) -> dict[Split, int]:
+def sizes(rows: int, fractions: Mapping[Split, float], max_rows: int | None) -> dict[Split, int]:
     """Rows of each split of a data set without classes in which every input differs.
 
     >>> sizes(2000, {"validation": 0.15, "test": 0.15}, 2500)
     {'validation': 300, 'test': 300, 'train': 1400}
     """
-    return class_sizes(rows, shares(rows, fractions, most_rows))
+    return class_sizes(rows, shares(rows, fractions, max_rows))
 
 
 @dataclass
@@ -297,7 +295,7 @@ def by_hash(
 
 def _join_near_duplicates(examples: Iterable[Example], groups: _DisjointSets) -> None:
     earlier_texts = NearTexts[str]()
-    for key, text in {example.key: example.asked for example in examples}.items():
+    for key, text in {example.key: example.input for example in examples}.items():
         if sketch := SketchedText.of(text):
             for other in earlier_texts.similar_to(sketch, partial(groups.apart, key)):
                 groups.join(key, other)

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar, overload
 
 from sweeper.cache import home
-from sweeper.data.contents import MEMORY_FACTOR, ROW_BYTES
+from sweeper.data.contents import MEMORY_FACTOR, ROW_BYTES, unpacked_suffix
 from sweeper.data.problems import raise_any
-from sweeper.data.progress_lines import with_progress
 from sweeper.errors import DataError, Problem
 
 Fields = Mapping[str, object]
@@ -73,19 +72,6 @@ class LazySequence(Sequence[Item]):
         return self._stream() if self._stream else map(self._item_at, range(self._size))
 
 
-def map_rows(
-    rows: Sequence[NumberedRow], make: Callable[[int, Fields], Item], what: str
-) -> Sequence[Item]:
-    """The item made of each row: at once or, if rows stay in a file, whenever it is accessed.
-
-    Args:
-        what: The work, for lines about its progress.
-    """
-    if not isinstance(rows, LazySequence):
-        return tuple(make(line, fields) for line, fields in with_progress(rows, what, len(rows)))
-    return LazySequence(len(rows), lambda index: make(*rows[index]))
-
-
 def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
     """The items of several sequences, one after the other."""
     if not any(isinstance(part, LazySequence) for part in parts):
@@ -130,6 +116,11 @@ class RowTable:
     cautions: list[str] = field(default_factory=list)
     named: dict[str, None] = field(default_factory=dict)
     count: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file, ``.gz`` set aside."""
+        return unpacked_suffix(Path(self.name))
 
     @property
     def columns(self) -> tuple[str, ...]:

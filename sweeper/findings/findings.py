@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.spec import Task
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, Trial
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
@@ -127,7 +128,7 @@ class Finalist(Record):
     """A confirmed configuration, with its figures over all of its seeds."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     order: int = Field(description="1 is best on validation, fixed before the test was opened")
     seeds: tuple[SeedScore, ...]
     validation_loss: Interval
@@ -197,7 +198,7 @@ class Verdict(Record):
 class StrategySummary(Record):
     """One strategy over all of its trials."""
 
-    strategy: str
+    strategy: StrategyOnModel
     complete: int
     pruned: int
     failed: int

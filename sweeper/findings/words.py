@@ -15,17 +15,18 @@ from sweeper.traits.traits import StrategyOnModel
 DASH = "–"
 
 
-def strategy(name: str) -> str:
+def strategy(pair: StrategyOnModel) -> str:
     """A strategy's name in a sentence, with its base model if several compete.
 
     A strategy that is not installed keeps its name in the run.
 
-    >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
-    ('LoRA', 'my-method', 'full fine-tuning of minilm')
+    >>> strategy(StrategyOnModel("lora")), strategy(StrategyOnModel("my-method"))
+    ('LoRA', 'my-method')
+    >>> strategy(StrategyOnModel("full", "packaged:minilm"))
+    'full fine-tuning of minilm'
     """
-    named = StrategyOnModel.of(name)
-    text = named.traits.in_a_sentence if named.traits else named.strategy
-    return f"{text} of {base_model(named.model)}" if named.model else text
+    text = pair.traits.in_a_sentence if pair.traits else pair.strategy
+    return f"{text} of {base_model(pair.model)}" if pair.model else text
 
 
 def base_model(name: str) -> str:
@@ -37,15 +38,14 @@ def base_model(name: str) -> str:
     return name.removeprefix("packaged:").rstrip("/").rpartition("/")[2]
 
 
-def short(name: str) -> str:
+def short(pair: StrategyOnModel) -> str:
     """A strategy's name in a table or a chart.
 
-    >>> short("full"), short("qlora"), short("lora@packaged:minilm")
-    ('full', 'QLoRA', 'LoRA minilm')
+    >>> short(StrategyOnModel("qlora")), short(StrategyOnModel("lora", "packaged:minilm"))
+    ('QLoRA', 'LoRA minilm')
     """
-    named = StrategyOnModel.of(name)
-    label = named.traits.label if named.traits else named.strategy
-    return f"{label} {base_model(named.model)}" if named.model else label
+    label = pair.traits.label if pair.traits else pair.strategy
+    return f"{label} {base_model(pair.model)}" if pair.model else label
 
 
 def sentence(text: str) -> str:

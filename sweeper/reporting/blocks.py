@@ -340,9 +340,9 @@ class StrategyStyle:
     dash: tuple[int, ...] = (1, 0)
 
 
-def style_of(strategy: str) -> StrategyStyle:
+def style_of(strategy: StrategyOnModel) -> StrategyStyle:
     """The style of a strategy in the whole report, on any base model."""
-    traits = StrategyOnModel.of(strategy).traits
+    traits = strategy.traits
     mark = traits.mark if traits else UNKNOWN
     return StrategyStyle(
         css=f"s-{mark.shape} c-{mark.color}",
@@ -353,6 +353,6 @@ def style_of(strategy: str) -> StrategyStyle:
     )
 
 
-def strategy_cell(strategy: str) -> Cell:
+def strategy_cell(strategy: StrategyOnModel) -> Cell:
     """A strategy's name with its symbol."""
     return Cell(words.short(strategy), css=style_of(strategy).css)

@@ -33,7 +33,6 @@ from sweeper.reporting.charts.draw import render_svg
 from sweeper.reporting.compose import banner, finding_of, sections
 from sweeper.reporting.document import Report
 from sweeper.safe_text import shortened, visible
-from sweeper.traits.traits import StrategyOnModel
 
 _TEMPLATES = resources.reports() / "templates"
 _TERM = Markup(
@@ -190,7 +189,7 @@ def model_card(report: Report) -> str:
     if row is None:
         name = plain(findings.run.name)
         return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"
-    traits = StrategyOnModel.of(row.strategy).traits
+    traits = row.strategy.traits
     return _rendered(
         "model_card.md.j2",
         report,

@@ -8,7 +8,7 @@ import pytest
 from sweeper.data import detect_columns, load_large, table
 from sweeper.data.load_large import load
 from sweeper.data.rows import read_rows
-from sweeper.features.quality import _passes as checking
+from sweeper.features.quality import _check as checking
 from sweeper.features.quality._check import check
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.spec import DataSpec

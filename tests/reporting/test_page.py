@@ -16,7 +16,7 @@ from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table
 from sweeper.reporting.sections.cost import Figures
 from sweeper.reporting.write import html
-from sweeper.traits.traits import known_strategies
+from sweeper.traits.traits import StrategyOnModel, known_strategies
 
 SHAPES = (
     "zero", "one", "all-failed", "none-pruned", "not-finite", "constant", "running", "mixed",
@@ -211,7 +211,7 @@ def test_marks_of_a_trial_are_in_every_chart_of_trials(pages):
 def test_strategies_differ_by_sign_and_ptuning_from_prefix_by_shape(pages):
     legend = pages["mixed"].one("figure", data_chart="learning-curves").one("ul", class_="legend")
     looks = {li.attributes.get("class") for li in legend.all("li")}
-    assert {style_of(name).css for name in known_strategies()} <= looks
+    assert {style_of(StrategyOnModel(name)).css for name in known_strategies()} <= looks
 
 
 def test_the_test_split_appears_in_no_chart_of_trials(pages):

@@ -114,9 +114,9 @@ def _splits_in_file(path: Path) -> SplitFiles:
     }
     for split, parts in splits.items():
         check_one_place([f"`{part.stem}`" for part in parts], split, str(path))
-    evidence = [f"an object with the splits {listing([f'`{key}`' for key in split_by_key])}"]
-    if unread_keys := [f"`{key}`" for key in keys if key not in split_by_key]:
-        evidence.append(f"not read: {listing(unread_keys)}")
+    evidence = [f"an object with the splits {listing(split_by_key, form='`{}`')}"]
+    if unread_keys := [key for key in keys if key not in split_by_key]:
+        evidence.append(f"not read: {listing(unread_keys, form='`{}`')}")
     return SplitFiles({split: parts for split, parts in splits.items() if parts}, tuple(evidence))
 
 

@@ -19,9 +19,8 @@ from sweeper.data.write_rows import change_list, changes_path, writable_suffix, 
 from sweeper.errors import DataError, NotInstalled, UsageError
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.features.augmentation._augment import Augmented, ModelClient, requests
-from sweeper.features.augmentation._clients import Endpoint, LocalModel
+from sweeper.features.augmentation._clients import Endpoint, LocalModel, Replies
 from sweeper.features.augmentation._methods import Method, RowRequest
-from sweeper.features.augmentation._replies import Replies
 from sweeper.packages import TRAINING, require
 from sweeper.spec import DataSpec
 from sweeper.textfiles import write_text

@@ -119,4 +119,4 @@ def _without_train_answer(row: Example, answers: set[str]) -> Example:
     """The row, but without an answer that a train row has, too: it does not count as a quote."""
     if not row.messages or row.answer not in answers:
         return row
-    return replace(row, text=row.asked, messages=())
+    return replace(row, text=row.input, messages=())

@@ -196,9 +196,9 @@ def show_division(division: DivisionFiles) -> None:
         show_line(f"{len(classes)} classes; shares differ by up to {gap:.1%} ({label!r}, {where})")
         for split, counts in division.labels.items():
             if missing_classes := sorted(classes - counts.keys()):
-                show_line(f"  {split} lacks {listing([repr(label) for label in missing_classes])}")
+                show_line(f"  {split} lacks {listing(missing_classes, form='{!r}')}")
     if division.unreadable:
-        count, lines = len(division.unreadable), listing([*map(str, division.unreadable)])
+        count, lines = len(division.unreadable), listing(division.unreadable)
         show_line(f"In no file, since they cannot be read: {count:,} (line {lines})")
     show_line(f"Written: {division.output}")
 
@@ -206,10 +206,10 @@ def show_division(division: DivisionFiles) -> None:
 def show_conversion(converted: ConvertedFiles) -> None:
     """Show what was written, and what was left out."""
     for reason, lines in converted.left_out.items():
-        rows, numbers = plural(len(lines), "row is", "rows are"), listing([*map(str, lines)])
+        rows, numbers = plural(len(lines), "row is", "rows are"), listing(lines)
         show_line(f"{rows} not written: {reason} (line {numbers})")
     if converted.left_columns:
-        names = listing([f"`{name}`" for name in converted.left_columns])
+        names = listing(converted.left_columns, form="`{}`")
         show_line(
             f"Columns not written, since they would be read as part of {converted.format}: {names}"
         )

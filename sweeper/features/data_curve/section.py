@@ -40,6 +40,7 @@ from sweeper.reporting.blocks import (
 )
 from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
+from sweeper.traits.traits import StrategyOnModel
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +90,7 @@ class DataCurve(Record):
     """The trainings and the fitted curve of one configuration."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     default: bool
     points: tuple[DataPoint, ...]
     band: tuple[DataBand, ...]

@@ -25,6 +25,7 @@ from sweeper.findings.study.trained_changes import (
 )
 from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
 from sweeper.reporting.document import Report
+from sweeper.traits.traits import StrategyOnModel
 
 _MAX_TRIALS_LISTED = 20
 _LOSS_UNIT: Unit = "nats/token"
@@ -37,7 +38,7 @@ class TrialForgetting(Record):
     """One completed trial's loss on the task, and on general text before and after training."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     task_loss: float
     general_loss: float
     general_loss_base: float

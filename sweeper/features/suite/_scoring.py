@@ -24,6 +24,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
 from sweeper.textfiles import json_object, read_text
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
 from sweeper.views.console import Say
@@ -49,7 +50,7 @@ class Subject(Record):
     dtype: str
     quantized: str = ""
     trial: int | None = None
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     weights: str = ""
 
 

@@ -17,6 +17,7 @@ from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration
 from sweeper.spec import Scalar
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 
 _COMMAND_PHASES = ("download", "conversion")
 """Phases of the command itself, which are not in the workers' time."""
@@ -33,7 +34,7 @@ class PredictedFigure(Record):
 
     what: str
     title: str = ""
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     unit: Literal["s", "GiB", "USD"]
     predicted: float
     low: float

@@ -151,10 +151,9 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     """
     spec = _spec(run)
     plan = Plan.read(run.plan)
-    paired_plan = by_pair(plan)
     status = statuses([run]).get(run.path)
     unfinished: State = "RUNNING" if status and status.phase not in ENDED_PHASES else "WAITING"
-    trials = [_trial(folder, plan, paired_plan, unfinished) for folder in _numbered(run.trials)]
+    trials = [_trial(folder, plan, unfinished) for folder in _numbered(run.trials)]
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
@@ -162,7 +161,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     ]
     return RunFiles(
         folder=run,
-        plan=paired_plan,
+        plan=by_pair(plan),
         spec_yaml=_text(run.spec),
         spec=spec,
         limits=limits_of(spec) if spec else (),
@@ -181,12 +180,11 @@ def _spec(run: RunFolder) -> Spec | None:
         return None
 
 
-def _trial(folder: Path, plan: Plan, paired_plan: Plan, unfinished: State) -> TrialFiles | None:
+def _trial(folder: Path, plan: Plan, unfinished: State) -> TrialFiles | None:
     config, objective = TrialConfig.read_or_none(folder / CONFIG), plan.objective
     if config is None:
         return None
-    if paired_plan is not plan:
-        config = config.model_copy(update={"strategy": pair(config.strategy, config.model)})
+    config = config.model_copy(update={"strategy": pair(plan, config)})
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
     ends = {
         number: end

@@ -16,6 +16,7 @@ from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pa
 from sweeper.findings.study.reading import RunFiles, TrialFiles, finite, finite_value, is_full
 from sweeper.search.finalists import Trainings, in_order
 from sweeper.spec import Scalar
+from sweeper.traits.traits import StrategyOnModel
 
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:
@@ -127,19 +128,19 @@ def same_but_for(parameter: str, *trials: TrialFiles) -> bool:
     return all(other == first for other in others)
 
 
-def strategies_of(run: RunFiles) -> tuple[str, ...]:
+def strategies_of(run: RunFiles) -> tuple[StrategyOnModel, ...]:
     """The strategies that compete, as the plan orders them, then any other that was tried."""
     planned = [candidate.strategy for candidate in run.plan.candidates]
     tried = [trial.config.strategy for trial in run.trials]
     return tuple(dict.fromkeys([*planned, *tried]))
 
 
-def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+def best_of(run: RunFiles, strategy: StrategyOnModel) -> TrialFiles | None:
     """The best completed trial of a strategy, if any."""
     return next((t for t in run.ranked if t.config.strategy == strategy), None)
 
 
-def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+def default_of(run: RunFiles, strategy: StrategyOnModel) -> TrialFiles | None:
     """The rule book's default of a strategy, if tried: the first trial of origin ``default``."""
     own = (trial for trial in run.trials if trial.config.strategy == strategy)
     return next((trial for trial in own if trial.config.origin == "default"), None)

@@ -33,6 +33,7 @@ from sweeper.findings.study.paired_trials import ComparedPair, compare
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.objective import Limit
 from sweeper.textfiles import json_object, read_text
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
 # Share of studies in which a difference of the detectable size would be significant.
@@ -146,7 +147,7 @@ class TaskChange(ScoredTask):
 
     items: int
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     base: Interval
     tuned: Interval
     lost: Interval

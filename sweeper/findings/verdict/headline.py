@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval, Metric, TestedModel
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import Trial
 
 
@@ -118,7 +119,7 @@ class ScoredModel:
     title: str
     score: Interval
     role: Role
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     trial: int | None = None
     tied: bool = False
 
@@ -170,7 +171,7 @@ def _tested_models(findings: Findings) -> list[ScoredModel]:
                 else model.title,
                 score=model.score,
                 role="recommended" if has_recommendation and model.name == recommended else role,
-                strategy=row.strategy if row else "",
+                strategy=row.strategy if row else NO_STRATEGY,
                 trial=model.trial,
                 tied=model.name in tied,
             )

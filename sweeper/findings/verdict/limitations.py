@@ -26,6 +26,7 @@ from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, encoding_notes, memory_note
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.verdict.comparisons import FinalistComparisons
+from sweeper.traits.traits import StrategyOnModel
 
 # Share of failed trials above which the others may not be typical of a strategy.
 MAX_FAILED_SHARE = 0.2
@@ -263,7 +264,7 @@ def _unequal_budgets(study: JudgedStudy) -> Iterator[Limitation]:
     )
 
 
-def _is_near_best(study: JudgedStudy, strategy: str) -> bool:
+def _is_near_best(study: JudgedStudy, strategy: StrategyOnModel) -> bool:
     rival, best = best_of(study.run, strategy), study.run.ranked[0]
     margin = study.run.margin
     return rival is not None and rival.cost - best.cost <= margin

@@ -92,7 +92,10 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
 
 def _trial_yaml(trial: TrialFiles) -> str:
     """The configuration as a ``trials:`` entry of a ``sweep.yaml``."""
-    lines = ["trials:", f"  - strategy: {trial.config.strategy}", "    parameters:"]
+    lines = ["trials:", f"  - strategy: {trial.strategy.strategy}"]
+    if trial.strategy.model:
+        lines.append(f"    model: {json.dumps(trial.strategy.model)}")
+    lines.append("    parameters:")
     lines += [
         f"      {name}: {json.dumps(value)}"
         for name, value in sorted(trial.config.parameters.items())

@@ -11,6 +11,7 @@ from sweeper.findings.findings import Findings, Interval, MeasuredTrials, front_
 from sweeper.reporting.blocks import Drawing, style_of
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
+from sweeper.traits.traits import NO_STRATEGY
 from sweeper.trials import Trial
 
 _WIDTH = 620
@@ -102,7 +103,12 @@ def _baseline_rows(findings: Findings, cost: Cost, min_cost: float) -> list[dict
     scale, style = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
     return [
         draw.row_of(
-            "", None, x=max(min_cost, x), y=baseline.objective, label=baseline.title, **style
+            NO_STRATEGY,
+            None,
+            x=max(min_cost, x),
+            y=baseline.objective,
+            label=baseline.title,
+            **style,
         )
         for baseline in findings.baselines
         if (x := cost.baselines.get(baseline.name)) is not None

@@ -23,6 +23,7 @@ from sweeper.findings.findings import Findings, Interval
 from sweeper.reporting.blocks import Drawing, LegendEntry, style_of
 from sweeper.reporting.charts.scales import Scale, spread_labels
 from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import Trial
 
 INK = "var(--ink)"
@@ -161,7 +162,7 @@ def call_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
         raise NotDrawn(line[:300]) from error
 
 
-def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
+def row_of(strategy: StrategyOnModel, trial: int | None, /, **fields: Any) -> dict[str, Any]:
     """A row about one trial, with the style of its strategy."""
     style = style_of(strategy)
     mark = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
@@ -266,7 +267,7 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     )
 
 
-def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:
+def legend(strategies: Sequence[StrategyOnModel], *more: LegendEntry) -> tuple[LegendEntry, ...]:
     """A legend of strategies with their styles, then of other symbols."""
     return (
         *(LegendEntry(words.short(s), style_of(s).css, style_of(s).glyph) for s in strategies),

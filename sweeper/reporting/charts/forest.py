@@ -33,7 +33,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
     sheet = draw.Sheet()
     rows = [
         draw.row_of(
-            model.strategy or "baseline",
+            model.strategy,
             model.trial,
             place=index,
             title=words.fitted(model.title, _TITLE_CHARACTERS),

@@ -18,6 +18,7 @@ from sweeper.reporting.blocks import (
     with_pointers,
 )
 from sweeper.reporting.document import Report
+from sweeper.traits.traits import StrategyOnModel
 
 
 def plan_blocks(report: Report) -> Iterator[Block]:
@@ -57,7 +58,7 @@ def _search_spaces(planned: Candidate) -> str:
 
 def declared_table(report: Report) -> list[Block]:
     """A table of the parameters that the user declared, with the rule book's; empty if none."""
-    columns: list[Column[tuple[str, str, Parameter]]] = [
+    columns: list[Column[tuple[StrategyOnModel, str, Parameter]]] = [
         Column("strategy", lambda row: strategy_cell(row[0])),
         Column("parameter", lambda row: row[1]),
         Column("declared (default)", lambda row: words.search_space(row[2], row[1])),

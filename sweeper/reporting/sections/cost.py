@@ -39,6 +39,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import Cost, cost_panel, cost_scale, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import BaselineResult
 
 _SLOPE_WIDTH = 230
@@ -55,7 +56,7 @@ class SearchGain(Gain):
     difference.
     """
 
-    strategy: str
+    strategy: StrategyOnModel
     default_trial: int | None
     best_trial: int | None
     default: Interval | None = None
@@ -76,7 +77,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
     return Figures(gains=tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run)))
 
 
-def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
+def _gain(run: RunFiles, strategy: StrategyOnModel, pairs: ComparedPairs) -> SearchGain:
     best, default = best_of(run, strategy), default_of(run, strategy)
     completed = default if default is not None and default.completed else None
     comparison = pairs.of(completed, best) if completed and best else None

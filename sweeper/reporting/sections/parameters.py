@@ -55,6 +55,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.spec import Scalar
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import Trial
 
 # A value within this share of the range from a bound is at its edge.
@@ -69,7 +70,7 @@ FOLDS = 5
 class ParameterFinding(Record):
     """What the trials of a strategy show about a parameter."""
 
-    strategy: str
+    strategy: StrategyOnModel
     parameter: str
     log: bool
     unit: str = ""
@@ -95,7 +96,7 @@ class ParameterFinding(Record):
 class EffectFinding(Gain):
     """A trial with a parameter on, compared on validation with a trial in which it is off."""
 
-    strategy: str
+    strategy: StrategyOnModel
     parameter: str
     with_trial: int
     without_trial: int
@@ -107,7 +108,9 @@ class Figures(Record):
 
     parameters: tuple[ParameterFinding, ...]
     effects: tuple[EffectFinding, ...] = ()
-    best_strategy: str = Field("", description="of the best trial within the limits")
+    best_strategy: StrategyOnModel = Field(
+        NO_STRATEGY, description="of the best trial within the limits"
+    )
 
 
 def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
@@ -179,7 +182,7 @@ def _strategy_findings(
 def _parameter_finding(
     trials: list[TrialFiles],
     tied_trials: list[TrialFiles],
-    strategy: str,
+    strategy: StrategyOnModel,
     name: str,
     parameter: Parameter,
     importance: Interval | None,
@@ -390,11 +393,11 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield Text(tuple(sentences))
 
 
-def _trial_count(figures: Figures, strategy: str) -> int:
+def _trial_count(figures: Figures, strategy: StrategyOnModel) -> int:
     return max(p.trials for p in figures.parameters if p.strategy == strategy)
 
 
-def _drawn_strategies(figures: Figures) -> Iterator[str]:
+def _drawn_strategies(figures: Figures) -> Iterator[StrategyOnModel]:
     """The strategies with enough trials for charts and a varied parameter."""
     for strategy in dict.fromkeys(p.strategy for p in figures.parameters if p.varied):
         if _trial_count(figures, strategy) >= MIN_TRIALS:
@@ -423,7 +426,7 @@ def _effect_sentences(figures: Figures, findings: Findings) -> Iterator[str]:
 
 
 def _figure(
-    findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: str
+    findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: StrategyOnModel
 ) -> Figure | None:
     """The panels of one strategy, all with the same vertical scale."""
     key_parameters = _key_parameters(parameters, strategy)
@@ -456,7 +459,7 @@ def _figure(
 
 
 def _key_parameters(
-    parameters: tuple[ParameterFinding, ...], strategy: str
+    parameters: tuple[ParameterFinding, ...], strategy: StrategyOnModel
 ) -> list[ParameterFinding]:
     of_strategy = [p for p in parameters if p.strategy == strategy and p.varied]
     of_strategy.sort(key=lambda p: [*KEY_PARAMETERS, p.parameter].index(p.parameter))

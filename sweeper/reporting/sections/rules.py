@@ -12,6 +12,7 @@ from sweeper.plans import DECLARED, Reason
 from sweeper.reporting.blocks import Block, Column, Table, with_pointers
 from sweeper.reporting.document import PlanExcerpt, Report
 from sweeper.reporting.sections._plan import declared_table
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 
 HEADING = Heading(150, "rules", "Reasons of the plan")
 
@@ -21,7 +22,7 @@ class _AppliedRule:
     """A rule and its strategy, which is empty for warnings and cautions."""
 
     reason: Reason
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
 
     @property
     def text(self) -> str:

@@ -27,7 +27,7 @@ from sweeper.findings.study.strategy_figures import best_of
 from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections._plan import rejected_table
-from sweeper.traits.traits import find
+from sweeper.traits.traits import StrategyOnModel
 
 HEADING = Heading(50, "strategies", "Strategies")
 
@@ -35,8 +35,8 @@ HEADING = Heading(50, "strategies", "Strategies")
 class QualityShare(Record):
     """The share of the second strategy's quality that the first one reached, on the same items."""
 
-    first: str
-    second: str
+    first: StrategyOnModel
+    second: StrategyOnModel
     first_trial: int
     second_trial: int
     share: Interval
@@ -61,17 +61,17 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     full fine-tuning for the first that trains the base. Their best trials are compared on the test
     split if both were scored there, else on validation. If the metric is a loss, quality is the
     decrease from the untrained model's loss on the same items. Returns None without this loss, with
-    few items, or if one of the trials has only one seed.
+    few items or several base models, or if one of the trials has only one seed.
     """
-    planned = [traits for item in run.plan.candidates if (traits := find(item.strategy))]
-    if run.plan.objective.function:
-        return None  # the function's zero may mean anything
+    planned = [(item.strategy, item.strategy.traits) for item in run.plan.candidates]
+    if run.plan.objective.function or planned[0][0].model:
+        return None  # the function's zero may mean anything; models have untrained losses apart
     low_rank = [
-        traits.name
-        for traits in planned
-        if traits.adds == "low-rank" and traits.quantization is None
+        strategy
+        for strategy, traits in planned
+        if traits and traits.adds == "low-rank" and traits.quantization is None
     ]
-    full = [traits.name for traits in planned if traits.trains_base]
+    full = [strategy for strategy, traits in planned if traits and traits.trains_base]
     if not low_rank or not full:
         return None
     low_rank_best, full_best = best_of(run, low_rank[0]), best_of(run, full[0])

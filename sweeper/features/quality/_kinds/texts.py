@@ -153,7 +153,7 @@ class Markup(FaultKind):
         tags = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
         if self.mended_text(text) == text or _ABOUT_MARKUP.search(text):
             return None
-        return listing([*tags], 3)
+        return listing(tags, 3)
 
     @staticmethod
     def mended_text(text: str) -> str:
