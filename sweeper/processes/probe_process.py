@@ -132,12 +132,11 @@ def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> 
     targets, targeted = setup.target_modules, setup.traits.adds in TARGETED
     names = targets if isinstance(targets, str) else ",".join(targets)
     return measured_now(
-        setup,
+        setup.replace(evaluation_batch=1),
         model,
         **answer.model_dump(exclude={"free_gib", "total_gib"}),
         r=setup.r if targeted else None,
         target_modules=names if targeted else None,
-        evaluation_batch=1,
         mean_length=mean,
         probe=setup.key(),
     )
@@ -197,7 +196,7 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
     models = {model.id: model for model in plan.facts.models}
     for candidate in plan.candidates:
         traits = traits_of(candidate.strategy)
-        if traits.gradients_through_base and candidate.gpus == 1:
+        if traits.gradients_through_base and candidate.setup.gpus == 1:
             model = models[candidate.model]
             mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
             setup = _setup_of(candidate, plan.facts)
@@ -212,7 +211,7 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
     setup = candidate_setup(
         candidate,
         candidate.defaults(),
-        candidate.sequence_length,
+        candidate.setup.sequence_length,
         (len(facts.data.labels) or TYPICAL_CLASSES) if head else 0,
         facts.hardware.device,
     )

@@ -125,7 +125,7 @@ def test_no_plan_has_more_than_25_lines_and_no_warning_waits_while_other_notes_s
     if "Why" in text or "Declared" in text.split("--verbose")[0]:
         assert all(f"[{reason.rule}]" in text for reason in made.warnings)
     best = made.candidates[0]
-    assert ("bf16-pure: there are" in text) <= (best.precision == "bf16-pure")
+    assert ("bf16-pure: there are" in text) <= (best.setup.precision == "bf16-pure")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
