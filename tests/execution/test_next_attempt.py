@@ -22,7 +22,7 @@ from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import split_batch
 from sweeper.plans import Duration
 from sweeper.runfolder import RunFolder
-from sweeper.search.search import Search, known_starts
+from sweeper.search.search import Search, first_trials
 from sweeper.trials import AttemptEndKind, RungReport, TrialConfig
 
 TRIAL = work_items.trial(1)
@@ -31,7 +31,7 @@ TRIAL = work_items.trial(1)
 @pytest.fixture
 def state(tmp_path: Path) -> RunState:
     plan = make_plan(9)
-    made, search = RunState(RunFolder(tmp_path), plan), Search(plan, tuple(known_starts(plan, 9)))
+    made, search = RunState(RunFolder(tmp_path), plan), Search(plan, tuple(first_trials(plan, 9)))
     for number in range(2):
         made.configs[number] = configure(plan, search.ask())
     return made

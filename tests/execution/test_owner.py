@@ -25,7 +25,7 @@ from fake_pool import (
     write_result,
 )
 
-from sweeper.errors import NoTrialCompleted, RunError, SpecError
+from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
 from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressMessage, Ready
 from sweeper.execution.state import attempts
@@ -215,7 +215,7 @@ def test_a_damaged_result_costs_the_attempt_and_three_of_them_the_trial(
 ) -> None:
     def damaged(run: RunFolder, job: Job) -> Part:
         (folder(run, job) / attempts.RESULT).write_text('{"number": ')
-        yield JobEnded(name=job.name, done=True)
+        yield JobEnded()
 
     sweep.pool.parts = {f"trial-1/{attempt}": damaged for attempt in range(1, times + 1)}
     sweep.go(2)
@@ -330,11 +330,11 @@ def test_so_do_workers_that_die_in_every_trial(sweep: Sweep) -> None:
 
 
 def test_a_worker_that_cannot_see_the_run_ends_it_with_what_to_do(sweep: Sweep) -> None:
-    problem = ("the run's folder cannot be seen from there", "why", "/x")
+    problem = Problem("the run's folder cannot be seen from there", "why", "Share it.", "/x")
     sweep.pool.hello = Hello(host="there", process=1, problems=(problem,))
     with pytest.raises(RunError) as caught:
         sweep.go(1)
-    assert "Share it between the machines" in str(caught.value)
+    assert caught.value.problems == (problem,)
 
 
 def test_a_worker_on_another_device_than_the_plans_ends_the_run_before_any_job(
@@ -430,7 +430,7 @@ def test_a_pruned_trial_says_why_and_counts_with_its_last_loss(sweep: Sweep) -> 
                 assert answer.because
                 pruned = result_of(job, "PRUNED", report.rung, pruned_because=answer.because)
                 pruned.write(folder(run, job) / attempts.RESULT)
-                yield JobEnded(name=job.name, done=True)
+                yield JobEnded()
 
     sweep.pool.parts = {"trial-9": poor}
     sweep.go(10, make_plan(10, strategies="lora"))

@@ -18,7 +18,7 @@ from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
 from sweeper.plans import Configuration, Plan
-from sweeper.search.search import Search, known_starts
+from sweeper.search.search import Search, first_trials
 from sweeper.trials import TrialConfig, TrialResult
 
 
@@ -69,7 +69,7 @@ def test_a_whole_result_that_nobody_took_is_told_at_the_next_start(
 def opened(sweep: Sweep, trials: int) -> tuple[list[int], Search, RunState]:
     """The run as a further command finds it, with what is to be tried again."""
     plan = Plan.read(sweep.run.plan)
-    search = Search(plan, tuple(known_starts(plan, trials)))
+    search = Search(plan, tuple(first_trials(plan, trials)))
     state = RunState(sweep.run, plan)
     return restore(state, search, lambda _text: None), search, state
 

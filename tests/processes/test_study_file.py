@@ -20,13 +20,12 @@ from spaces import LIMIT, beyond, ended, report
 from sweeper.errors import RunError
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts
-from sweeper.execution.state.events import make_event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Status, make_event
 from sweeper.processes import study_file as module
 from sweeper.processes.report_maker import ReportMaker
 from sweeper.processes.study_file import StudyFile
 from sweeper.runfolder import RunFolder
-from sweeper.search.search import Search, known_starts
+from sweeper.search.search import Search, first_trials
 from sweeper.trials import TrialConfig, TrialResult
 
 pytestmark = pytest.mark.usefixtures("preloaded")
@@ -39,7 +38,7 @@ class Trials:
         self.run, plan = RunFolder(path / "s"), make_plan(9)
         self.run.path.mkdir()
         plan.write(self.run.plan)
-        self.plan, self.search = plan, Search(plan, tuple(known_starts(plan, 9)), limits=(LIMIT,))
+        self.plan, self.search = plan, Search(plan, tuple(first_trials(plan, 9)), limits=(LIMIT,))
 
     def begin(self, count: int = 1) -> int:
         for _ in range(count):

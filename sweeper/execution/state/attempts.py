@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeper.artifact import now
 from sweeper.errors import UsageError
-from sweeper.execution.state.events import now
 from sweeper.objective import Objective
 from sweeper.runfolder import CONFIG, ENDED, ITEM_LOSSES, RESULT, RUNGS, WEIGHTS
-from sweeper.textfiles import json_object, read_text, write_text
+from sweeper.textfiles import read_json_object, write_text
 from sweeper.trials import (
     MEASURE_ITEMS,
     AttemptEnd,
@@ -199,7 +199,7 @@ class ValidationItems:
 def read_items(path: Path, objective: Objective) -> ValidationItems | None:
     """Costs and scores of the validation items; None if the file is missing or unusable."""
     try:
-        fields = json_object(read_text(path, errors="replace"))
+        fields = read_json_object(path)
         costs = np.asarray(fields["losses"], dtype=np.float64)
         scores = np.asarray(fields["scores"], dtype=np.float64)
         weights = np.asarray(fields["weights"], dtype=np.float64)

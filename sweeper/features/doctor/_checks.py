@@ -50,8 +50,7 @@ from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
-from sweeper.training.base_model.base_lender import load_base
-from sweeper.training.base_model.fused_kernels import fuse
+from sweeper.training.base_model.base_lender import fuse, load_base
 from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.probes.device import training_device
 from sweeper.training.probes.training_step import optimizer_of, probe, stay_within_memory

@@ -26,7 +26,7 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.safe_text import clean
 from sweeper.spec import Scalar, Spec
-from sweeper.textfiles import json_object, read_text
+from sweeper.textfiles import json_object, read_json_object
 from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 
 
@@ -309,7 +309,7 @@ class Follower:
         if losses:
             figures["best_validation_loss"] = min(losses)
         try:
-            findings = json_object(read_text(self._run.findings))
+            findings = read_json_object(self._run.findings)
             verdict, metric = findings["verdict"], findings["metric"]["name"]
             scores = {
                 finalist["trial"]: finalist["test_score"] for finalist in findings["finalists"]

@@ -14,10 +14,9 @@ from sweeper.errors import RunError
 from sweeper.execution.state import work_items
 from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
 from sweeper.execution.state.continuation import plan_to_run
-from sweeper.execution.state.events import Event
 from sweeper.execution.state.repair import cut_incomplete_line, read_stored
 from sweeper.execution.state.seal import store_choice
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Event, Status
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TrialResult
