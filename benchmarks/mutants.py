@@ -1,9 +1,9 @@
 """How many small mistakes the tests notice: ``python -m benchmarks.mutants BEFORE AFTER``.
 
-Both arguments are folders with a checked-out version of the project. Mutants are drawn from
-functions that are the same in both. For each module, the tests that mirror it are loaded once a
-version; each mutant runs in a fork of that process, in which the function has the mutant's code.
-Do the tests of AFTER catch what those of BEFORE caught?
+Each argument is a folder with a checked-out version of the project. Mutants are drawn from
+functions that are the same in all versions. For each module, the tests that mirror it are loaded
+once a version; each mutant runs in a fork of that process, in which the function has the mutant's
+code. Do the tests of AFTER catch what those of BEFORE caught?
 """
 
 from __future__ import annotations
@@ -92,14 +92,17 @@ def change(node: ast.AST) -> None:
             node.value = ast.Constant(None)
 
 
-def drawn(before: Path, after: Path, seed: int, most: int) -> Iterator[list[Mutant]]:
+def drawn(trees: list[Path], under: list[str], seed: int, most: int) -> Iterator[list[Mutant]]:
     """Mutants of one module after the other, in random order, at most one of a function."""
     rng = random.Random(seed)
-    names = [str(path.relative_to(before)) for path in sorted((before / "sweeper").rglob("*.py"))]
+    paths = sorted(str(p.relative_to(trees[0])) for p in (trees[0] / "sweeper").rglob("*.py"))
+    names = [path for path in paths if path.startswith(tuple(under))]
     for name in rng.sample(names, len(names)):
-        if all((tree / p).is_file() for tree in (before, after) for p in (name, tests_of(name))):
-            old, new = (functions(ast.parse((t / name).read_text())) for t in (before, after))
-            same = [n for n in old if n in new and ast.dump(old[n]) == ast.dump(new[n])]
+        if all((tree / path).is_file() for tree in trees for path in (name, tests_of(name))):
+            old, *later = (functions(ast.parse((tree / name).read_text())) for tree in trees)
+            same = [
+                n for n in old if all(n in f and ast.dump(old[n]) == ast.dump(f[n]) for f in later)
+            ]
             made = []
             for function in rng.sample(same, len(same)):
                 if sites := [" ".join(what.split())[:60] for _, what in places(old[function])]:
@@ -174,7 +177,8 @@ def outcomes(tree: Path, mutants: list[Mutant]) -> list[str]:
 def main() -> None:
     """Draw mutants, run the tests of both versions, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("versions", type=Path, nargs="*", metavar="BEFORE AFTER")
+    parser.add_argument("versions", type=Path, nargs="*", metavar="VERSION")
+    parser.add_argument("--under", nargs="*", default=["sweeper"], help="folders or modules")
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--most", type=int, default=6, help="of one module")
     parser.add_argument("--seed", type=int, default=0)
@@ -186,17 +190,16 @@ def main() -> None:
         pytest.main(["-q", "-p", "no:cacheprovider", tests_of(module), module], plugins=[forks])
         print(f"\n{json.dumps(forks.outcomes)}")
         return
-    rows: list[tuple[str, str]] = []
-    before, after = asked.versions
-    for mutants in drawn(before, after, asked.seed, asked.most):
+    rows: list[tuple[str, ...]] = []
+    for mutants in drawn(asked.versions, asked.under, asked.seed, asked.most):
         if mutants and len(rows) < asked.count:
-            old, new = (outcomes(version, mutants)[1:] for version in asked.versions)
-            if old and new:  # else the tests fail without a mutant
-                rows += zip(old, new, strict=True)
-                for mutant, *row in zip(mutants, old, new, strict=True):
+            results = [outcomes(version, mutants)[1:] for version in asked.versions]
+            if all(results):  # else the tests fail without a mutant
+                for mutant, *row in zip(mutants, *results, strict=True):
+                    rows.append(tuple(row))
                     print(*(f"{cell:8}" for cell in row), mutant, flush=True)
-    caught = [sum(row[place] == "caught" for row in rows) for place in (0, 1)]
-    print(f"caught before {caught[0]}, after {caught[1]} of {len(rows)}")
+    caught = [list(column).count("caught") for column in zip(*rows, strict=True)]
+    print(f"caught {', '.join(map(str, caught))} of {len(rows)}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ class NotebookPlan(plans.Plan):
         return list(fields.items())
 
     def _repr_html_(self) -> str:
-        from sweeper.views.notebook import html_of
+        from sweeper.views.console import html_of
         from sweeper.views.plan_view import page
 
         return html_of(page(self))
@@ -139,8 +139,7 @@ class NotebookFindings(Findings):
         return [("run", self.run.name), ("verdict", self.verdict.sentence)]
 
     def _repr_html_(self) -> str:
-        from sweeper.views.console import text
-        from sweeper.views.notebook import html_of
+        from sweeper.views.console import html_of, text
         from sweeper.views.verdict_view import verdict_lines
 
         return html_of(text("\n".join(verdict_lines(self, self.next_step))))

@@ -63,7 +63,8 @@ class Record(BaseModel):
 def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
     """The value with all its texts cleaned; the same object if nothing changed."""
     if isinstance(value, str):
-        return clean(value)
+        text = clean(value)
+        return value if text == value else text  # a value of a subclass of str stays one
     if isinstance(value, BaseModel):
         values = {name: getattr(value, name) for name in type(value).model_fields}
         changes = {

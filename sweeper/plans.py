@@ -16,6 +16,7 @@ from sweeper.facts.record import Precision as Precision
 from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Declared, Scalar, SearchSpec
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.units import joined, setting
 
 Half = Literal["bfloat16", "float16"]
@@ -240,7 +241,7 @@ class StrategySpace(Record):
         parameters: Parameters by name; each comes after the parameter in its condition.
     """
 
-    strategy: str
+    strategy: StrategyOnModel
     model: str = Field("", description="tells two candidates of one strategy apart")
     parameters: dict[str, Parameter]
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
@@ -306,7 +307,7 @@ class Candidate(StrategySpace, TrainingSetup):
 class Rejected(Record):
     """A strategy that does not compete, and what would let it compete."""
 
-    strategy: str
+    strategy: StrategyOnModel
     model: str
     reason: str
     rule: str = ""
@@ -551,7 +552,7 @@ class Configuration(Record):
     number: int = Field(
         -1, description="number of the trial in the study, from 0; -1 before it starts"
     )
-    strategy: str
+    strategy: StrategyOnModel
     model: str = ""
     parameters: dict[str, Scalar] = Field(default_factory=dict)
     origin: Origin = "default"
@@ -579,13 +580,13 @@ class Space(Record):
         """Every candidate by its key, in the plan's order."""
         return {self.key(candidate): candidate for candidate in self.candidates}
 
-    def key(self, candidate: StrategySpace | Configuration) -> str:
+    def key(self, candidate: StrategySpace | Configuration) -> StrategyOnModel:
         """The name of a candidate in the study: its strategy, with the model if several compete."""
         competitors = [other for other in self.candidates if other.strategy == candidate.strategy]
         return (
             candidate.strategy
             if len(competitors) == 1
-            else f"{candidate.strategy}@{candidate.model}"
+            else StrategyOnModel(candidate.strategy, candidate.model)
         )
 
 

@@ -60,6 +60,8 @@ def test_a_plan_is_the_commands_plan(sweeper: Any) -> None:
     ran = sweeper(*words.split(), "--strategies", "lora,full", "--json")
     made = package.plan(**STATED, strategies=["lora", "full"], set={"lora.r": 16})
     assert made.to_json() == ran.out
+    fields = f"task='classification', model='7B', recommended={made.recommended!r}"
+    assert repr(made) == f"NotebookPlan({fields})"
 
 
 def test_lists_are_also_texts_with_commas() -> None:
@@ -132,6 +134,8 @@ def test_a_run_that_is_there_is_read(make_run: Any) -> None:
     assert run.sections["cost"]["gains"]
     assert run.verdict == found.verdict.sentence
     assert repr(run) == f"<Run {folder.path}: {run.verdict}>"
+    fields = f"run={folder.path.name!r}, verdict={run.verdict!r}"
+    assert repr(run.findings) == f"NotebookFindings({fields})"
     for frame, made in ((run.trials, trials_table(found)), (run.curves, curves_table(found))):
         table = list(csv.DictReader(csv_text(made).splitlines()))
         assert list(frame.columns) == list(table[0])

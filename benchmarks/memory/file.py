@@ -10,8 +10,7 @@ from typing import Any
 from benchmarks.memory.counters import shown
 from benchmarks.memory.records import Case, case_of
 from sweeper.errors import UsageError
-from sweeper.memory.estimate import worst_phase
-from sweeper.memory.overheads import CONTEXT_GIB, SLACK
+from sweeper.memory.estimate import CONTEXT_GIB, SLACK, worst_phase
 from sweeper.units import GIB
 
 _FORM = "Expected a JSON list of records, an object with one such list, or one record."

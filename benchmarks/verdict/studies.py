@@ -21,7 +21,7 @@ from sweeper.evaluation.significance import RESAMPLES, Scores
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.execution.state.status import Status
-from sweeper.findings.figures import Comparison
+from sweeper.findings.findings import Comparison
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.findings.verdict.decide import verdict

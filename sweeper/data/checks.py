@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import DataFault, Dataset, Example, Split
 from sweeper.data.problems import listing, remedy
 from sweeper.data.splits import Repeated
 from sweeper.errors import DataError
@@ -31,7 +30,7 @@ def check_classes_of_train(parts: Parts, name: str) -> None:
     unseen = sorted(labels - {example.label or "" for example in parts["train"]})
     if unseen:
         raise DataError(
-            f"labels that train does not have: {listing([repr(label) for label in unseen])}",
+            f"labels that train does not have: {listing(unseen, form='{!r}')}",
             why="A class without training rows cannot be learnt, so every such row is wrong.",
             fix="Add rows with these labels to train, or remove them from the other splits.",
             where=name,
@@ -147,7 +146,7 @@ def warnings(dataset: Dataset) -> tuple[str, ...]:
 
 def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[DataFault]:
     for group in left_out:
-        lines = listing([str(line) for line in group.lines], 3)
+        lines = listing(group.lines, 3)
         rows = plural(len(group.lines), "row")
         yield DataFault(
             kind=group.kind,

@@ -1,24 +1,26 @@
-"""Opens and unpacks data files, and refuses content that does not fit into memory.
-
-Only regular files are read: a pipe may never answer, and a device may never end.
-"""
+"""Opens data files and decodes their text; refuses content that does not fit into memory."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import os
+import re
 import resource
 import stat
-import weakref
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path, PurePath
 from typing import BinaryIO, TypeVar, cast
 
 import psutil
 
 from sweeper import units
+from sweeper.data.problems import listing
 from sweeper.errors import DataError
 
 MEMORY_FACTOR = 9
@@ -45,21 +47,18 @@ MAX_LINE_BYTES = 64 * 2**20
 Item = TypeVar("Item")
 
 
-class RandomAccessFile:
-    """A file that is read at any position; closed when the object is garbage-collected."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-        weakref.finalize(self, os.close, self._handle)
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes from ``start`` up to ``end``."""
-        return os.pread(self._handle, end - start, start)
-
-
 def file_and_key(path: Path) -> tuple[Path, str]:
     """File and key of a path ``FILE/KEY.json``; for other paths, the path and an empty key."""
     return (path.parent, path.stem) if path.parent.is_file() else (path, "")
+
+
+def unpacked_suffix(path: PurePath) -> str:
+    """The suffix in lower case, ``.gz`` set aside.
+
+    >>> unpacked_suffix(PurePath("rows.JSONL.gz"))
+    '.jsonl'
+    """
+    return PurePath(path.name.lower().removesuffix(".gz")).suffix
 
 
 @contextmanager
@@ -163,3 +162,192 @@ def line_too_long(name: str, number: int, size: int) -> DataError:
         fix="Are the line breaks missing? Divide long documents into rows.",
         where=f"{name}:{number}",
     )
+
+
+_NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
+"""A byte that is not UTF-8, as ``surrogateescape`` decodes it."""
+
+_NON_LATIN = re.compile(rb"[\x80-\xff]{3}")
+"""Accented Latin letters stand alone or in pairs; other scripts have longer runs of such bytes."""
+
+_GUESSED_WIDE_ENCODINGS = ("utf_16_le", "utf_16_be")
+"""Encodings of text with zero bytes and without a byte order mark."""
+
+_LATIN_ENCODINGS = ("cp1252", "cp1250")
+_NON_LATIN_ENCODINGS = (
+    *("cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
+    *("cp932", "gb18030", "big5", "euc_kr", "euc_jp"),
+)
+"""Encodings that are guessed. cp1252 reads Latin-1, too. Encodings of DOS and mainframes are left
+out: guessing one would be wrong more often than right."""
+
+_SAMPLE_BYTES = 2**16
+"""The encoding is guessed from this many bytes of lines that are not UTF-8."""
+
+_SAMPLE_LINES = 100
+
+
+class TextFile:
+    """The text of a file, which can be read several times from its beginning.
+
+    Raises:
+        DataError: The file is binary.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, name: str) -> None:
+        self._path, self._file, self.name = path, file, name
+        self._fallback_encoding = ""
+        self._non_utf8_lines: dict[int, None] = {}
+        head = file.read(_SAMPLE_BYTES)
+        self._utf16_or_32 = _wide_encoding(head)
+        if not self._utf16_or_32 and b"\0" in head:
+            raise DataError(
+                "the content is binary, not text",
+                why="The file name says that it is text.",
+                fix="Give the file the ending of its format, or export it as JSONL, CSV or "
+                "Parquet.",
+                where=name,
+                code="binary-file",
+            )
+
+    def head(self, size: int = CHUNK_BYTES) -> str:
+        """The first characters, and the rest of the line in which they end."""
+        head = ""
+        for piece in self.pieces():
+            head += piece
+            if len(head) >= size:
+                break
+        return head
+
+    def lines(self) -> Iterator[str]:
+        """All lines with their ends: ``\\n``, ``\\r\\n`` or ``\\r``.
+
+        Raises:
+            DataError: A line is too long.
+        """
+        for number, line in enumerate(self.pieces(MAX_LINE_BYTES + 1), start=1):
+            if len(line) > MAX_LINE_BYTES:
+                raise line_too_long(self.name, number, len(line))
+            yield line
+
+    def pieces(self, size: int = 0) -> Iterator[str]:
+        """The lines, in pieces of at most ``size`` characters (``CHUNK_BYTES`` if 0)."""
+        size = size or CHUNK_BYTES
+        self._file.seek(0)
+        number, self._non_utf8_lines = 1, {}
+        errors = "strict" if self._utf16_or_32 else "surrogateescape"
+        text = io.TextIOWrapper(self._file, self._utf16_or_32 or "utf-8", errors, newline="")
+        try:
+            first = text.readline(size).removeprefix("\ufeff")
+            for piece in chain((first,) if first else (), iter(partial(text.readline, size), "")):
+                if piece.isascii() or self._utf16_or_32 or not _NOT_UTF8.search(piece):
+                    yield piece
+                else:
+                    self._non_utf8_lines[number] = None
+                    self._fallback_encoding = self._fallback_encoding or self._likeliest_encoding()
+                    yield _decoded(
+                        piece.encode("utf-8", "surrogateescape"), self._fallback_encoding
+                    )
+                number += piece[-1] in "\r\n"
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"the file starts like UTF-16 but is not ({error.reason} at byte {error.start})",
+                fix="Save it as UTF-8.",
+                where=self.name,
+            ) from error
+        finally:
+            if not self._file.closed:
+                text.detach()  # else TextIOWrapper closes the file
+
+    def _likeliest_encoding(self) -> str:
+        """The encoding of the lines that are not UTF-8, by the first of them."""
+        with open_data_file(self._path) as file:
+            pieces = iter(partial(file.readline, _SAMPLE_BYTES), b"")
+            lines = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
+            return _encoding_of(b"".join(islice(lines, _SAMPLE_LINES))[:_SAMPLE_BYTES])
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What to check about the text that was read."""
+        if self._utf16_or_32 in _GUESSED_WIDE_ENCODINGS:
+            return (
+                f"{self.name} is read as {self._utf16_or_32}, which its zero bytes suggest; save "
+                "it as UTF-8",
+            )
+        if not self._non_utf8_lines:
+            return ()
+        return (
+            f"lines of {self.name} that are not UTF-8 are read as {self._fallback_encoding}, the "
+            f"most likely encoding (line {listing(self._non_utf8_lines, 3)}): check "
+            "the accents. If they are wrong, convert the file: "
+            "iconv -f ENCODING -t utf-8 OLD > NEW",
+        )
+
+
+def _wide_encoding(head: bytes) -> str:
+    """UTF-16 or UTF-32, which have zero bytes; empty for all else."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return _guessed_encoding(head, _GUESSED_WIDE_ENCODINGS) if b"\0" in head else ""
+
+
+def _guessed_encoding(data: bytes, encodings: Sequence[str]) -> str:
+    """The likeliest of these encodings; empty if none of them is likely."""
+    # Imported here, as most files are UTF-8.
+    from charset_normalizer import from_bytes
+
+    guess = from_bytes(data, cp_isolation=[*encodings]).best()
+    return guess.encoding if guess else ""
+
+
+def _decoded(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode("latin-1")  # which has a character for every byte
+
+
+def _encoding_of(sample: bytes) -> str:
+    """The likeliest encoding of bytes that are not UTF-8.
+
+    charset-normalizer recognises scripts, but not from a few accents: it takes French for cp1250
+    as often as for cp1252. Of these two, the one that decodes more bytes as letters is taken.
+    """
+    guess = _guessed_encoding(sample, _NON_LATIN_ENCODINGS) if _NON_LATIN.search(sample) else ""
+    return guess or max(
+        _LATIN_ENCODINGS, key=lambda name: sum(map(str.isalpha, sample.decode(name, "replace")))
+    )
+
+
+REPLACEMENT = "�"
+
+_GARBLED = re.compile(r"�|[\ud800-\udfff]|Ã[\x80-\xbf©¨¼¶¤±]|â€[™œ“”˜¦\x80-\xbf]")
+"""U+FFFD, half of a surrogate pair, or UTF-8 that was once read as Latin-1 ("cafÃ©")."""
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def is_garbled(text: str) -> bool:
+    """Whether a wrong encoding garbled or lost characters of this text.
+
+    >>> is_garbled("cafÃ©"), is_garbled("café")
+    (True, False)
+    """
+    return not text.isascii() and _GARBLED.search(text) is not None
+
+
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
+"""Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
+U+200D) are letters of Persian and Hindi, and parts of emoji."""
+
+
+def visible(text: str) -> str:
+    """The text without invisible characters."""
+    return _INVISIBLE.sub("", text)
+
+
+def without_surrogates(text: str) -> str:
+    """The text with U+FFFD for halves of surrogate pairs, which no encoder accepts."""
+    return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.formats.preference import refuse_preferences
-from sweeper.data.formats.row_format import AGREEMENT, RowFormat, Shape, formats
+from sweeper.data.formats.row_format import AGREEMENT, Form, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
-from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
@@ -37,61 +35,6 @@ _ROLES: dict[Task, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Form:
-    """The roles of a table's columns.
-
-    Args:
-        columns: From a role to its column.
-        evidence: Reasons, as sentences.
-        templated: Whether the text already holds chat markers.
-        guessed: Whether the roles follow from values, as no column has a known name.
-        others: Forms of rows that lack these columns, where a file mixes formats.
-        gaps: Words such as NA that stand for an empty cell, by column.
-        share: The share of the sample whose required columns hold the right types or null.
-    """
-
-    format: str
-    columns: dict[str, str]
-    evidence: tuple[str, ...]
-    templated: bool = False
-    guessed: bool = False
-    others: tuple[Form, ...] = ()
-    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    share: float = 1.0
-
-    def of(self, fields: Fields) -> Form:
-        """The form of one row: this one or, if the row lacks its columns, another that fits."""
-        if not self.others or all(fields.get(name) is not None for name in self.needed):
-            return self
-        return next((form for form in self.others if form.has(fields)), self)
-
-    def has(self, fields: Fields) -> bool:
-        """Whether a row has a value of the right kind in every column that it must have."""
-        row_format = formats()[self.format]
-        return any(
-            roles <= self.columns.keys()
-            and all(
-                fields.get(self.columns[role]) not in (None, "")
-                and row_format.accepts(role, fields[self.columns[role]])
-                for role in roles
-            )
-            for roles in (set(shape.required) for shape in row_format.shapes)
-        )
-
-    def suits(self, task: Task) -> bool:
-        """Whether the task can be trained on rows of this form."""
-        row_format = formats()[self.format]
-        return task in row_format.tasks and not row_format.unsuited(task, self.templated)
-
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """The columns that a row must have."""
-        shapes = [list(shape.required) for shape in formats()[self.format].shapes]
-        roles = next((roles for roles in shapes if self.columns.keys() >= {*roles}), [])
-        return tuple(self.columns[role] for role in roles)
-
-
 def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     """The form of a table's rows.
 
@@ -101,8 +44,8 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     sample = list(table.sample(SAMPLE_ROWS))
     form = _detected_form(table, task, spec, sample)
     gaps, evidence = _null_words(table, form, sample)
-    unused = [f"`{name}`" for name in _unused_columns(table, form)]
-    not_used = [f"not used: {listing(unused, 12)}"] if unused else []
+    unused = listing(_unused_columns(table, form), 12, "`{}`")
+    not_used = [f"not used: {unused}"] if unused else []
     return replace(form, gaps=gaps, evidence=(*form.evidence, *evidence, *not_used))
 
 
@@ -122,7 +65,7 @@ def _null_words(
 
     A word in more than 5% of the cells of a label or answer column counts as a value.
     """
-    if data_suffix(Path(table.name)) not in _FILES_WITHOUT_NULL:
+    if table.suffix not in _FILES_WITHOUT_NULL:
         return {}, []
     gaps: dict[str, frozenset[str]] = {}
     evidence = []
@@ -180,7 +123,7 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     input_columns = {form.columns.get(part) for part in (role, "instruction", "input")}
     template_columns = [name for name in table.columns if name in (*input_columns, with_text[0])]
     template = " ".join(f"{{{name}}}" for name in template_columns)
-    names = listing([f"`{name}`" for name in with_text])
+    names = listing(with_text, form="`{}`")
     return (
         *cautions,
         f"columns with text are not used: {names}. If an answer depends on "
@@ -240,14 +183,12 @@ def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
 
     A single form gives None: nothing is known about the rows that it does not fit.
     """
-    rows_by_form = [[form.has(fields) for fields in sample] for form in forms if form.share]
-    if len(rows_by_form) < 2 or sum(map(any, zip(*rows_by_form, strict=True))) < AGREEMENT * len(
-        sample
-    ):
+    matches = [(form, [form.has(fields) for fields in sample]) for form in forms if form.share]
+    fitting_rows = sum(map(any, zip(*(rows for _, rows in matches), strict=True)))
+    if len(matches) < 2 or fitting_rows < AGREEMENT * len(sample):
         return None
-    rows_per_form = [sum(rows) for rows in rows_by_form]
-    main_form = [form for form in forms if form.share][rows_per_form.index(max(rows_per_form))]
-    share = f"{max(rows_per_form)} of the {len(sample)} rows looked at"
+    main_form, main_rows = max(matches, key=lambda match: sum(match[1]))
+    share = f"{sum(main_rows)} of the {len(sample)} rows looked at"
     evidence = (
         f"the file mixes formats and is read row by row; {share} have the format {main_form.format}"
     )

@@ -1,4 +1,4 @@
-"""The types of an example, whatever its file's format, and of a data set in three splits."""
+"""The types of an example, of a data set in three splits, and of its faults."""
 
 from __future__ import annotations
 
@@ -6,11 +6,40 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sweeper.data.faults import DataFault
+from pydantic import Field
+
+from sweeper.artifact import Record
+
+
+class DataFault(Record):
+    """Rows with one kind of fault, and what removes it."""
+
+    kind: str
+    rows: int
+    share: float = Field(
+        0.0, description="share of the test items that have it, those that were left out included"
+    )
+    text: str
+    action: str
+    where: str = Field("", description="file and line of the first row")
+
+    @property
+    def sentence(self) -> str:
+        """The text and the action."""
+        return f"{self.text}. {self.action}"
+
+
+def by_kind(faults: Iterable[DataFault]) -> dict[str, Sequence[DataFault]]:
+    """The faults of each kind, in the order in which the kinds first occur."""
+    groups: dict[str, list[DataFault]] = {}
+    for fault in faults:
+        groups.setdefault(fault.kind, []).append(fault)
+    return dict(groups)
+
 
 Split = Literal["train", "validation", "test"]
 Origin = Literal["official", "hash"]
@@ -73,7 +102,7 @@ class Example:
     made_from: tuple[str, ...] = ()
 
     @property
-    def asked(self) -> str:
+    def input(self) -> str:
         """The input of the model: a text, or the turns before the answer."""
         return self.text or "\n".join(message.content for message in self.messages[:-1])
 

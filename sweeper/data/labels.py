@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
-from sweeper.data.encoding import visible
-from sweeper.data.examples import Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.contents import visible
+from sweeper.data.examples import DataFault, Example, Split
 from sweeper.data.problems import listing, remedy
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -158,7 +157,7 @@ def label_changes(
     if len(trained_labels) < 2:
         raise DataError(
             "train needs two labels with several rows each, but has "
-            f"{listing([repr(label) for label in sorted(trained_labels)]) or 'none'}",
+            f"{listing(sorted(trained_labels), form='{!r}') or 'none'}",
             why="A classification needs at least two classes, and one row cannot be in both train "
             "and validation.",
             fix="Add rows with other labels to train, merge labels, or name another column: "
@@ -218,9 +217,9 @@ def _unseen_labels_fault(
     if lost_rows > rows / 2:
         raise DataError(
             f"{lost_rows} of {rows} rows of {split} have labels that train does not have: "
-            f"{listing([repr(label) for label in sorted(unseen_labels)])}",
+            f"{listing(sorted(unseen_labels), form='{!r}')}",
             why="A class that is never shown cannot be learnt. Train has "
-            f"{listing([repr(label) for label in sorted(trained_labels)])}.",
+            f"{listing(sorted(trained_labels), form='{!r}')}.",
             fix="Give all splits the same labels.",
             where=name,
             code="unknown-labels",

@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
-from sweeper.data.contents import limited_by_memory
-from sweeper.data.encoding import is_garbled
-from sweeper.data.examples import SPLITS, Dataset, Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.contents import is_garbled, limited_by_memory
+from sweeper.data.examples import SPLITS, DataFault, Dataset, Example, Split
 from sweeper.data.formats.row_format import text_of
-from sweeper.data.groups import assign_splits, widest_gap
 from sweeper.data.labels import reconcile_labels
 from sweeper.data.problems import listing
 from sweeper.data.progress_lines import with_progress
@@ -22,12 +19,14 @@ from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.splits import (
     Repeated,
+    assign_splits,
     in_order,
     repeated_in,
     requested_fractions,
     shares,
     subset,
     take_splits,
+    widest_gap,
 )
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task

@@ -23,10 +23,8 @@ from pydantic import TypeAdapter
 from sweeper.cache import home, made_and_touched
 from sweeper.data import checks
 from sweeper.data.contents import file_and_key
-from sweeper.data.examples import SPLITS, Dataset, Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import SPLITS, DataFault, Dataset, Example, Split
 from sweeper.data.further_rows import marking_columns
-from sweeper.data.item_files import WRITE_BUFFER_BYTES, item_writer, stored_items
 from sweeper.data.labels import LabelChanges, SeenLabels, label_changes, with_label
 from sweeper.data.load import (
     chosen_rows,
@@ -40,7 +38,7 @@ from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.splits import Repeated, class_of, placement, repeated_in
-from sweeper.data.table import LazySequence
+from sweeper.data.table import WRITE_BUFFER_BYTES, LazySequence, item_writer, stored_items
 from sweeper.spec import DataSpec, Task
 
 _SORTED_FILES = 256
@@ -84,17 +82,12 @@ class _SortedRows:
     def __init__(self, folder: Path, classes: bool) -> None:
         folder.mkdir()
         self._classes = classes
-        self._rows = 0
         self._paths = [folder / f"{part:02x}" for part in range(_SORTED_FILES)]
         self._files = [path.open("wb", WRITE_BUFFER_BYTES) for path in self._paths]
         self.changes: LabelChanges = {}
 
     def add(self, split: Split, example: Example) -> None:
-        self._rows += 1
         self._files[int(example.key[:2], 16) * _SORTED_FILES // 256].write(_line_of(split, example))
-
-    def __len__(self) -> int:
-        return self._rows
 
     def close(self) -> None:
         """Close the files; nothing can be added any more."""
@@ -125,15 +118,6 @@ def _split_writer(folder: Path) -> Iterator[Callable[[Split, bytes], None]]:
     with ExitStack() as opened:
         files = {split: opened.enter_context(item_writer(folder / split)) for split in SPLITS}
         yield lambda split, line: files[split](line)
-
-
-def stored_examples(folder: Path, split: Split) -> LazySequence[Example]:
-    """The examples of a split, each read from the file when it is accessed."""
-    rows = stored_items(folder / split, _example_of)
-    what = f"going through the rows of {split}"
-    return LazySequence(
-        len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows)))
-    )
 
 
 def load(spec: DataSpec, task: Task) -> Dataset:
@@ -169,7 +153,16 @@ def _content_name(paths: Sequence[Path], read_as: str) -> str:
 
 
 def _stored_splits(folder: Path) -> dict[Split, Sequence[Example]]:
-    return {split: stored_examples(folder, split) for split in SPLITS}
+    """The examples of each split, each read from the file when it is accessed."""
+
+    def stored_examples(split: Split) -> LazySequence[Example]:
+        rows = stored_items(folder / split, _example_of)
+        what = f"going through the rows of {split}"
+        return LazySequence(
+            len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows)))
+        )
+
+    return {split: stored_examples(split) for split in SPLITS}
 
 
 def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
@@ -184,7 +177,7 @@ def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
 
         left_out = take_examples(data, spec, take)
     faults: tuple[DataFault, ...] = ()
-    if data.task == "classification" and len(rows):
+    if data.task == "classification" and any(labels.rows for labels in seen_labels.values()):
         rows.changes, faults = label_changes(seen_labels, spec)
     rows_by_label = seen_labels["train"].rows.items()
     train_rows = sum(

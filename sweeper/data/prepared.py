@@ -12,11 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.data.changes import ListedChange, apply_changes, read_changes
 from sweeper.data.contents import limited_by_memory
-from sweeper.data.corpus import held_out
-from sweeper.data.examples import SPLITS, Dataset, Example, Split
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import SPLITS, DataFault, Dataset, Example, Split
 from sweeper.data.further_rows import with_further_rows
 from sweeper.data.load import (
     Choose,
@@ -28,7 +25,9 @@ from sweeper.data.load import (
 )
 from sweeper.data.load_large import load
 from sweeper.data.rows import DataRows, FileRow, read_rows
+from sweeper.data.similar import held_out
 from sweeper.data.splits import in_order, repeated_in
+from sweeper.data.write_rows import ListedChange, apply_changes, read_changes
 from sweeper.errors import DataError, Problem
 from sweeper.features import parts
 from sweeper.spec import DataSpec, Spec, Task

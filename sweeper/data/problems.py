@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sweeper.errors import DataError, Problem
 from sweeper.features import parts
@@ -29,14 +29,15 @@ def raise_any(problems: Sequence[Problem]) -> None:
     raise DataError(first_problems)
 
 
-def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
-    """Items for a sentence: the first ones, and how many more there are.
+def listing(items: Iterable[object], limit: int = 8, form: str = "{}") -> str:
+    """Items for a sentence, each in this form: the first ones, and how many more there are.
 
-    >>> listing(["a", "b", "c"], limit=2)
-    'a, b and 1 more'
+    >>> listing(["a", "b", "c"], limit=2), listing(["a", "b"], form="`{}`")
+    ('a, b and 1 more', '`a`, `b`')
     """
-    shown = ", ".join(items[:limit])
-    other_count = len(items) - limit
+    texts = [form.format(item) for item in items]
+    shown = ", ".join(texts[:limit])
+    other_count = len(texts) - limit
     return f"{shown} and {other_count} more" if other_count > 0 else shown
 
 

@@ -2,27 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Self
 
-from sweeper.data.column_template import fill_template, placeholders, with_templates
 from sweeper.data.contents import limited_by_memory
-from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
+from sweeper.data.detect_columns import SAMPLE_ROWS, detect, unused_columns
 from sweeper.data.examples import Example, Split
-from sweeper.data.formats.row_format import EMPTY_ROW, RawRow, UnusableRow, formats, text_of
+from sweeper.data.formats.row_format import (
+    EMPTY_ROW,
+    Form,
+    parsed_cell,
+    text_of,
+)
 from sweeper.data.formats.text_label import MAX_CLASS_CHARACTERS
 from sweeper.data.further_rows import with_marks
-from sweeper.data.problems import flags_of, listing
+from sweeper.data.problems import flags_of, listing, raise_any
+from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.reading.read import read
-from sweeper.data.table import Fields, LazySequence, RowTable, concatenate, map_rows
-from sweeper.errors import DataError
+from sweeper.data.table import Fields, LazySequence, NumberedRow, RowTable, concatenate
+from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
+
+_PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
+
+
+def placeholders(column: str) -> list[str]:
+    """The columns that a template names; empty for a plain column name.
+
+    >>> placeholders("{code} {input}"), placeholders("code")
+    (['code', 'input'], [])
+    """
+    return _PLACEHOLDER.findall(column)
+
+
+def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
+    """The table with a column for each template in ``columns``.
+
+    Columns that only templates use are removed.
+
+    Raises:
+        DataError: A template names a column that does not exist.
+    """
+    present = table.columns
+    templates = [
+        column for column in columns.values() if column not in present and placeholders(column)
+    ]
+    if not templates:
+        return table
+    raise_any(
+        [
+            Problem(
+                f"there is no column {name!r} for the template {template!r}",
+                fix=near_match(name, present),
+                where=table.name,
+            )
+            for template in templates
+            for name in placeholders(template)
+            if name not in present and name.partition(".")[0] not in present
+        ]
+    )
+    placeholder_names = dict.fromkeys(name for column in templates for name in placeholders(column))
+    inputs = {name if name in present else name.partition(".")[0] for name in placeholder_names}
+    inputs -= set(columns.values())
+
+    def row_at(index: int) -> NumberedRow:
+        line, fields = table.rows[index]
+        texts = {template: fill_template(fields, template) for template in templates}
+        return line, {name: cell for name, cell in fields.items() if name not in inputs} | texts
+
+    rows = LazySequence(len(table.rows), row_at)
+    column_names = dict.fromkeys([*(name for name in present if name not in inputs), *templates])
+    cautions = [*table.cautions, *_empty_cell_cautions(table, placeholder_names)]
+    return replace(table, rows=rows, cautions=cautions, named=column_names)
+
+
+def fill_template(fields: Fields, template: str) -> str:
+    """The template filled with a row's cells; empty if all cells that it names are empty."""
+    cell_texts = {name: text_of(_cell(fields, name)) for name in placeholders(template)}
+    if not any(text.strip() for text in cell_texts.values()):
+        return ""
+    return _PLACEHOLDER.sub(lambda match: cell_texts[match[1]], template).strip()
+
+
+def _cell(fields: Fields, name: str) -> object:
+    """A cell, or for ``column.key`` the value under that key in a cell that holds an object."""
+    column, _, key = name.partition(".")
+    if name in fields or not key:
+        return fields.get(name)
+    parsed = parsed_cell(fields.get(column))
+    return parsed.get(key) if isinstance(parsed, Mapping) else None
+
+
+def _empty_cell_cautions(table: RowTable, columns: Iterable[str]) -> list[str]:
+    cautions = []
+    for name in columns:
+        lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
+        if lines:
+            cautions.append(
+                f"`{name}`, which a template uses, is empty in {len(lines):,} of "
+                f"{len(table.rows):,} rows (line {listing(lines, 3)})"
+            )
+    return cautions
+
 
 LabelNames = Mapping[str, tuple[str, ...]]
 """From a column to the names of its integer classes."""
@@ -61,7 +149,7 @@ class FileRow:
     @property
     def input(self) -> str:
         """The input of the model; empty without an example."""
-        return self.example.asked if self.example else ""
+        return self.example.input if self.example else ""
 
     @property
     def written(self) -> str:
@@ -127,29 +215,16 @@ def _file_row(
     path: str, split: Split, line: int, fields: Fields, form: Form, label_names: LabelNames
 ) -> FileRow:
     row_form = form.of(fields)
-    fields_with_templates = fields
-    if missing := [column for column in row_form.columns.values() if column not in fields]:
-        texts = {
-            column: fill_template(fields, column) for column in missing if placeholders(column)
-        }
-        fields_with_templates = {**fields, **texts}
-    example = example_or_reason(row_form, line, fields_with_templates, label_names)
+    texts = {
+        column: fill_template(fields, column)
+        for column in row_form.columns.values()
+        if column not in fields and placeholders(column)
+    }
+    filled_fields = {**fields, **texts} if texts else fields
+    example = row_form.example_or_reason(line, filled_fields, label_names)
     if isinstance(example, Example):
         return FileRow(path, split, line, fields, with_marks(example, fields))
     return FileRow(path, split, line, fields, None, example)
-
-
-def example_or_reason(
-    form: Form, line: int, fields: Fields, label_names: LabelNames
-) -> Example | str:
-    """The example of one row, or why there is none."""
-    row_format = formats()[form.format]
-    names = label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
-    try:
-        return row_format.example(row)
-    except UnusableRow as reason:
-        return str(reason)
 
 
 def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = None) -> DataRows:
@@ -182,7 +257,7 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
         split_form = form if split == "train" else _form_of_split(table, form, task, spec)
         evidence += [*table.how, *split_form.evidence]
         if split_form.columns != form.columns:
-            renamed = listing([f"`{column}`" for column in split_form.columns.values()])
+            renamed = listing(split_form.columns.values(), form="`{}`")
             evidence.append(f"{split} has other columns: {renamed}")
         cautions += _cautions(table, split_form, split)
         names |= table.label_names
@@ -232,11 +307,11 @@ def _form_of_split(table: RowTable, form: Form, task: Task, spec: DataSpec) -> F
 def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     cautions = [*table.cautions]
-    lines_by_form: dict[str, list[str]] = {}
+    lines_by_form: dict[str, list[int]] = {}
     for line, fields in table.rows if form.others else ():
         if (row_form := form.of(fields)) is not form:
-            columns = ", ".join(f"`{column}`" for column in row_form.columns.values())
-            lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(str(line))
+            columns = listing(row_form.columns.values(), form="`{}`")
+            lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(line)
     for name, lines in lines_by_form.items():
         where = listing(lines, 3)
         cautions.append(
@@ -248,21 +323,19 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
 
 def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
     """The rows in the order of their lines; in a large file, the unreadable ones come last."""
-    readable = map_rows(
-        table.rows,
-        lambda line, fields: _file_row(str(path), split, line, fields, form, table.label_names),
-        f"reading examples of {table.name}",
-    )
+
+    def file_row(numbered_row: NumberedRow) -> FileRow:
+        return _file_row(str(path), split, *numbered_row, form, table.label_names)
+
     broken = tuple(
         FileRow(str(path), split, row.line, {}, None, row.reason, readable=False, raw=row.text)
         for row in table.broken
     )
-    file_rows = concatenate((readable, broken))
-    return (
-        file_rows
-        if isinstance(file_rows, LazySequence)
-        else tuple(sorted(file_rows, key=lambda row: row.line))
-    )
+    rows = table.rows
+    if isinstance(rows, LazySequence):
+        return concatenate((LazySequence(len(rows), lambda i: file_row(rows[i])), broken))
+    rows_with_progress = with_progress(rows, f"reading examples of {table.name}", len(rows))
+    return tuple(sorted((*map(file_row, rows_with_progress), *broken), key=lambda row: row.line))
 
 
 def _guess_task(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:

@@ -1,15 +1,23 @@
-"""The types of rows as read from a file, before columns have roles."""
+"""The types of rows as read from a file; large ones stay on the disk and are read when accessed."""
 
 from __future__ import annotations
 
+import mmap
+import os
+import pickle
+import tempfile
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
-from typing import NamedTuple, TypeVar, overload
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar, overload
 
+from sweeper.cache import home
+from sweeper.data.contents import MEMORY_FACTOR, ROW_BYTES, unpacked_suffix
 from sweeper.data.problems import raise_any
-from sweeper.data.progress_lines import with_progress
 from sweeper.errors import DataError, Problem
 
 Fields = Mapping[str, object]
@@ -64,23 +72,6 @@ class LazySequence(Sequence[Item]):
         return self._stream() if self._stream else map(self._item_at, range(self._size))
 
 
-def map_rows(
-    rows: Sequence[NumberedRow], make: Callable[[int, Fields], Item], what: str
-) -> Sequence[Item]:
-    """The item made of each row: at once or, if rows stay in a file, whenever it is accessed.
-
-    Args:
-        what: The work, for lines about its progress.
-    """
-    if not isinstance(rows, LazySequence):
-        return tuple(make(line, fields) for line, fields in with_progress(rows, what, len(rows)))
-    return LazySequence(
-        len(rows),
-        lambda index: make(*rows[index]),
-        lambda: (make(line, fields) for line, fields in rows),
-    )
-
-
 def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
     """The items of several sequences, one after the other."""
     if not any(isinstance(part, LazySequence) for part in parts):
@@ -125,6 +116,11 @@ class RowTable:
     cautions: list[str] = field(default_factory=list)
     named: dict[str, None] = field(default_factory=dict)
     count: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file, ``.gz`` set aside."""
+        return unpacked_suffix(Path(self.name))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -187,3 +183,71 @@ class RowTable:
             cautions=list(dict.fromkeys(self.cautions + other.cautions)),
             named=dict.fromkeys(self.columns + other.columns),
         )
+
+
+LARGE_BYTES = 32 * 2**20
+"""Rows of at least this total size are kept on disk. Smaller ones are kept in memory, where they
+take nine times their size (``contents.MEMORY_FACTOR``), 0.3 GiB at most."""
+
+WRITE_BUFFER_BYTES = 2**16
+"""The buffer of each file that is written."""
+
+
+def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
+    """The rows as a tuple or, if they are large, in an unnamed file deleted after its last use.
+
+    Pickle is safe here, as no other process can open the file.
+    """
+    pickled = (pickle.dumps(row, pickle.HIGHEST_PROTOCOL) for row in rows)
+    pickled_rows: list[bytes] = []
+    size = 0
+    for data in pickled:
+        pickled_rows.append(data)
+        size += len(data) + ROW_BYTES // MEMORY_FACTOR  # the fixed memory of a row, too
+        if size >= LARGE_BYTES:
+            break
+    else:
+        return tuple(map(pickle.loads, pickled_rows))
+    home().mkdir(parents=True, exist_ok=True)
+    starts = array("Q", [0])
+    with tempfile.TemporaryFile(dir=home()) as file:
+        for data in chain(pickled_rows, pickled):
+            starts.append(starts[-1] + file.write(data))
+        file.flush()
+        return _mapped_items(file, starts, pickle.loads)
+
+
+@contextmanager
+def item_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A function that appends an item to a file; a second file stores where each item begins."""
+    starts = array("Q", [0])
+    with path.open("wb", WRITE_BUFFER_BYTES) as file:
+        yield lambda item: starts.append(starts[-1] + file.write(item))
+    path.with_suffix(".starts").write_bytes(starts)
+
+
+def stored_items(path: Path, make: Callable[[memoryview], Item]) -> LazySequence[Item]:
+    """The items that ``item_writer`` wrote."""
+    with path.open("rb") as items, path.with_suffix(".starts").open("rb") as starts:
+        return _mapped_items(items, _mapped(starts).cast("Q"), make)
+
+
+def _mapped_items(
+    file: BinaryIO, starts: Sequence[int], make: Callable[[memoryview], Item]
+) -> LazySequence[Item]:
+    """The items of a file; each is made from its bytes when it is accessed.
+
+    Args:
+        starts: The position at which each item begins, and the end of the last one.
+    """
+    content = _mapped(file)
+    return LazySequence(
+        len(starts) - 1, lambda index: make(content[starts[index] : starts[index + 1]])
+    )
+
+
+def _mapped(file: BinaryIO) -> memoryview:
+    """The content of a file, which stays mapped as long as the view is used."""
+    if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+        return memoryview(b"")
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -25,8 +25,7 @@ from torch import nn
 from sweeper.backend import Steps, no_progress
 from sweeper.cache import home, made_and_touched
 from sweeper.data.examples import Example
-from sweeper.data.item_files import item_writer, stored_items
-from sweeper.data.table import LazySequence
+from sweeper.data.table import LazySequence, item_writer, stored_items
 from sweeper.errors import DataError, Problem
 from sweeper.plans import Half
 from sweeper.tasks.task import (

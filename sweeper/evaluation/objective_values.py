@@ -17,7 +17,7 @@ from transformers.generation import StoppingCriteria
 from sweeper.backend import ProgressReporter, Steps, no_progress
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
-from sweeper.memory.overheads import MIN_PROMPTS, cache_bytes, prompts_at_once
+from sweeper.memory.estimate import MIN_PROMPTS, cache_bytes, prompts_at_once
 from sweeper.metrics import user_function
 from sweeper.metrics.metric import compute_metrics, item_values, metrics
 from sweeper.metrics.programs import run_program

@@ -13,7 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Record
 from sweeper.backend import Decision
 from sweeper.errors import Problem
-from sweeper.facts.machine.detect_hardware import Device
+from sweeper.facts.machine.hardware import Device
 from sweeper.spec import Spec
 from sweeper.trials import AttemptEndKind, BaselineResult, RungReport, TrialConfig
 

@@ -105,7 +105,7 @@ def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run
 def _read_facts(
     rows: PreparedData, spec: Spec, model: ModelFacts, *, measure_domain: bool
 ) -> DataFacts:
-    from sweeper.data.changes import count_changes
+    from sweeper.data.write_rows import count_changes
     from sweeper.facts.dataset.bits_per_byte import with_measured_bits, with_stored_bits
     from sweeper.facts.dataset.data_facts import data_facts
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.data.examples import DataFault
 from sweeper.data.examples import Split as Split
-from sweeper.data.faults import DataFault
 from sweeper.data.long_rows import LongRow, long_row
 from sweeper.spec import AimSpec, Task
 from sweeper.units import plural

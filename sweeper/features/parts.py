@@ -29,17 +29,15 @@ from sweeper.safe_text import without_password
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweeper.data.changes import ListedChange
-    from sweeper.data.examples import Dataset, Example
-    from sweeper.data.faults import DataFault
+    from sweeper.data.examples import DataFault, Dataset, Example
     from sweeper.data.rows import DataRows
     from sweeper.data.table import Fields
+    from sweeper.data.write_rows import ListedChange
     from sweeper.errors import DataError, Problem
     from sweeper.execution.job import Briefing, WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, StepExtra
-    from sweeper.findings.figures import NotMeasured
-    from sweeper.findings.findings import Findings, Limitation, NextStep
+    from sweeper.findings.findings import Findings, Limitation, NextStep, NotMeasured
     from sweeper.findings.study.reading import RunFiles
     from sweeper.memory.setup import Setup
     from sweeper.objective import Limit

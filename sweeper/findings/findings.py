@@ -6,19 +6,111 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.spec import Task
-from sweeper.trials import (
-    BaselineResult,
-    EncodingNote,
-    GeneratedAnswers,
-    Trial,
-)
+from sweeper.traits.traits import StrategyOnModel
+from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, Trial
+
+Outcome = Literal["better", "worse", "equivalent", "within noise"]
+# Why no claim is made from a difference: under 20 items, or no model trained more than once.
+Lacking = Literal["items", "seeds"]
+
+
+class Interval(Record):
+    """A figure with its 95% confidence interval; an unknown ``low`` or ``high`` is None."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = Field(None, description="number of items or seeds")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Low and high end; the value itself if an end is unknown."""
+        return (
+            self.value if self.low is None else self.low,
+            self.value if self.high is None else self.high,
+        )
+
+
+class Metric(Record):
+    """A metric by name. ``unit`` is ``points`` if differences are shown times 100."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    unit: str = ""
+
+    @property
+    def direction_in_words(self) -> str:
+        return f"{'higher' if self.higher_is_better else 'lower'} is better"
+
+    def as_cost(self, value: float) -> float:
+        """A value as a cost: its sign is changed if higher is better."""
+        return -value if self.higher_is_better else value
+
+
+class Comparison(Record):
+    """Two models on the same items. ``first`` and ``second`` are ``trial-N`` or a baseline name."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Interval
+    outcome: Outcome
+    lacking: Lacking | None = Field(None, description="why no claim is made from it")
+    adjusted_p: float | None = Field(None, description="Holm, over trials or over baselines")
+    comparisons: int = Field(1, description="number of comparisons in Holm's correction")
+    not_worse: bool | None = Field(
+        None,
+        description="whether the first is shown to be worse by less than the margin, if at all: "
+        "the interval's end says so; None if nothing is claimed",
+    )
+    more_items: int | None = Field(None, description="further test items that would decide it")
+    seed_share: float | None = Field(
+        None, description="share of the variance from seeds; the rest is from items"
+    )
+
+
+class Gain(Record):
+    """The gain of one of two trials over the other on the same validation items."""
+
+    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
+    outcome: Outcome | None = Field(None, description="of the trial that is to have gained")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
+    comparisons: int = Field(1, description="number of comparisons in Holm's correction")
+
+
+class NotMeasured(Record):
+    """A section without numbers, with the reason and the command that would measure it."""
+
+    reason: str
+    command: str = ""
+
+
+def front_of(points: Iterable[tuple[float, float, int]]) -> list[int]:
+    """The trials that no other trial beats in both costs, sorted by the first cost.
+
+    >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
+    [0, 1]
+    """
+    front: list[int] = []
+    lowest = float("inf")
+    for _, cost, number in sorted(points):
+        if cost < lowest:
+            lowest = cost
+            front.append(number)
+    return front
+
+
+# Fewest finalists, and trainings of each, for a recommendation. With fewer trainings there are too
+# few degrees of freedom for the spread of seeds.
+MIN_FINALISTS, MIN_SEEDS = 2, 3
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
 RunStatus = Literal["running", "interrupted", "timeout", "failed", "complete"]
@@ -36,7 +128,7 @@ class Finalist(Record):
     """A confirmed configuration, with its figures over all of its seeds."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     order: int = Field(description="1 is best on validation, fixed before the test was opened")
     seeds: tuple[SeedScore, ...]
     validation_loss: Interval
@@ -85,9 +177,6 @@ class Verdict(Record):
     recommended_baseline: str | None = Field(
         None, description="the best one that the winner is not shown to beat"
     )
-    baseline_score: Interval | None = Field(
-        None, description="of the recommended baseline, else of the best one, on the test"
-    )
     comparisons: tuple[Comparison, ...] = ()
     in_loss: tuple[Comparison, ...] = Field(
         (), description="likewise in test loss, where the metric is another"
@@ -109,7 +198,7 @@ class Verdict(Record):
 class StrategySummary(Record):
     """One strategy over all of its trials."""
 
-    strategy: str
+    strategy: StrategyOnModel
     complete: int
     pruned: int
     failed: int
@@ -117,7 +206,6 @@ class StrategySummary(Record):
     best_value: float | None = Field(description="of the objective")
     best_interval: Interval | None = None
     best_metrics: dict[str, float] = Field(default_factory=dict)
-    test_score: Interval | None = None
     seconds_per_trial: float | None = Field(
         None, description="median of its full trials; of all that completed where none was full"
     )
@@ -160,7 +248,7 @@ class RunSummary(Record):
     device: str = Field(description="that it trains on: cpu or cuda")
     status: RunStatus
     failed_because: str = Field("", description="the error that ended the run")
-    trials_asked: int
+    trials_requested: int
     complete: int
     pruned: int
     failed: int
@@ -248,6 +336,16 @@ class Findings(Artifact):
         return next((trial for trial in self.trials if trial.number == number), None)
 
     @property
+    def recommended(self) -> Trial | None:
+        """The trial that the verdict recommends."""
+        return self.trial(self.verdict.recommended_trial)
+
+    @property
+    def best(self) -> Trial | None:
+        """The recommended trial, or the best one so far."""
+        return self.trial(self.verdict.best_trial)
+
+    @property
     def best_trials(self) -> set[int]:
         """The best completed trial of each strategy."""
         return {best for row in self.strategies if (best := row.best_trial) is not None}
@@ -256,10 +354,13 @@ class Findings(Artifact):
         """The finalist of a trial, if it is one."""
         return next((finalist for finalist in self.finalists if finalist.trial == number), None)
 
+    def tested_model(self, name: str | None) -> TestedModel | None:
+        """A model on the opened test split by its name, if it was scored there."""
+        return next((model for model in self.tested if model.name == name), None)
+
     def tested_trial(self, number: int | None) -> TestedModel | None:
         """A trial on the opened test split, if it was scored there."""
-        trials = (model for model in self.tested if model.trial is not None)
-        return next((model for model in trials if model.trial == number), None)
+        return None if number is None else self.tested_model(f"trial-{number}")
 
     def baseline(self, name: str | None) -> BaselineResult | None:
         """A baseline by its name."""

@@ -1,7 +1,4 @@
-"""Memory that one device needs to train: a closed formula, without torch.
-
-Adds up the memory of a set-up in each phase of a step and takes the largest sum.
-"""
+"""Memory that one device needs to train: a closed formula, without torch, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -9,14 +6,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.layers import embedding_kept, head_peak, layer_costs, loss_by_rows
-from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
+from sweeper.memory.layers import head_peak, layer_costs, loss_by_rows
 from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
     base_weights,
     frozen_parameters,
     knows_optimizer,
-    largest_linear,
     largest_trained,
     layer_parameters,
     optimizer_cost,
@@ -27,6 +22,54 @@ from sweeper.memory.states import (
 from sweeper.plans import MemoryEstimate, autocast_dtype
 from sweeper.units import GIB
 
+#: Share of the tensors that the allocator needs in addition. Measured: on 80 GiB cards runs with
+#: 0.945 of the memory in tensors succeeded and runs with 0.955 of it failed (fms-acceleration).
+SLACK = 0.03
+#: CUDA context and kernels: memory that nvidia-smi shows beyond reserved memory, since Ampere.
+CONTEXT_GIB = 0.5
+#: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
+#: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
+_PROCESS_GIB = 0.5
+#: Growth of a CPU process beyond its tensors: a share of the tensors of a step, which malloc cannot
+#: return, and GiB for thread pools and buffers. Fitted by least squares to 37 trials of
+#: MiniLM and SmolLM2-135M, every strategy on every task (``benchmarks/memory``).
+_CPU_SLACK, _CPU_BUFFERS_GIB = 0.11, 0.07
+
+#: Part of an estimate: the weights of a trial's best rung, kept in main memory.
+_BEST_COPY = "copy of the best weights"
+#: Parts of an estimate that are not tensors of a training step.
+_OVERHEADS = ("allocator slack", "device context", "process", _BEST_COPY)
+
+#: Texts that a model answers at a time. Keys and values of a 7B model take 0.5 MiB a token, so that
+#: 8 texts of 1,000 tokens each stay under 5 GiB.
+MIN_PROMPTS, _MAX_PROMPTS = 8, 64
+#: The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
+_CACHE_SHARE = 0.25
+
+
+def cache_bytes(layers: int, key_value_width: int, tokens: float) -> float:
+    """Bytes of the keys and values of a text, in 16 bits."""
+    return 2.0 * 2.0 * layers * key_value_width * tokens
+
+
+def prompts_at_once(cached: float, free: float) -> int:
+    """The number of prompts that a GPU answers at a time.
+
+    Args:
+        cached: ``cache_bytes`` of a prompt with its answers.
+        free: Free bytes of the GPU's memory.
+    """
+    return int(max(MIN_PROMPTS, min(_MAX_PROMPTS, _CACHE_SHARE * free / cached)))
+
+
+#: Factors on the estimate between which nine of ten measurements should lie, calibrated on
+#: published measurements of tier A (``benchmarks/memory``). If shape, lengths and library are
+#: known, as in a sweep:
+KNOWN = (0.92, 1.12)
+#: The same on a CPU, where malloc adds uncertainty.
+_ON_CPU = (0.85, 1.2)
+#: If layers without attention are counted as attention.
+_UNKNOWN = (0.6, 2.6)
 #: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
 #: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).
 _CUBLAS_BYTES = 16 * 2**20
@@ -108,7 +151,7 @@ class _Step:
         bytes_by_kind = [
             (cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers
         ]
-        return self.setup.tokens * (sum(bytes_by_kind) + embedding_kept(self.model, self.setup))
+        return self.setup.tokens * sum(bytes_by_kind)
 
     def _autocast_copies(self) -> float:
         """Bytes of 16-bit copies that autocast makes of float32 weights and keeps for the backward
@@ -133,12 +176,6 @@ class _Step:
             "activations": self._kept_activations(),
         }
 
-    def _dequantized_bytes(self) -> float:
-        """Bytes of the largest linear layer's weights when bitsandbytes dequantises them."""
-        if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
-            return 0.0
-        return float(largest_linear(self.model) * self.setup.compute_bytes)
-
     def features(self) -> StepPhase:
         """The forward pass of a head on frozen features: computed once, without gradients."""
         feature_setup = self.setup.replace(evaluation_batch=self.setup.micro_batch)
@@ -161,14 +198,11 @@ class _Step:
     def backward_start(self) -> StepPhase:
         setup, last_layer = self.setup, self.layers[-1]
         parts = dict(self.before_gradients)
-        trains_head = self.trains_base and not setup.classes
-        parts["gradients"] = max(self.earlier_gradients, self._table() if trains_head else 0.0)
-        parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
             extra_bytes = last_layer.peak - (
                 0.0 if setup.gradient_checkpointing else last_layer.kept
             )
-            parts["backward of one layer"] = setup.tokens * extra_bytes + self._dequantized_bytes()
+            parts["backward of one layer"] = setup.tokens * extra_bytes
         return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
@@ -177,9 +211,7 @@ class _Step:
         parts["gradients"] = self.remaining_gradients
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first_layer.entry
-            parts["backward of one layer"] = (
-                setup.tokens * first_layer.peak + self._dequantized_bytes()
-            )
+            parts["backward of one layer"] = setup.tokens * first_layer.peak
         table = self._embedding_gradient()
         if table > parts.get("backward of one layer", 0.0):
             parts["backward of one layer"] = 0.0
@@ -190,10 +222,8 @@ class _Step:
         """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
         layer or an earlier micro-batch; else 0."""
         is_tied = self.model.tied_embeddings and not self.setup.classes
-        return self._table() if self.trains_base and (is_tied or self.earlier_gradients) else 0.0
-
-    def _table(self) -> float:
-        """Bytes of the gradient of the embeddings, or of an output layer."""
+        if not self.trains_base or not (is_tied or self.earlier_gradients):
+            return 0.0
         return float(self.model.vocabulary_size * self.model.hidden_size * self.setup.trained_bytes)
 
     def optimizer(self) -> StepPhase:
@@ -216,30 +246,18 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
     item = setup.compute_bytes
     length = setup.evaluation_length or setup.sequence_length
     tokens = setup.evaluation_batch * length
-    parts = {"one layer at work": tokens * _layer_bytes(model, setup, length)}
-    if not setup.classes:
-        logits = (0 if item == 4 else item) + 8
-        rows = setup.answer_fraction * tokens
-        if loss_by_rows(model, setup, trains=False):
-            rows = min(rows, LOSS_ROWS)
-        parts["evaluation logits"] = rows * model.vocabulary_size * logits
-        parts["one layer at work"] = 0.0
-    return parts
-
-
-def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
-    """Bytes per token of one layer: residual stream, and the tensors of attention or of the MLP."""
-    item, mlp_width = setup.compute_bytes, model.intermediate_size
-    if model.moe is not None:
-        mlp_width = model.moe.experts_per_token * model.moe.intermediate_size
-    attention_width = (
-        model.attention_heads * model.head_dim + 2 * model.key_value_heads * model.head_dim
-    )
-    scores = model.attention_heads * length if setup.attention == "eager" else 0
-    mlp = (3 if model.gated_mlp else 2) * mlp_width
-    return 2 * model.hidden_size * setup.residual_bytes + item * max(
-        mlp, attention_width + 2 * scores
-    )
+    if setup.classes:
+        # The residual stream, and the tensors of the MLP.
+        mlp_width = model.intermediate_size
+        if model.moe is not None:
+            mlp_width = model.moe.experts_per_token * model.moe.intermediate_size
+        mlp = (3 if model.gated_mlp else 2) * mlp_width
+        layer_bytes = 2 * model.hidden_size * setup.residual_bytes + item * mlp
+        return {"one layer at work": tokens * layer_bytes}
+    rows = setup.answer_fraction * tokens
+    if loss_by_rows(model, setup, trains=False):
+        rows = min(rows, LOSS_ROWS)
+    return {"evaluation logits": rows * model.vocabulary_size * ((0 if item == 4 else item) + 8)}
 
 
 def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
@@ -248,39 +266,38 @@ def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
 
 
 @lru_cache(maxsize=4096)
-def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
-    worst = worst_phase(model, setup)
-    parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
-    tensors = sum(parts.values())
-    parts |= overheads(tensors, worst.held / GIB, setup.device)
-    if setup.device == "cpu":
-        parts[BEST_COPY] = trainable_parameters(model, setup) * setup.trained_bytes / GIB
-    peak = sum(parts.values())
-    # The allocator slack on a CPU is as uncertain as the tensors; CUDA's context and slack are not.
-    fixed = parts["process"] if setup.device == "cpu" else peak - tensors
-    low, high = spread(setup, known=model.attention_only)
-    return MemoryEstimate(
-        peak_gib=peak,
-        low_gib=low * (peak - fixed) + fixed,
-        high_gib=high * (peak - fixed) + fixed,
-        limit_gib=1.0,
-        parts=parts,
-        assumptions=_assumptions(model, setup, worst.name),
-    )
-
-
 def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimate:
     """Peak memory that one device must have, in GiB, with its parts and a 90% interval.
 
     Args:
         limit_gib: Memory of the device, copied into the estimate.
     """
-    return _estimate(model, setup).model_copy(update={"limit_gib": limit_gib})
+    worst, on_cpu = worst_phase(model, setup), setup.device == "cpu"
+    parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
+    tensors = sum(parts.values())
+    if on_cpu:
+        slack = (tensors - worst.held / GIB) * _CPU_SLACK + _CPU_BUFFERS_GIB
+        best_copy = trainable_parameters(model, setup) * setup.trained_bytes / GIB
+        parts |= {"allocator slack": slack, "process": _PROCESS_GIB, _BEST_COPY: best_copy}
+    else:
+        parts |= {"allocator slack": tensors * SLACK, "device context": CONTEXT_GIB}
+    peak = sum(parts.values())
+    # The allocator slack on a CPU is as uncertain as the tensors; CUDA's context and slack are not.
+    fixed = _PROCESS_GIB if on_cpu else peak - tensors
+    low, high = (_ON_CPU if on_cpu else KNOWN) if model.attention_only else _UNKNOWN
+    return MemoryEstimate(
+        peak_gib=peak,
+        low_gib=low * (peak - fixed) + fixed,
+        high_gib=high * (peak - fixed) + fixed,
+        limit_gib=limit_gib,
+        parts=parts,
+        assumptions=_assumptions(model, setup, worst.name),
+    )
 
 
 def tensors_gib(memory: MemoryEstimate) -> float:
     """The GiB of an estimate that PyTorch counts as allocated."""
-    return memory.peak_gib - sum(memory.parts.get(name, 0.0) for name in OVERHEADS)
+    return memory.peak_gib - sum(memory.parts.get(name, 0.0) for name in _OVERHEADS)
 
 
 def trial_gib(memory: MemoryEstimate) -> float:

@@ -7,9 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from sweeper.facts.record import USUAL_OPTIMIZER, MixtureOfExperts, ModelFacts
+from sweeper.memory.operations import Recorder, Value
 from sweeper.memory.setup import LOSS_ROWS, Setup
-from sweeper.memory.tape import Value
-from sweeper.memory.transformer_blocks import Recorder
 
 #: Fields on which bytes per token do not depend: set-ups that differ only in them share a tape.
 _IGNORED_FIELDS: dict[str, Any] = {
@@ -56,18 +55,6 @@ def _layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
     return tuple(costs)
 
 
-def embedding_kept(model: ModelFacts, setup: Setup) -> float:
-    """Bytes per token that trained embeddings keep: a norm's input, a dropout mask."""
-    if not setup.traits.trains_base:
-        return 0.0
-    recorder = Recorder(model, setup)
-    x = Value(model.hidden_size, setup.residual_bytes)
-    x = recorder.norm(x) if recorder.block_traits.post_norm else x
-    if recorder.block_traits.dropout:
-        recorder.dropout(x)
-    return recorder.tape.kept()
-
-
 def _cost(
     model: ModelFacts, setup: Setup, count: int, moe: MixtureOfExperts | None, cross: bool = False
 ) -> LayerCost:
@@ -76,8 +63,7 @@ def _cost(
     if recorder.autocast and recorder.block_traits.post_norm:
         entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
     _layer(recorder, entry, moe, cross)
-    tape = recorder.tape
-    return LayerCost(tape.kept(), tape.backward_peak(), entry.size, count)
+    return LayerCost(recorder.kept(), recorder.backward_peak(), entry.size, count)
 
 
 def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bool) -> Value:
@@ -119,10 +105,8 @@ def _mlp(recorder: Recorder, x: Value, width: float, shared: bool = False) -> Va
         return recorder.linear("down", up, hidden)
     if "gate_up" in recorder.family.names:
         gate = up = recorder.linear("gate_up", x, 2 * width)  # slices keep the whole alive
-        half = Value(width, gate.item)
-        recorder.tape.record([half], [gate], [gate])
-        product = Value(width, gate.item)
-        recorder.tape.record([product], [half, up], [half, up])
+        half = recorder.record([gate], [gate], elements=width)
+        product = recorder.record([half, up], [half, up])
     else:
         gate = recorder.activate(recorder.linear("shared_gate" if shared else "gate", x, width))
         up = recorder.linear("shared_up" if shared else "up", x, width)
@@ -132,19 +116,16 @@ def _mlp(recorder: Recorder, x: Value, width: float, shared: bool = False) -> Va
 
 def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
     """Routed experts on copies of the tokens: one copy per expert of a token."""
-    tape, hidden = recorder.tape, recorder.model.hidden_size
-    item = recorder.setup.compute_bytes
-    source = recorder.cast(x, item) if recorder.autocast else x
-    gathered = Value(moe.experts_per_token * hidden, item)
-    tape.record([gathered], [source])
-    adapted = recorder.setup.experts_are_linear and recorder.carries_adapter("down")
+    hidden, item = recorder.model.hidden_size, recorder.setup.compute_bytes
+    copies = moe.experts_per_token * hidden
+    gathered = recorder.record([recorder.narrow(x)], elements=copies, item=item)
+    adapted = recorder.setup.experts_are_linear and "down" in recorder.lora_roles
     down = (
         _linear_experts(recorder, gathered, moe)
         if adapted
         else _grouped_experts(recorder, gathered, moe)
     )
-    y = Value(hidden, x.item)
-    tape.record([y], [down], [down])
+    y = recorder.record([down], [down], elements=hidden, item=x.item)
     if moe.shared_intermediate_size:
         y = recorder.add(y, _mlp(recorder, x, moe.shared_intermediate_size, shared=True))
     return y
@@ -160,17 +141,12 @@ def _linear_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) 
 
 def _grouped_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
     """Experts as grouped matrix products with their stacked weights."""
-    tape, item, trained = recorder.tape, gathered.item, recorder.trains_base
-    width = moe.experts_per_token * moe.intermediate_size
-    gate_and_up = Value(width * (2 if recorder.model.gated_mlp else 1), item)
-    tape.record([gate_and_up], [gathered], [gathered] if trained else [])
-    active = Value(width, item)
-    tape.record([active], [gate_and_up], [gate_and_up])
-    product = Value(width, item)
-    tape.record([product], [active, gate_and_up], [active, gate_and_up])
-    down = Value(gathered.elements, item)
-    tape.record([down], [product], [product] if trained else [])
-    return down
+    width, trained = moe.experts_per_token * moe.intermediate_size, recorder.trains_base
+    both = width * (2 if recorder.model.gated_mlp else 1)
+    gate_and_up = recorder.record([gathered], [gathered] if trained else [], elements=both)
+    active = recorder.record([gate_and_up], [gate_and_up], elements=width)
+    product = recorder.record([active, gate_and_up], [active, gate_and_up])
+    return recorder.record([product], [product] if trained else [], elements=gathered.elements)
 
 
 def _bottleneck(recorder: Recorder, x: Value) -> Value:
@@ -178,14 +154,11 @@ def _bottleneck(recorder: Recorder, x: Value) -> Value:
     setup = recorder.setup
     if setup.traits.adds != "bottlenecks":
         return x
-    source = recorder.cast(recorder.cast(x, 4), 2) if recorder.autocast else x
+    source = recorder.narrow(recorder.widen(x))
     width = max(1, recorder.model.hidden_size // setup.reduction_factor)
-    low, active = Value(width, source.item), Value(width, source.item)
-    delta = Value(x.elements, source.item)
-    recorder.tape.record([low], [source], [source])
-    recorder.tape.record([active], [low], [low])
-    recorder.tape.record([delta], [active], [active])
-    return recorder.add(x, delta)
+    low = recorder.record([source], [source], elements=width)
+    active = recorder.record([low], [low])
+    return recorder.add(x, recorder.record([active], [active], elements=x.elements))
 
 
 # Families whose logits are the output layer's output, neither scaled nor capped.
@@ -219,9 +192,9 @@ def head_peak(model: ModelFacts, setup: Setup) -> float:
     x = Value(model.hidden_size, setup.residual_bytes)
     normed = recorder.norm(x)
     if setup.classes:
-        return recorder.tape.backward_peak()
-    source = recorder.cast(normed, 2) if recorder.autocast else normed
-    kept = recorder.tape.kept() + (source.size if recorder.trains_base else 0.0)
+        return recorder.backward_peak()
+    source = recorder.narrow(normed)
+    kept = recorder.kept() + (source.size if recorder.trains_base else 0.0)
     item, hidden = source.item, model.hidden_size
     vocabulary = model.vocabulary_size * setup.answer_fraction
     if recorder.block_traits.capped and setup.loss != "fused":
@@ -247,23 +220,22 @@ def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> V
         query, key, value = _latent_query_key_value(recorder, x)
     else:
         query, key, value = _query_key_value(recorder, x, keys_from or x)
-    mixed = _record_attention(recorder, query, key, value)
+    mixed = _attention_product(recorder, query, key, value)
     y = recorder.linear("o", mixed, recorder.model.hidden_size)
     return recorder.dropout(y) if recorder.block_traits.dropout else y
 
 
 def _query_key_value(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Value, Value]:
     model, traits = recorder.model, recorder.block_traits
-    query_width, key_width = (
-        model.attention_heads * model.head_dim,
-        model.key_value_heads * model.head_dim,
-    )
+    query_width = model.attention_heads * model.head_dim
+    key_width = model.key_value_heads * model.head_dim
     if "qkv" in recorder.family.names:
         fused_output = recorder.linear("qkv", x, query_width + 2 * key_width)
-        query, key = Value(query_width, fused_output.item), Value(key_width, fused_output.item)
-        # a slice keeps the fused tensor alive
-        value = fused_output if traits.fused_views else Value(key_width, fused_output.item)
-        recorder.tape.record([query, key, value][: 2 if traits.fused_views else 3], [fused_output])
+        query = recorder.record([fused_output], elements=query_width)
+        key = recorder.record([fused_output], elements=key_width)
+        value = fused_output  # a slice keeps the fused tensor alive
+        if not traits.fused_views:
+            value = recorder.record([fused_output], elements=key_width)
         if not traits.rope and not recorder.family.qk_norm:
             query = key = fused_output
     else:
@@ -288,16 +260,14 @@ def _latent_query_key_value(recorder: Recorder, x: Value) -> tuple[Value, Value,
     else:
         query = recorder.linear("q", x, query_width)
     joint = recorder.linear("kv_a", x, mla.kv_lora_rank + mla.qk_rope_head_dim)
-    latent = Value(mla.kv_lora_rank, joint.item)
-    recorder.tape.record([latent], [joint])
-    latent = recorder.norm(latent)
+    latent = recorder.norm(recorder.record([joint], elements=mla.kv_lora_rank))
     expanded = recorder.linear("kv_b", latent, heads * (mla.qk_nope_head_dim + mla.v_head_dim))
-    key = Value(query_width, expanded.item)
-    recorder.tape.record([key], [expanded])  # joined with the rotary part, a new tensor
+    # joined with the rotary part, a new tensor
+    key = recorder.record([expanded], elements=query_width)
     return recorder.rotate(query), key, expanded
 
 
-def _record_attention(recorder: Recorder, query: Value, key: Value, value: Value) -> Value:
+def _attention_product(recorder: Recorder, query: Value, key: Value, value: Value) -> Value:
     model, setup = recorder.model, recorder.setup
     heads = model.attention_heads
     # The fused kernel for CPUs has no dropout: with dropout, SDPA computes in float32 and keeps the
@@ -306,10 +276,10 @@ def _record_attention(recorder: Recorder, query: Value, key: Value, value: Value
     item_before = query.item
     if is_unfused and setup.attention == "sdpa":
         query, key, value = (recorder.cast(part, 4) for part in (query, key, value))
-    elif recorder.autocast:
-        query, key, value = (recorder.cast(part, 2) for part in (query, key, value))
-    mla = model.mla
-    output = Value(heads * (mla.v_head_dim if mla else model.head_dim), query.item)
+    else:
+        query, key, value = (recorder.narrow(part) for part in (query, key, value))
+    mla, item = model.mla, query.item
+    width = heads * (mla.v_head_dim if mla else model.head_dim)
     inputs = list(dict.fromkeys([query, key, value]))
     is_grouped = model.attention_heads != model.key_value_heads and mla is None
     lacks_fused_kernel = setup.attention == "sdpa" and not recorder.block_traits.fused_attention
@@ -317,41 +287,26 @@ def _record_attention(recorder: Recorder, query: Value, key: Value, value: Value
     # With a mask, transformers repeats shared keys and values itself; prefixes need a mask.
     is_masked = setup.attention == "sdpa" and (setup.padded or setup.traits.adds == "prefix")
     if is_grouped and (is_eager or is_masked):
-        inputs = [query, *(_repeat(recorder, part, output.elements) for part in (key, value))]
-        is_grouped = False
+        inputs = [query, *(recorder.record([part], elements=width) for part in (key, value))]
     if is_eager:
-        _record_eager_attention(recorder, inputs, output)
+        output = _eager_attention(recorder, inputs, width)
         return recorder.cast(output, item_before) if is_unfused else output
-    # FlashAttention-2 sums gradients of queries in float32, and gradients of shared keys and values
-    # for each query head.
-    workspace = 4.0 * output.elements + (2.0 * output.size if is_grouped else 0.0)
-    saves = [*inputs, output, Value(heads, 4)]
+    saves = [*inputs, Value(heads, 4)]
     if is_masked:
         # SDPA converts the boolean mask to numbers in every layer, and keeps each copy.
-        saves.append(Value(setup.sequence_length, output.item))
-    recorder.tape.record([output], inputs, saves, workspace=workspace)
-    return output
+        saves.append(Value(setup.sequence_length, item))
+    return recorder.record(inputs, saves, elements=width, saves_output=True)
 
 
-def _repeat(recorder: Recorder, x: Value, elements: float) -> Value:
-    y = Value(elements, x.item)
-    recorder.tape.record([y], [x])
-    return y
-
-
-def _record_eager_attention(recorder: Recorder, inputs: list[Value], output: Value) -> None:
-    tape, setup = recorder.tape, recorder.setup
-    scores = Value(recorder.model.attention_heads * setup.sequence_length, output.item)
-    query_key, value = inputs[:2], inputs[-1]
-    tape.record([scores], query_key, query_key, workspace=scores.size)
+def _eager_attention(recorder: Recorder, inputs: list[Value], width: float) -> Value:
+    query_key, value, item = inputs[:2], inputs[-1], inputs[0].item
+    elements = recorder.model.attention_heads * recorder.setup.sequence_length
+    size = elements * item
+    scores = recorder.record(query_key, query_key, elements=elements, workspace=size)
     if recorder.block_traits.capped:
-        capped = Value(scores.elements, scores.item)
-        tape.record([capped], [scores], [capped], workspace=scores.size)
-        scores = capped
-    float32_weights = Value(scores.elements, 4)
-    upcast = recorder.cast(scores, 4)
-    tape.record([float32_weights], [upcast], [float32_weights])
-    weights = recorder.cast(float32_weights, output.item)
+        scores = recorder.record([scores], saves_output=True, workspace=size)
+    float32_weights = recorder.record([recorder.cast(scores, 4)], saves_output=True)
+    weights = recorder.cast(float32_weights, item)
     if recorder.block_traits.dropout:
         weights = recorder.dropout(weights)
-    tape.record([output], [weights, value], [weights, value])
+    return recorder.record([weights, value], [weights, value], elements=width)

@@ -1,11 +1,12 @@
-"""One training set-up, as far as memory and time depend on it."""
+"""A training set-up, as far as memory and time depend on it, and requests to measure it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from sweeper.facts.record import NO_EXTRA, StepExtra, TrainingSetup
+from sweeper.artifact import Record
+from sweeper.facts.record import NO_EXTRA, ModelFacts, StepExtra, TrainingSetup
 from sweeper.features import parts
 from sweeper.spec import Scalar
 from sweeper.traits.traits import Traits, traits_of
@@ -167,3 +168,35 @@ class Setup(TrainingSetup):
         if self.quantization in ("nf4", "nf4-dq", "int8") and self.upcast_norms:
             return 4
         return self.base_bytes
+
+
+class SetupRequest(Record):
+    """A set-up to trace without weights."""
+
+    model: ModelFacts
+    setup: Setup
+
+
+class ProbeRequest(SetupRequest):
+    """A set-up whose training steps are measured; examples have ``mean_length`` tokens on
+    average."""
+
+    mean_length: int
+
+
+class Probed(Record):
+    """Measured time and memory of training steps.
+
+    Args:
+        peak_gib: Peak as a trial measures it; None, like reserved memory and time, if memory ran
+            out.
+        reserved_gib: Reserved by CUDA's allocator; None on a CPU.
+        free_gib: Free memory of the device before loading, out of ``total_gib``.
+    """
+
+    peak_gib: float | None = None
+    reserved_gib: float | None = None
+    seconds_per_step: float | None = None
+    out_of_memory: bool = False
+    free_gib: float = 0.0
+    total_gib: float = 1.0

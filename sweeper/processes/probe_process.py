@@ -15,9 +15,8 @@ from sweeper.facts.machine import measured
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
 from sweeper.facts.machine.measured import measured_now, shape_of, with_measured
 from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
-from sweeper.memory.overheads import KNOWN
-from sweeper.memory.requests import Probed, ProbeRequest
-from sweeper.memory.setup import Setup
+from sweeper.memory.estimate import KNOWN
+from sweeper.memory.setup import Probed, ProbeRequest, Setup
 from sweeper.packages import TRAINING, require
 from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES
@@ -27,7 +26,7 @@ from sweeper.plans import Candidate, Plan
 from sweeper.spec import HardwareSpec, Spec
 from sweeper.traits.traits import TARGETED, traits_of
 from sweeper.units import gib
-from sweeper.views.console import Tell, say_nothing
+from sweeper.views.console import Say, say_nothing
 
 FUNCTION = "sweeper.training.probes.training_step:answer"
 _TIMEOUT_SECONDS = 600
@@ -41,7 +40,7 @@ _FIX = "The formula's estimate stands without --probe."
 
 
 def probe(
-    model: ModelFacts, setup: Setup, mean_length: int | None = None, *, tell: Tell = say_nothing
+    model: ModelFacts, setup: Setup, mean_length: int | None = None, *, tell: Say = say_nothing
 ) -> Measured:
     """Time and memory of real steps on this machine, from the cache or measured now.
 
@@ -149,7 +148,7 @@ def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> 
 _MAX_ROUNDS = 3
 
 
-def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
+def with_probes(spec: Spec, plan: Plan, tell: Say = say_nothing) -> Plan:
     """Probe each candidate that was not measured on this machine, and plan again.
 
     Raises:
@@ -177,7 +176,7 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
     return plan
 
 
-def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
+def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Say) -> bool:
     """Probe a set-up; False if it failed, which only makes the plan less certain."""
     what = f"{setup.strategy} of {model.id}"
     try:
@@ -221,7 +220,7 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
 
 
 def measured_plan(
-    spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Tell
+    spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Say
 ) -> Plan:
     """Plan for this machine, with its measurements.
 
@@ -240,7 +239,7 @@ def measured_plan(
     return plan
 
 
-def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
+def calibrated(spec: Spec, facts: Facts, tell: Say = say_nothing) -> Facts:
     """The facts with the processor's measured speed, calibrated now if necessary.
 
     If that fails, the facts are unchanged, and the plan says that its times are not calibrated.
@@ -252,7 +251,7 @@ def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
     return facts.model_copy(update={"hardware": hardware})
 
 
-def _measure(facts: HardwareFacts, tell: Tell) -> bool:
+def _measure(facts: HardwareFacts, tell: Say) -> bool:
     tell(f"Measuring {facts.name} once, for the plan's times.")
     try:
         in_child(

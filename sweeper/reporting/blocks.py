@@ -1,6 +1,9 @@
-"""The parts of a page: sections of blocks, each block with its own template.
+"""The parts of a page: sections of blocks, each with its own template, and styles of strategies.
 
-Numbers are text already: templates only place them, without arithmetic or type tests.
+Numbers are text already: templates only place them, without arithmetic or type tests. A strategy
+has a colour, a shape and a dash, so that colour alone never distinguishes it: its file chooses
+among six colours, which differ under three types of colour blindness, and a neutral one. The
+stylesheet has their values for both themes, and the symbol of every shape.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from sweeper.findings import words
 from sweeper.findings.findings import Limitation
 from sweeper.findings.verdict.headline import HeadlineFigure
+from sweeper.traits.traits import UNKNOWN, Shape, StrategyOnModel
 
 Item = TypeVar("Item")
 
@@ -164,6 +168,11 @@ class Drawing:
     wide: bool = False
 
 
+def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
+    """The panels that are not None."""
+    return tuple(panel for panel in panels if panel is not None)
+
+
 @dataclass(frozen=True)
 class Figure(Block):
     """A figure: the finding, the charts, then the same numbers as tables.
@@ -304,3 +313,46 @@ class Page:
     banner: str = ""
     no_charts: str = ""
     footer: str = ""
+
+
+#: Shape to its symbol in text; the stylesheet has the same symbols.
+GLYPHS: dict[Shape, str] = {
+    "circle": "●",
+    "square": "■",
+    "diamond": "◆",
+    "triangle-up": "▲",
+    "triangle-down": "▼",
+    "triangle-left": "◀",
+    "triangle-right": "▶",
+    "cross": "✚",
+    "stroke": "◇",
+}
+
+
+@dataclass(frozen=True)
+class StrategyStyle:
+    """A strategy's style. ``shape`` and ``dash`` are Vega's; ``glyph`` is used in text."""
+
+    css: str
+    color: str
+    shape: str
+    glyph: str
+    dash: tuple[int, ...] = (1, 0)
+
+
+def style_of(strategy: StrategyOnModel) -> StrategyStyle:
+    """The style of a strategy in the whole report, on any base model."""
+    traits = strategy.traits
+    mark = traits.mark if traits else UNKNOWN
+    return StrategyStyle(
+        css=f"s-{mark.shape} c-{mark.color}",
+        color=f"var(--mark-{mark.color})",
+        shape=mark.shape,
+        glyph=GLYPHS[mark.shape],
+        dash=mark.dash,
+    )
+
+
+def strategy_cell(strategy: StrategyOnModel) -> Cell:
+    """A strategy's name with its symbol."""
+    return Cell(words.short(strategy), css=style_of(strategy).css)

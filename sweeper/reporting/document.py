@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
+from sweeper import units
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import DataSize
 from sweeper.features.parts import record_of
-from sweeper.findings.figures import NotMeasured
-from sweeper.findings.findings import Findings
-from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.findings import words
+from sweeper.findings.findings import Findings, NotMeasured
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Budget, Candidate, Plan, Reason, Rejected
+from sweeper.plans import Budget, Candidate, Reason, Rejected
+from sweeper.spec import Scalar
+from sweeper.trials import Trial
 
 R = TypeVar("R", bound=Record)
 
@@ -42,6 +44,22 @@ class PlanExcerpt(Record):
     warnings: tuple[Reason, ...]
     budget: Budget
     objective: Objective = LOSS
+
+    @property
+    def time_unit(self) -> str:
+        """The unit of training time."""
+        return "GPU-minutes" if self.device == "cuda" else "minutes"
+
+    @property
+    def memory_name(self) -> str:
+        """The name of the device's memory."""
+        return "GPU memory" if self.device == "cuda" else "memory"
+
+    def searched_values(self, trial: Trial) -> dict[str, Scalar]:
+        """The values of a trial's searched parameters."""
+        planned = next((c for c in self.strategies if c.strategy == trial.strategy), None)
+        names = {name for name, p in planned.parameters.items() if p.searched} if planned else ()
+        return {name: v for name, v in trial.config.parameters.items() if name in names}
 
 
 class Report(Artifact):
@@ -69,24 +87,25 @@ class Report(Artifact):
         """The figures of a section as the section's type ``kind``; None if it has none."""
         return record_of(self.sections, section, kind)
 
-
-def plan_for_report(plan: Plan) -> PlanExcerpt:
-    """The part of a plan that a report shows; strategies are ``lora@model`` if models compete."""
-    plan = by_pair(plan)
-    facts, data = plan.facts, plan.facts.data
-    return PlanExcerpt.taken_from(
-        plan,
-        device=facts.hardware.device,
-        hardware=facts.hardware.name,
-        memory_limit_gib=facts.hardware.memory_gib,
-        data=PlannedData.taken_from(
-            data, classes=len(data.labels), changes=tuple(change.said for change in data.changes)
-        ),
-        strategies=plan.candidates,
-        objective=plan.objective.model_copy(update={"folder": ""}),
-    )
-
-
-def not_computed(error: Exception) -> NotMeasured:
-    """The reason in the report for a section that raised an error."""
-    return NotMeasured(reason=f"This could not be computed: {type(error).__name__}: {error}")
+    def data_lines(self) -> tuple[str, ...]:
+        """The parts of the training data, and how much of each the best trial was trained on."""
+        data, row = self.plan.data, self.findings.best
+        lines = []
+        for part in data.sources:
+            weight = "" if part.weight is None else f", weight {units.number(part.weight)}"
+            rows = ", ".join(f"{count:,} {split}" for split, count in part.rows.items())
+            loss = row.result.validation_by_source.get(part.title) if row else None
+            scored = "" if loss is None else f"; validation loss {words.number(loss)}"
+            lines.append(f"Source {part.title}: {rows} rows{weight}{scored}")
+        if data.further_rows:
+            further = ", ".join(
+                f"{count:,} {source}" for source, count in data.further_rows.items()
+            )
+            lines.append(f"Further rows, in train alone: {further}")
+        if row is not None and row.result.seen:
+            seen = "; ".join(
+                f"{part.rows:,} rows ({part.tokens:,} tokens) of {name}"
+                for name, part in row.result.seen.items()
+            )
+            lines.append(f"Trial {row.number} trained on {seen}, repetitions included")
+        return tuple(lines)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.headline import scoreboard
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.charts.forest import forest, pictures
+from sweeper.reporting.compose import page
 from sweeper.reporting.csvfiles import csv_text, curves_table, trials_table
 from sweeper.reporting.document import Report
-from sweeper.reporting.markdown import markdown, model_card
-from sweeper.reporting.page import page
-from sweeper.reporting.page_html import light_colors, render
+from sweeper.reporting.render import light_colors, markdown, model_card, render
 from sweeper.runfolder import RunFolder
 from sweeper.safe_text import clean
 from sweeper.textfiles import replacing, write_text

@@ -138,7 +138,7 @@ class Search:
         start_values = start.parameters if start else {}
         fixed: dict[str, Scalar] = {}
         if start is not None:
-            key = self.space.key(start)
+            key: str = self.space.key(start)
             fixed = optuna_space.enqueued_values(key, self.candidates[key], start_values)
         if self.sampler != OURS:
             self._samplers[number] = make_sampler(self.sampler, self.space, number)

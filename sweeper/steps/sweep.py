@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
-from sweeper.data.changes import ListedChange, change_list
 from sweeper.data.prepared import changing_features
-from sweeper.data.reading.hub import with_commits
+from sweeper.data.reading.files import with_commits
+from sweeper.data.write_rows import ListedChange, change_list
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -47,7 +47,7 @@ from sweeper.specfile import resolve, to_yaml, with_positions
 from sweeper.steps.planned import check_features, planned
 from sweeper.steps.winner import best_trial
 from sweeper.textfiles import write_text
-from sweeper.views.console import Tell, say_nothing
+from sweeper.views.console import Say, say_nothing
 from sweeper.views.progress import ProgressView
 from sweeper.views.work_progress import Hidden, WorkProgress
 
@@ -115,7 +115,7 @@ def prepare(
     file: Path | None = None,
     new: bool = False,
     probe: bool | None = None,
-    tell: Tell = say_nothing,
+    tell: Say = say_nothing,
     work: WorkProgress | None = None,
 ) -> Prepared:
     """Gather facts and plan; all of the user's mistakes are raised here, before a folder is made.
@@ -152,7 +152,7 @@ def prepare(
 
 
 def _make_models_ready(
-    spec: Spec, work: WorkProgress, tell: Tell
+    spec: Spec, work: WorkProgress, tell: Say
 ) -> tuple[dict[str, Missing], dict[str, float]]:
     """Download or convert the models that need it; returns what each needed, and seconds by
     phase."""
@@ -213,7 +213,7 @@ def _with_data(spec: Spec, work: WorkProgress) -> Spec:
         return with_commits(spec, lambda done, of: work("downloading data (MB)", done, of))
 
 
-def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
+def _download(model: ModelSpec, work: WorkProgress, tell: Say) -> None:
     """Download a hub model into the hub's cache, so that its facts are exact and pinned."""
     from sweeper.facts.models.hub_download import download  # loads the hub's client
 
@@ -222,7 +222,7 @@ def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
         download(model, lambda done, of: work(f"downloading {model.id} (MB)", done, of))
 
 
-def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
+def _convert(model: str, work: WorkProgress, tell: Say) -> None:
     """Convert a packaged model, in a process with torch."""
     tell(f"Preparing {model} once; later runs load it in seconds.")
     what, request = f"the preparation of {model}", ModelSpec(id=model)
@@ -231,7 +231,7 @@ def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
 
 
 def sweep(
-    prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
+    prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Say = say_nothing
 ) -> Ended:
     """Start or resume the run. Findings and report are written, if possible after errors too."""
     folder = prepared.folder
@@ -287,7 +287,7 @@ def sweep(
         return Ended(prepared.spec, folder, outcome, report)
 
 
-def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:
+def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Say) -> None:
     """Run the features' hooks before the first trial. A feature that fails only loses its
     figures."""
     for name, begin in parts.BEGIN.all():
@@ -371,7 +371,7 @@ def _stored_plan(prepared: Prepared) -> Plan:
     return plan
 
 
-def rename_earlier_run(folder: RunFolder, tell: Tell) -> None:
+def rename_earlier_run(folder: RunFolder, tell: Say) -> None:
     """Rename an existing run to the first free ``NAME.N``; nothing is deleted."""
     if not folder.plan.is_file():
         return

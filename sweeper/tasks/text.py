@@ -164,9 +164,8 @@ class TextTask(Task):
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
         losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
-        if (
-            self.per_byte
-        ):  # perplexity is per token: models with other tokenizers cannot be compared by it
+        # Perplexity is per token: models with other tokenizers cannot be compared by it.
+        if self.per_byte:
             return {"bits_per_byte": float(np.average(losses, weights=weights))}, losses
         sizes = scores.outputs["answer_bytes"].numpy()
         figures = compute_metrics("tokens", losses, weights) | compute_metrics(

@@ -7,7 +7,7 @@ import logging
 import torch
 
 from sweeper.facts.machine import measured
-from sweeper.facts.machine.detect_hardware import processor
+from sweeper.facts.machine.hardware import processor
 from sweeper.facts.machine.measured import measured_now
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules

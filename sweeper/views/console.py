@@ -1,10 +1,14 @@
-"""Output to a terminal: results go to stdout, progress and warnings to stderr."""
+"""Output to a terminal, or to a notebook as HTML.
+
+Results go to stdout, progress and warnings to stderr.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from typing import Any, Literal
 
 from rich.console import Console, RenderableType
@@ -22,7 +26,7 @@ ProgressMode = Literal["auto", "plain", "none"]
 A run also redraws in a notebook cell: see ``views.progress``.
 """
 LogFormat = Literal["text", "jsonl"]
-Tell = Callable[[str], None]
+Say = Callable[[str], None]
 """Shows the user a line about a long step or a fallback."""
 
 
@@ -135,3 +139,10 @@ def _console(*, stderr: bool) -> Console:
         width=None if is_terminal else MAX_WIDTH,
         soft_wrap=not is_terminal,
     )
+
+
+def html_of(page: RenderableType) -> str:
+    """A page as HTML, with escaped texts."""
+    console = Console(file=StringIO(), record=True, width=MAX_WIDTH, force_jupyter=False)
+    console.print(page)
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")

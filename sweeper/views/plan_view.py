@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from sweeper import units
-from sweeper.data.faults import by_kind
+from sweeper.data.examples import by_kind
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
@@ -22,9 +22,8 @@ from sweeper.objective import Objective
 from sweeper.planning.budget.budget import LONG_SECONDS
 from sweeper.planning.budget.study_phases import STACK
 from sweeper.planning.candidates import PURE_BF16
-from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
+from sweeper.plans import Candidate, ModelChoice, Plan, Reason
 from sweeper.safe_text import visible
-from sweeper.spec import Scalar
 from sweeper.views.console import MAX_WIDTH, Section, lines_of, sections, show_page, table
 
 _SHORT_NAMES = {
@@ -61,18 +60,16 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
 def page(plan: Plan, *, verbose: bool = False) -> Group:
     """A plan as a page for a terminal or a notebook."""
     heads, rows = candidate_table(plan)
-    top_sections = _with_paragraph_lists(
-        *_first_sections(plan), *_fact_sections(plan, verbose=verbose)
-    )
-    bottom_sections = _with_paragraph_lists(*_body_sections(plan, verbose=verbose))
+    top_sections = _with_paragraph_lists(_top_sections(plan, verbose=verbose))
+    bottom_sections = _with_paragraph_lists(_bottom_sections(plan, verbose=verbose))
     if verbose:
         models = () if plan.model_choice is None else _model_tables(plan.model_choice)
-        first_sections = [sections([top_sections.pop(0)]) for _ in range(2)]
-        middle_parts = [sections(top_sections), table(heads, rows), sections(bottom_sections)]
         return Group(
-            *first_sections,
+            sections(top_sections[:2]),
             *models,
-            *middle_parts,
+            sections(top_sections[2:]),
+            table(heads, rows),
+            sections(bottom_sections),
             *_details(plan),
             sections([("Next", [_next_command(plan)])]),
         )
@@ -97,7 +94,7 @@ def page(plan: Plan, *, verbose: bool = False) -> Group:
     return shown()
 
 
-def _with_paragraph_lists(*parts: Section) -> list[tuple[str, list[str]]]:
+def _with_paragraph_lists(parts: list[Section]) -> list[tuple[str, list[str]]]:
     return [(name, list(filter(None, paragraphs))) for name, paragraphs in parts]
 
 
@@ -205,22 +202,16 @@ def _duration(candidate: Candidate) -> str:
     return units.span(candidate.duration.low, candidate.duration.high)
 
 
-def _first_sections(plan: Plan) -> list[Section]:
-    """The sections on unreadable rows and on what to start with."""
-    broken = by_kind(plan.facts.data.faults).get("unreadable", ())
-    return [
-        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN_ROWS]]),
-        ("Start with", [start(plan)]),
-    ]
-
-
-def _fact_sections(plan: Plan, *, verbose: bool) -> list[Section]:
-    """The sections above the table of strategies, with the plan's facts."""
+def _top_sections(plan: Plan, *, verbose: bool) -> list[Section]:
+    """The sections above the table of strategies: unreadable rows, what to start with, facts."""
     facts, machine = plan.facts, plan.facts.hardware
+    broken = by_kind(facts.data.faults).get("unreadable", ())
     choice = None if verbose else plan.model_choice
     gpu_count = f"{machine.gpus} x " if machine.gpus > 1 else ""
     origin = "detected" if machine.detected else "stated"
     return [
+        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN_ROWS]]),
+        ("Start with", [start(plan)]),
         ("Model", [_model_line(model) for model in facts.models]),
         ("Compared", [] if choice is None else [_neighbour_line(choice)]),
         ("Data", [_data_line(facts, verbose=verbose)]),
@@ -295,13 +286,9 @@ def _data_line(facts: Facts, *, verbose: bool) -> str:
         sentences.append(f"Further rows, to train only: {further}.")
     if data.format:
         columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
-        guess_lines = [
-            evidence_lines
-            for evidence_lines in data.format_evidence
-            if "this is a guess" in evidence_lines
-        ]
-        evidence_lines = data.format_evidence if verbose else [columns, *guess_lines]
-        evidence = f" ({'; '.join(evidence_lines)})" if columns else ""
+        guesses = [line for line in data.format_evidence if "this is a guess" in line]
+        lines = data.format_evidence if verbose else [columns, *guesses]
+        evidence = f" ({'; '.join(lines)})" if columns else ""
         sentences.append(f"Format {data.format}{evidence}.")
     if data.changes:
         sentences.append(f"Rows changed: {'; '.join(change.said for change in data.changes)}.")
@@ -422,14 +409,14 @@ _LEGEND = (
 )
 
 
-def _body_sections(plan: Plan, *, verbose: bool) -> list[Section]:
+def _bottom_sections(plan: Plan, *, verbose: bool) -> list[Section]:
     """The sections below the table: search, reasons, warnings and time."""
     best = plan.candidates[0]
     stages = (stage.parameter for stage in best.stages.values())
     ranges = [
-        f"{_SHORT_NAMES.get(name, name.replace('_', ' '))} {range_of(best.parameters[name], name)}"
+        f"{_SHORT_NAMES.get(name, name.replace('_', ' '))} {words.search_space(parameter, name)}"
         for name in (*KEY_PARAMETERS, BATCH, EPOCHS, *stages)
-        if name in best.parameters
+        if (parameter := best.parameters.get(name))
     ]
     set_ups: dict[str, list[str]] = {}
     for candidate in plan.candidates if verbose else (best,):
@@ -496,20 +483,6 @@ def _gpu_line(plan: Plan) -> str:
         for candidate in plan.candidates
     ]
     return f"{'. '.join(parts)}."
-
-
-def range_of(parameter: Parameter, name: str = "") -> str:
-    """The range of a parameter with its default, as a cell."""
-
-    def show(value: Scalar | None) -> str:
-        return units.epochs(float(value or 0)) if name == EPOCHS else words.value(value)
-
-    if not parameter.searched:
-        return show(parameter.default)
-    if parameter.choices is not None:
-        return "{" + "|".join(map(show, parameter.choices)) + "}"
-    low, high, default = map(show, (parameter.low, parameter.high, parameter.default))
-    return f"{low}..{high} ({default})"
 
 
 def _warning_lines(plan: Plan, *, verbose: bool) -> list[str]:
@@ -592,7 +565,7 @@ def _details(plan: Plan) -> Iterator[RenderableType]:
             if rows:
                 yield table((head, "why", "source"), rows)
         values = [
-            (name, range_of(item, name), item.why, item.source)
+            (name, words.search_space(item, name), item.why, item.source)
             for name, item in candidate.parameters.items()
         ]
         yield table(("parameter", "range", "why", "source"), values)
@@ -627,7 +600,7 @@ def declared_lines(plan: Plan) -> list[str]:
         for name, parameter in candidate.parameters.items():
             if parameter.shipped:
                 origin = f"{parameter.source}; the rule book: {parameter.shipped}"
-                range_text = f"{name} {range_of(parameter)}"
+                range_text = f"{name} {words.search_space(parameter)}"
                 by_text.setdefault((range_text, origin), []).append(candidate.strategy)
     return [
         f"{range_text} ({', '.join(dict.fromkeys(strategies))}): {origin}"

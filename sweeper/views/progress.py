@@ -26,8 +26,15 @@ from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.safe_text import visible
-from sweeper.views.console import LogFormat, ProgressMode, can_encode_bars, err, is_live, text
-from sweeper.views.notebook import html_of
+from sweeper.views.console import (
+    LogFormat,
+    ProgressMode,
+    can_encode_bars,
+    err,
+    html_of,
+    is_live,
+    text,
+)
 from sweeper.views.work_progress import Hidden, sentence
 
 HEARTBEAT_SECONDS = 60.0
@@ -235,7 +242,8 @@ def _interval(run: RunFolder, best: Best) -> str:
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
         if strategy.best_trial == best.trial and findings:
-            return words.interval_text(strategy.best_interval, findings.objective)
+            ends = words.interval_ends(strategy.best_interval, findings.objective)
+            return f"95% CI {ends}" if ends else ""
     return ""
 
 

@@ -86,7 +86,7 @@ def test_base_commands_neither_need_nor_try_to_load_anything_heavy(tmp_path):
 UNUSED = (
     "huggingface_hub", "psutil", "tokenizers", "jinja2", "sweeper.data.load",
     "sweeper.data.reading", "sweeper.data.formats.row_format", "sweeper.features.quality._kinds",
-    "sweeper.data.corpus", "sweeper.facts.suite",
+    "sweeper.data.similar", "sweeper.facts.suite",
     "sweeper.data.prepared", "sweeper.facts.dataset.data_facts",
     "sweeper.planning.model_choice", "sweeper.processes.probe_process", "sweeper.runfolder",
     "sweeper.features.generated_code._sandbox",
@@ -136,7 +136,7 @@ def test_the_list_of_commands_needs_neither_models_nor_the_metadata_of_packages(
 def test_what_is_missing_is_named_with_the_command_that_installs_it(
     sweeper, monkeypatch, arguments, missing
 ):
-    monkeypatch.setattr("sweeper.facts.machine.detect_hardware.detected_gpus", lambda: ())
+    monkeypatch.setattr("sweeper.facts.machine.hardware.detected_gpus", lambda: ())
     monkeypatch.setattr(packages, "is_installed", lambda module: module not in ("scipy", "torch"))
     ran = sweeper(*arguments)
     assert ran.code == 2

@@ -5,10 +5,10 @@ import tracemalloc
 
 import pytest
 
-from sweeper.data import detect_columns, item_files, load_large
+from sweeper.data import detect_columns, load_large, table
 from sweeper.data.load_large import load
 from sweeper.data.rows import read_rows
-from sweeper.features.quality import _passes as checking
+from sweeper.features.quality import _check as checking
 from sweeper.features.quality._check import check
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.spec import DataSpec
@@ -31,8 +31,7 @@ def loaded(path):
 @pytest.mark.parametrize("work", [checked, loaded])
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".json"])
 def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work, suffix):
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
-    monkeypatch.setattr(item_files, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(table, "LARGE_BYTES", 0)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.data import item_files, load_large
+from sweeper.data import load_large, table
 from sweeper.data.examples import SPLITS
 from sweeper.data.load_large import load
 from sweeper.data.table import LazySequence
@@ -26,7 +26,7 @@ def write(path, rows):
 def both(monkeypatch, task, **spec):
     listed = load(DataSpec(**spec), task)
     with monkeypatch.context() as patched:
-        patched.setattr(item_files, "LARGE_BYTES", 0)
+        patched.setattr(table, "LARGE_BYTES", 0)
         stored = load(DataSpec(**spec), task)
     assert all(isinstance(rows, LazySequence) for rows in stored.splits.values())
     return listed, replace(stored, splits={s: tuple(stored.splits[s]) for s in SPLITS})
@@ -90,13 +90,13 @@ def test_labels_take_the_spelling_of_train_or_are_left_out(tmp_path, monkeypatch
 def test_most_labels_unknown_to_train_are_an_error(tmp_path, monkeypatch):
     write(tmp_path / "train.jsonl", classes(90))
     write(tmp_path / "test.jsonl", [{"text": f"t {n}", "label": f"{n % 2}"} for n in range(20)])
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
+    monkeypatch.setattr(table, "LARGE_BYTES", 0)
     with pytest.raises(DataError, check=lambda error: error.code == "unknown-labels"):
         load(DataSpec(path=str(tmp_path)), "classification")
 
 
 def test_a_second_reader_maps_what_the_first_wrote_until_the_file_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
+    monkeypatch.setattr(table, "LARGE_BYTES", 0)
     path = write(tmp_path / "rows.jsonl", answers(100))
     first = load(DataSpec(path=str(path)), "instruction")
     with monkeypatch.context() as patched:
@@ -107,7 +107,7 @@ def test_a_second_reader_maps_what_the_first_wrote_until_the_file_changes(tmp_pa
 
 
 def test_a_part_of_a_split_is_read_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
+    monkeypatch.setattr(table, "LARGE_BYTES", 0)
     path = write(tmp_path / "rows.jsonl", answers(100))
     train = load(DataSpec(path=str(path)), "instruction").splits["train"]
     rows = list(train)
@@ -118,7 +118,7 @@ def test_a_part_of_a_split_is_read_alone(tmp_path, monkeypatch):
 
 
 def test_what_large_files_cannot_do_is_done_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
+    monkeypatch.setattr(table, "LARGE_BYTES", 0)
     path = write(tmp_path / "rows.jsonl", answers(100))
     dataset = load(DataSpec(path=str(path), split_by="hash"), "instruction")
     assert all(isinstance(rows, tuple) for rows in dataset.splits.values())

@@ -31,7 +31,7 @@ from sweeper.execution.job import Hello, Job, JobEnded, ProgressMessage, Ready
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
-from sweeper.facts.machine.detect_hardware import Device
+from sweeper.facts.machine.hardware import Device
 from sweeper.objective import Objective
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig

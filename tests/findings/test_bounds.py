@@ -6,7 +6,7 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import Metric
+from sweeper.findings.findings import Metric
 from sweeper.findings.study.metric import difference_bounds, score_bounds
 from sweeper.reporting.sections import cost, strategies
 from sweeper.trials import TestSeal, TrialResult

@@ -1,7 +1,7 @@
 import pytest
 
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.findings import Interval, Metric
 
 ACCURACY = Metric(name="accuracy", title="accuracy", higher_is_better=True, unit="points")
 LOSS = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")

@@ -19,7 +19,6 @@ from sweeper.data import contents
 from sweeper.data.examples import Example, normalised
 from sweeper.data.labels import reconcile_labels
 from sweeper.data.load_large import load
-from sweeper.data.reading import decoding
 from sweeper.data.reading import read as reading
 from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows
@@ -214,7 +213,7 @@ def test_a_hundred_thousand_columns_end_in_a_message(tmp_path, name):
 
 
 def test_a_line_without_end_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(contents, "MAX_LINE_BYTES", 1000)
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n{"text": "' + "a" * 2000 + '"}\n')
     assert "x.jsonl:2: this line has" in refused(tmp_path / "x.jsonl")
 

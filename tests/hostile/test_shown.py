@@ -14,8 +14,7 @@ from sweeper.execution.state.status import Event
 from sweeper.features.prediction import _steps as steps
 from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
-from sweeper.reporting.markdown import plain
-from sweeper.reporting.page_html import _environment, _escaped
+from sweeper.reporting.render import _environment, _escaped, plain
 from sweeper.safe_text import visible
 from sweeper.views.console import out
 from sweeper.views.progress import plain_line
@@ -30,7 +29,11 @@ def on_terminal(text, capsys):
 
 def in_attribute(text, _):
     template = '<td data-s="{{ text }}">'
-    return _environment(resources.reports() / "templates").from_string(template).render(text=text)
+    return (
+        _environment(resources.reports() / "templates", html=True)
+        .from_string(template)
+        .render(text=text)
+    )
 
 
 PLACES = {

@@ -11,10 +11,9 @@ from typer.testing import CliRunner
 from sweeper.cli.main import app
 from sweeper.errors import ChildFailed, UsageError
 from sweeper.facts.gather import gather
-from sweeper.facts.machine.detect_hardware import Processor
+from sweeper.facts.machine.hardware import Processor
 from sweeper.facts.models.model import model_facts
-from sweeper.memory.requests import Probed, ProbeRequest
-from sweeper.memory.setup import Setup
+from sweeper.memory.setup import Probed, ProbeRequest, Setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.processes import probe_process

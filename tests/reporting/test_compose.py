@@ -9,10 +9,9 @@ from sweeper.errors import UsageError
 from sweeper.features.parts import Heading
 from sweeper.findings.findings import Limitation, NextStep
 from sweeper.reporting import compose
-from sweeper.reporting import page as page_module
 from sweeper.reporting.blocks import Empty, Text
+from sweeper.reporting.compose import page
 from sweeper.reporting.document import Report
-from sweeper.reporting.page import page
 from sweeper.reporting.sections import trials
 
 
@@ -37,9 +36,8 @@ def composed(make, monkeypatch):
     """The report of a run with one more section, and what its page shows of that."""
 
     def build(shape=None, **hooks):
-        modules = page_module.in_order([section(**hooks), trials])
+        modules = compose.in_order([section(**hooks), trials])
         monkeypatch.setattr(compose, "sections", lambda: modules)
-        monkeypatch.setattr(page_module, "sections", lambda: modules)
         report = compose.report_of(make(**(shape or {"trials": 3, "seeds": 1})))
         again = Report.from_json(report.to_json())
         assert again == report

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import __version__
-from sweeper.reporting.page import sections
+from sweeper.reporting.compose import sections
 
 REPORTS = Path(__file__).parents[2] / "reports"
 REMEDY = "out of date: make demo example-report"

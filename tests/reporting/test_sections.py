@@ -11,7 +11,7 @@ import pytest
 import sweeper
 from sweeper.features import parts
 from sweeper.features.parts import Heading
-from sweeper.reporting.page import in_order, sections
+from sweeper.reporting.compose import in_order, sections
 
 PACKAGE = Path(sweeper.__file__).parent
 FOLDER = PACKAGE / "reporting" / "sections"

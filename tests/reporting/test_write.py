@@ -14,7 +14,7 @@ from sweeper.findings.findings import Findings, Limitation
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
-from sweeper.reporting.markdown import markdown, model_card
+from sweeper.reporting.render import markdown, model_card
 from sweeper.reporting.write import html, write_report
 from sweeper.trials import TrialResult
 

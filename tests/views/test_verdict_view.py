@@ -2,9 +2,9 @@
 
 import pytest
 
-from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.headline import scoreboard
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.markdown import markdown, model_card, plain
+from sweeper.reporting.render import markdown, model_card, plain
 from sweeper.reporting.write import html, write_report
 from sweeper.views import verdict_view
 from sweeper.views.verdict_view import bars, verdict_lines

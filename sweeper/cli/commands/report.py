@@ -44,10 +44,9 @@ def report(
     from sweeper.processes.report_maker import ReportMaker, shows_texts
     from sweeper.runfolder import RunFolder
     from sweeper.views.console import say, show_line
+    from sweeper.views.verdict_view import verdict_lines
 
     require("sweeper report", REPORTS)
-    from sweeper.views.verdict_view import verdict_lines  # which needs numpy
-
     folders = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
     folder, *others = folders.values()
     if len(runs) > 1 and not others:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sweeper.data.encoding import without_surrogates
+from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.row_format import (
     RawRow,

@@ -50,4 +50,4 @@ class Messages(RowFormat):
             return conversation_example(row, turns)
         if value in (None, "", []):
             raise EmptyRow
-        raise UnusableRow(f"`{row.columns['messages']}` is not a list of turns")
+        raise UnusableRow(f"`{row.form.columns['messages']}` is not a list of turns")

@@ -14,7 +14,7 @@ from functools import cache
 from typing import ClassVar
 
 import sweeper.data.formats as folder
-from sweeper.data.encoding import without_surrogates
+from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example
 from sweeper.data.table import Fields
 from sweeper.packages import named_classes
@@ -158,25 +158,91 @@ class RowFormat:
         }
 
 
+@dataclass(frozen=True)
+class Form:
+    """The roles of a table's columns.
+
+    Args:
+        columns: From a role to its column.
+        evidence: Reasons, as sentences.
+        templated: Whether the text already holds chat markers.
+        guessed: Whether the roles follow from values, as no column has a known name.
+        others: Forms of rows that lack these columns, where a file mixes formats.
+        gaps: Words such as NA that stand for an empty cell, by column.
+        share: The share of the sample whose required columns hold the right types or null.
+    """
+
+    format: str
+    columns: dict[str, str]
+    evidence: tuple[str, ...]
+    templated: bool = False
+    guessed: bool = False
+    others: tuple[Form, ...] = ()
+    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    share: float = 1.0
+
+    def of(self, fields: Fields) -> Form:
+        """The form of one row: this one or, if the row lacks its columns, another that fits."""
+        if not self.others or all(fields.get(name) is not None for name in self.needed):
+            return self
+        return next((form for form in self.others if form.has(fields)), self)
+
+    def has(self, fields: Fields) -> bool:
+        """Whether a row has a value of the right kind in every column that it must have."""
+        row_format = formats()[self.format]
+        return any(
+            roles <= self.columns.keys()
+            and all(
+                fields.get(self.columns[role]) not in (None, "")
+                and row_format.accepts(role, fields[self.columns[role]])
+                for role in roles
+            )
+            for roles in (set(shape.required) for shape in row_format.shapes)
+        )
+
+    def suits(self, task: Task) -> bool:
+        """Whether the task can be trained on rows of this form."""
+        row_format = formats()[self.format]
+        return task in row_format.tasks and not row_format.unsuited(task, self.templated)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that a row must have."""
+        shapes = [list(shape.required) for shape in formats()[self.format].shapes]
+        roles = next((roles for roles in shapes if self.columns.keys() >= {*roles}), [])
+        return tuple(self.columns[role] for role in roles)
+
+    def example_or_reason(
+        self, line: int, fields: Fields, label_names: Mapping[str, tuple[str, ...]]
+    ) -> Example | str:
+        """The example of one row, or why there is none.
+
+        Args:
+            label_names: From a column to the names of its integer classes.
+        """
+        names = label_names.get(self.columns.get("label", ""), ())
+        try:
+            return formats()[self.format].example(RawRow(self, line, fields, names))
+        except UnusableRow as reason:
+            return str(reason)
+
+
 @dataclass(slots=True)
 class RawRow:
     """One row, with its cells by role. Not frozen, for speed."""
 
-    format: RowFormat
+    form: Form
     line: int
     fields: Fields
-    columns: Mapping[str, str]
     label_names: tuple[str, ...] = ()
-    templated: bool = False
-    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def value(self, role: str) -> object:
         """The value in the file; None if no column has the role or the cell is a null word."""
-        column = self.columns.get(role)
+        column = self.form.columns.get(role)
         if column is None:
             return None
         value = self.fields.get(column)
-        gaps = self.gaps.get(column)
+        gaps = self.form.gaps.get(column)
         return None if gaps and isinstance(value, str) and value.strip() in gaps else value
 
     def text(self, role: str) -> str:
@@ -191,8 +257,8 @@ class RawRow:
             UnusableRow: The role does not accept the value.
         """
         value = self.value(role)
-        if value is not None and not self.format.accepts(role, value):
-            raise UnusableRow(f"`{self.columns[role]}` holds {type(value).__name__}")
+        if value is not None and not formats()[self.form.format].accepts(role, value):
+            raise UnusableRow(f"`{self.form.columns[role]}` holds {type(value).__name__}")
         return value
 
     def required(self, role: str) -> str:

@@ -27,7 +27,7 @@ class TextRows(RowFormat):
 
     def example(self, row: RawRow) -> Example:
         text = row.required("text")
-        return Example(input_key(text), row.line, text=text, templated=row.templated)
+        return Example(input_key(text), row.line, text=text, templated=row.form.templated)
 
     def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
         with_markers = sum(is_templated(text_of(fields.get(columns["text"]))) for fields in sample)

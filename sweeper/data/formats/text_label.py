@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from sweeper.data.encoding import without_surrogates
+from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.formats.row_format import EmptyRow, RawRow, RoleTests, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
@@ -49,8 +49,8 @@ class TextLabel(RowFormat):
     columns = "`text`, `sentence`, `question`, ... and `label`, `intent`, `category`, ..."
     shapes = (
         *(
-            Shape({"text": (one,), "text_pair": (two,), "label": _LABEL_COLUMNS})
-            for one, two in _PAIR_COLUMNS
+            Shape({"text": (first,), "text_pair": (second,), "label": _LABEL_COLUMNS})
+            for first, second in _PAIR_COLUMNS
         ),
         Shape({"text": _TEXT_COLUMNS, "label": _LABEL_COLUMNS}),
     )
@@ -59,7 +59,7 @@ class TextLabel(RowFormat):
     def example(self, row: RawRow) -> Example:
         """The text, both texts of a pair in two lines, and the name of the class."""
         text = row.required("text")
-        if "text_pair" in row.columns:
+        if "text_pair" in row.form.columns:
             text = f"{text}\n{row.required('text_pair')}"
         label = without_surrogates(class_name(row.valid_value("label"), row.label_names))
         if not label:

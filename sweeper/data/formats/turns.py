@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sweeper.data.encoding import without_surrogates
+from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
 from sweeper.data.formats.row_format import (
     ColumnNames,
@@ -88,7 +88,7 @@ def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Exa
     """
     references: tuple[str, ...] = ()
     value = row.valid_value(role)
-    if row.columns[role] == "answers":
+    if row.form.columns[role] == "answers":
         value = parsed_cell(value)
     if isinstance(value, dict):
         value = value["text"]
@@ -99,7 +99,7 @@ def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Exa
             raise EmptyRow
     else:
         answer = required_text(value)
-    if row.columns[role] == "canonical_solution":
+    if row.form.columns[role] == "canonical_solution":
         answer = prompt[-1].content + answer
     return Example(
         input_key(*(message.content for message in prompt)),
@@ -126,7 +126,7 @@ def conversation_example(row: RawRow, turns: Sequence[Mapping[str, object]]) -> 
     try:
         tools = extras_json(tools=tools_of(row.value("tools")))
     except ValueError as error:
-        raise UnusableRow(f"`{row.columns['tools']}` is not a list of tools") from error
+        raise UnusableRow(f"`{row.form.columns['tools']}` is not a list of tools") from error
     messages = tuple(
         replace(message, content=without_surrogates(message.content))
         for message in _conversation(turns, row.text("system"), tools)

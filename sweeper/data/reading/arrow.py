@@ -19,7 +19,7 @@ _FILE_MAGIC = b"ARROW1"
 """The first bytes of an Arrow file that is no stream."""
 
 
-def read_batches(file: BinaryIO, suffix: str, table: RowTable) -> Iterator[NumberedRow]:
+def read_batches(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of a Parquet or Arrow file.
 
     Raises:
@@ -29,7 +29,7 @@ def read_batches(file: BinaryIO, suffix: str, table: RowTable) -> Iterator[Numbe
     from pyarrow import ArrowException
 
     try:
-        schema, batches = (_parquet if suffix == ".parquet" else _arrow)(file)
+        schema, batches = (_parquet if table.suffix == ".parquet" else _arrow)(file)
         table.label_names |= _class_names(schema.metadata or {})
         table.named |= dict.fromkeys(schema.names)
         number = 0
@@ -43,7 +43,7 @@ def read_batches(file: BinaryIO, suffix: str, table: RowTable) -> Iterator[Numbe
     except (ArrowException, OSError, ValueError, NotImplementedError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"this is not a whole {suffix[1:].capitalize()} file ({reason})",
+            f"this is not a whole {table.suffix[1:].capitalize()} file ({reason})",
             fix="Download or export it again.",
             where=table.name,
             code="damaged-file",

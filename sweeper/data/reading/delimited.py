@@ -15,10 +15,9 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
-from sweeper.data.contents import MAX_LINE_BYTES
+from sweeper.data.contents import MAX_LINE_BYTES, TextFile
 from sweeper.data.formats.row_format import known_names
 from sweeper.data.problems import listing
-from sweeper.data.reading.decoding import TextFile
 from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
 
@@ -63,19 +62,19 @@ class Dialect:
         return f"{_DELIMITER_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
 
 
-def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[NumberedRow]:
+def read_delimited(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of a CSV or TSV file, whose dialect and header are detected from its beginning.
 
     Raises:
         DataError: A quote is never closed, or most rows have more fields than columns.
     """
-    head = text.head(SAMPLE_CHARACTERS, newline="")
-    dialect = _sniff(head, suffix)
+    head = text.head(SAMPLE_CHARACTERS)
+    dialect = _sniff(head, table.suffix)
     lines: list[tuple[int, list[str]]] = []
     with suppress(DataError):  # the sample may end inside a quoted field
         lines += _fields(dialect, io.StringIO(head, newline=""), table.name)
     if not lines:
-        lines = [*islice(_fields(dialect, text.lines(newline=""), table.name), 1)]
+        lines = [*islice(_fields(dialect, text.lines(), table.name), 1)]
     if not lines:
         return
     title_note, body = title_note_and_table(lines)
@@ -84,7 +83,7 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
     names = unique_names(header or [""] * len(first))
     names_line = f"names in line {first_line}" if header else "no line with names"
     table.how.append(f"fields divided by {dialect}, {names_line}{title_note}")
-    for line, fields in _fields(dialect, text.lines(newline=""), table.name):
+    for line, fields in _fields(dialect, text.lines(), table.name):
         if line < first_line or (line == first_line and header):
             continue
         if fields == header:

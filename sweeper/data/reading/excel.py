@@ -23,7 +23,7 @@ _POSITION = re.compile(
 _TAG_BYTES = 200
 
 
-def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[NumberedRow]:
+def read_excel(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of an .xlsx file; line numbers are those of the sheet.
 
     Raises:

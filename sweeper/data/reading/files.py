@@ -1,25 +1,57 @@
-"""Which files make up which split: one file, three paths, a folder, or a data set of the hub."""
+"""Which files make up which split: on this machine, or in a data set of the Hugging Face hub.
+
+Of the hub, only files are read (Parquet, JSON Lines, CSV, ...), and no program is run: a data set
+that only a script can load is read from the hub's conversion to Parquet, or refused. The list of
+files of a commit is stored, so that later calls and workers do not ask the hub again.
+"""
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+from huggingface_hub import constants
+
+from sweeper.artifact import Record
+from sweeper.cache import home
 from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
+from sweeper.data.hub_client import (
+    TIMEOUT_SECONDS,
+    answer_in_time,
+    is_hub_id,
+    progress_class,
+    refusal,
+    switched_off,
+)
 from sweeper.data.problems import listing
-from sweeper.data.reading.hub import hub_files, is_hub_data
 from sweeper.data.reading.layout import SplitFiles, check_one_place, layout
-from sweeper.data.reading.read import keys_of
-from sweeper.errors import DataError, near_match
-from sweeper.spec import DataSpec
-from sweeper.textfiles import read_text
+from sweeper.data.reading.read import data_suffix, keys_of
+from sweeper.errors import DataError, Problem, near_match
+from sweeper.features.parts import Options, named_data
+from sweeper.spec import DataSpec, SourceSpec, Spec
+from sweeper.textfiles import read_text, write_text
 
 _MAX_DEPTH = 3
 """Levels of subfolders that are searched: ``data/CONFIG/SPLIT/`` is the deepest usual one."""
 
 MAX_FILES = 10_000
 """A folder with more files is no data set, but for example a home folder."""
+
+CONVERSION = "refs/convert/parquet"
+"""The branch with the hub's own conversion of a data set."""
+
+_CARD = "README.md"
+
+Tell = Callable[[int, int], None]
+
+_AnySource = DataSpec | SourceSpec
+_Source = TypeVar("_Source", DataSpec, SourceSpec)
 
 
 def split_files(spec: DataSpec) -> SplitFiles:
@@ -63,7 +95,7 @@ def _source_files(spec: DataSpec) -> SplitFiles:
                 where=str(path),
             )
         return _splits_in_file(path)
-    card = path / "README.md"
+    card = path / _CARD
     text = read_text(card) if card.is_file() else ""
     return layout(path, _file_names(path), str(path), text, spec.name, spec.split or "")
 
@@ -82,9 +114,9 @@ def _splits_in_file(path: Path) -> SplitFiles:
     }
     for split, parts in splits.items():
         check_one_place([f"`{part.stem}`" for part in parts], split, str(path))
-    evidence = [f"an object with the splits {listing([f'`{key}`' for key in split_by_key])}"]
-    if unread_keys := [f"`{key}`" for key in keys if key not in split_by_key]:
-        evidence.append(f"not read: {listing(unread_keys)}")
+    evidence = [f"an object with the splits {listing(split_by_key, form='`{}`')}"]
+    if unread_keys := [key for key in keys if key not in split_by_key]:
+        evidence.append(f"not read: {listing(unread_keys, form='`{}`')}")
     return SplitFiles({split: parts for split, parts in splits.items() if parts}, tuple(evidence))
 
 
@@ -114,8 +146,161 @@ def _check_exists(path: Path) -> None:
         siblings = [entry.name for entry in path.parent.iterdir()]
     except (OSError, ValueError):
         siblings = []
-    hint = near_match(path.name, siblings) if siblings else ""
-    fix = hint if hint.startswith("Did") else "Check the path, relative to the current folder."
+    fix = _path_fix(path.name, siblings)
     if path.name in siblings:
         fix = "This link leads to nothing: give the file itself, or renew the link."
     raise DataError("no such file or folder", fix=fix, where=str(path))
+
+
+def _path_fix(name: str, siblings: Sequence[str]) -> str:
+    hint = near_match(name, siblings) if siblings else ""
+    return hint if hint.startswith("Did") else "Check the path, relative to the current folder."
+
+
+def is_hub_data(spec: _AnySource) -> bool:
+    """Whether the data are named by an id of the hub: no file or folder has that name."""
+    name = spec.path
+    if name is None or not is_hub_id(name) or name.startswith(".") or data_suffix(Path(name)):
+        return False
+    path = Path(name)
+    return not path.exists() and ("/" not in name or not path.parent.is_dir())
+
+
+class _CommitFiles(Record):
+    """The names of all files of one commit."""
+
+    commit: str
+    names: tuple[str, ...]
+
+
+def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
+    """The request with the present commits of its hub data sets, whose files are downloaded.
+
+    Raises:
+        DataError: The hub cannot be reached or refuses a data set, or it has no readable files.
+    """
+    sources = tuple(_with_commit(source, tell) for source in spec.data.sources)
+    data_spec = _with_commit(spec.data.model_copy(update={"sources": sources}), tell)
+    changed_options: dict[str, Options] = {}
+    for data in named_data(spec.features):
+        commit = _with_commit(SourceSpec(path=data.path, revision=data.commit), tell).revision
+        options = changed_options.get(data.feature, getattr(spec.features, data.feature))
+        changed_options[data.feature] = options.model_copy(update={data.commit_in: commit})
+    features = spec.features.model_copy(update=changed_options)
+    return spec.model_copy(update={"data": data_spec, "features": features})
+
+
+def _with_commit(source: _Source, tell: Tell) -> _Source:
+    if not is_hub_data(source):
+        return source
+    source = source.model_copy(update={"revision": _commit_files(source).commit})
+    hub_files(source, tell)
+    return source
+
+
+def hub_files(spec: _AnySource, tell: Tell = lambda _done, _of: None) -> SplitFiles:
+    """The files of each split, downloaded if needed."""
+    repository, commit_files = str(spec.path), _commit_files(spec)
+    commit, names = commit_files.commit, commit_files.names
+    repository_folder = f"datasets--{repository.replace('/', '--')}"
+    folder = Path(constants.HF_HUB_CACHE, repository_folder, "snapshots", commit)
+    card = folder / _CARD if _CARD in names else None
+    _download(repository, commit, folder, [card] if card else [], tell)
+    text = read_text(card) if card else ""
+    split_files = layout(folder, names, repository, text, spec.name, spec.split or "")
+    _download(repository, commit, folder, [*chain(*split_files.files.values())], tell)
+    evidence = f"commit {commit[:12]} of the hub's data set {repository}"
+    return SplitFiles(split_files.files, (evidence, *split_files.evidence))
+
+
+def _commit_files(spec: _AnySource) -> _CommitFiles:
+    """The names of the files, from this machine if the commit is known, else from the hub."""
+    folder = home() / "data-listings" / str(spec.path).replace("/", "--")
+    revision = spec.revision or "main"
+    with suppress(OSError, ValueError):
+        return _CommitFiles.model_validate_json(
+            read_text(folder / f"{revision.replace('/', '--')}.json")
+        )
+    answer: _CommitFiles | Problem | None = switched_off(str(spec.path))
+    if answer is None:
+        answer = answer_in_time(lambda: _request_commit_files(spec), 2 * TIMEOUT_SECONDS)
+    if isinstance(answer, Problem):
+        raise DataError([_not_found_problem(spec, answer)])
+    for name in {revision.replace("/", "--"), answer.commit}:
+        write_text(folder / f"{name}.json", answer.model_dump_json())
+    return answer
+
+
+def _not_found_problem(spec: _AnySource, answer: Problem) -> Problem:
+    """The problem that neither this folder nor the hub has the data, with fixes for both."""
+    path = str(spec.path)
+    what = f"there is no file or folder {path!r} here, and as a data set of the hub: {answer.what}"
+    path_fix = _path_fix(path, [entry.name for entry in Path().iterdir()])
+    fix = answer.fix or "A data set of the hub is read once the hub can be reached."
+    return Problem(what, answer.why, f"{path_fix} {fix}", path)
+
+
+def _request_commit_files(spec: _AnySource) -> _CommitFiles | Problem:
+    # Imported here, as it loads the hub's client.
+    from huggingface_hub import HfApi
+
+    repository, api = str(spec.path), HfApi()
+
+    def request(revision: str | None) -> _CommitFiles:
+        info = api.dataset_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
+        names = (sibling.rfilename for sibling in info.siblings or ())
+        return _CommitFiles(
+            commit=str(info.sha), names=tuple(n for n in names if not n.startswith("/"))
+        )
+
+    try:
+        files = request(spec.revision)
+        if spec.revision is None and not _has_row_files(repository, files.names):
+            try:
+                files = request(CONVERSION)
+            except Exception as error:
+                if getattr(error.__cause__ or error, "response", None) is None:
+                    raise
+    except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
+        return refusal(error, repository, spec.revision, "data set")
+    if _has_row_files(repository, files.names):
+        return files
+    kinds = sorted({PurePosixPath(name).suffix or name for name in files.names})
+    return Problem(
+        f"the data set has no file of rows that can be read (only {', '.join(kinds) or 'nothing'})",
+        why="A program in a data set is not run; the hub has no Parquet conversion of its rows.",
+        fix="Load it yourself, save its rows with `Dataset.to_json`, and name that file.",
+        where=f"{constants.ENDPOINT}/datasets/{repository}",
+    )
+
+
+def _has_row_files(repository: str, names: tuple[str, ...]) -> bool:
+    """Whether the rows are in files, so that no script is needed."""
+    script = f"{repository.rsplit('/', 1)[-1]}.py"
+    return script not in names and any(data_suffix(PurePosixPath(name)) for name in names)
+
+
+def _download(
+    repository: str, commit: str, folder: Path, paths: Sequence[Path], tell: Tell
+) -> None:
+    """Download files that the cache lacks; a file in the cache is complete."""
+    missing = [path for path in paths if not path.is_file()]
+    if not missing:
+        return
+    if problem := switched_off(repository):
+        what = f"{len(missing)} files of this data set are not on this machine: {problem.what}"
+        raise DataError([replace(problem, what=what)])
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(
+            repository,
+            repo_type="dataset",
+            revision=commit,
+            allow_patterns=[glob.escape(str(path.relative_to(folder))) for path in missing],
+            tqdm_class=progress_class(tell),
+        )
+    except Exception as error:  # also those of the client's network library
+        raise DataError([refusal(error, repository, commit, "data set")]) from error
+    if failed := [path.name for path in missing if not path.is_file()]:
+        raise DataError(f"the hub did not send {failed[0]}", fix="Try again.", where=repository)

@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, line_too_long
+from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, TextFile, file_and_key, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.problems import listing
-from sweeper.data.reading.decoding import TextFile
 from sweeper.data.table import Fields, NumberedRow, RowTable
 from sweeper.errors import DataError
 from sweeper.textfiles import json_value
@@ -29,34 +29,34 @@ _NO_OBJECT = "a row that is not an object with named fields"
 _FILE_FIX = "Repair the file; `python -m json.tool FILE` shows the place."
 
 
-def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> Iterator[NumberedRow]:
+def read_json(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of a JSON list, of one under a key of an object, or of JSON Lines.
 
     Raises:
         DataError: A document is broken or holds no rows, or most lines hold none.
     """
-    if not (kind := _document_kind(text, suffix)):
-        table.how += ["the content is JSON Lines"] if suffix == ".json" else []
+    if not (kind := _document_kind(text, table.suffix)):
+        table.how += ["the content is JSON Lines"] if table.suffix == ".json" else []
         return _rows_of_lines(text.lines(), table)
-    if kind == "{" and not key and (keys := _keys_of_lists(text, table.name)):
+    key = file_and_key(Path(table.name))[1]
+    if kind == "{" and not key and (keys := _keys_of_lists(text)):
         key = _key_of_rows(keys, table.name)
     return _rows_of_document(text, key, kind, table)
 
 
-def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
+def json_keys(text: TextFile) -> tuple[str, ...]:
     """The keys of the lists of rows that a document holds; none if it is no object of lists.
 
     Raises:
         DataError: The document is broken.
     """
-    if _document_kind(text, suffix) != "{":
+    if _document_kind(text, ".json") != "{":
         return ()
-    keys = _keys_of_lists(text, name)
-    return keys or tuple(filter(None, _object_rows(_value(text, name))[0]))
+    return _keys_of_lists(text) or tuple(filter(None, _object_rows(_value(text))[0]))
 
 
-def _keys_of_lists(text: TextFile, name: str) -> tuple[str, ...]:
-    elements = _JsonStream(text.pieces(), name).elements("{")
+def _keys_of_lists(text: TextFile) -> tuple[str, ...]:
+    elements = _JsonStream(text).elements("{")
     return tuple({key: None for key, _, value in elements if isinstance(value, Mapping)})
 
 
@@ -97,7 +97,7 @@ def _rows_of_document(
 ) -> Iterator[NumberedRow]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
-    for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(kind):
+    for list_key, line, value in _JsonStream(text).elements(kind):
         if list_key != key:
             continue
         rows = [value]
@@ -125,7 +125,7 @@ def _rows_of_document(
 
 def _rows_of_object(text: TextFile, key: str, table: RowTable) -> Iterator[NumberedRow]:
     """The rows of a document that does not hold them as a list."""
-    rows, content = _object_rows(_value(text, table.name))
+    rows, content = _object_rows(_value(text))
     if not rows:
         raise DataError(
             "this JSON holds no list of rows",
@@ -138,15 +138,15 @@ def _rows_of_object(text: TextFile, key: str, table: RowTable) -> Iterator[Numbe
     yield from enumerate(rows[key or _key_of_rows(rows, table.name)], start=1)
 
 
-def _value(text: TextFile, name: str) -> Any:
-    limit, text_buffer = MemoryLimit(name), io.StringIO()
+def _value(text: TextFile) -> Any:
+    limit, text_buffer = MemoryLimit(text.name), io.StringIO()
     for piece in text.pieces():
         text_buffer.write(piece)
         limit.check(text_buffer.tell())
     try:
         return json_value(text_buffer.getvalue())
     except ValueError as error:
-        where = f"{name}:{getattr(error, 'lineno', 1)}"
+        where = f"{text.name}:{getattr(error, 'lineno', 1)}"
         raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error
 
 
@@ -156,7 +156,7 @@ def _key_of_rows(keys: Iterable[str], name: str) -> str:
     if "data" in names or len(names) == 1:
         return "data" if "data" in names else names[0]
     raise DataError(
-        f"the file holds several lists of rows: {listing([f'`{key}`' for key in names])}",
+        f"the file holds several lists of rows: {listing(names, form='`{}`')}",
         why="Rows lie under `data`, or under the names of splits, such as `train` and `test`.",
         fix="Write the list that is meant into a file of its own.",
         where=name,
@@ -187,7 +187,7 @@ def _object_rows(document: object) -> tuple[dict[str, list[Fields]], str]:
         return {"": [*map(dict, columns)]}, "an object of columns"
     splits = {key: _object_rows(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
     if parts := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
-        return parts, f"an object whose rows lie under {listing([f'`{key}`' for key in parts])}"
+        return parts, f"an object whose rows lie under {listing(parts, form='`{}`')}"
     if len({tuple(sorted(item)) for item in values}) <= len(values) / 2 and len(values) > 1:
         return {"": values}, "an object of rows by their names, which are left out"
     return {}, ""
@@ -213,8 +213,8 @@ def _squad_questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 class _JsonStream:
     """JSON text that is read piece by piece, holding one element of a list at a time."""
 
-    def __init__(self, pieces: Iterator[str], name: str) -> None:
-        self._pieces, self._name = pieces, name
+    def __init__(self, text: TextFile) -> None:
+        self._pieces, self._name = text.pieces(), text.name
         self._text = ""
         self._position = self._counted_position = 0
         self._line = 1

@@ -83,10 +83,11 @@ def layout(
     splits = _files_by_split(by_name, train, files, where)
     evidence = [f"the configuration {chosen_config!r}"] if len(configs) > 1 else []
     used_files = {name for parts in splits.values() for name in parts}
-    unused_names = [f"{name!r}" for name, parts in by_name.items() if not used_files & set(parts)]
+    unused_names = [name for name, parts in by_name.items() if not used_files & set(parts)]
     if unused_names and len(by_name) > 1:
         evidence.append(
-            f"not read: {listing(unused_names)}; data.split names the split to train on"
+            f"not read: {listing(unused_names, form='{!r}')}; data.split names the split to train "
+            "on"
         )
     if any("/partial-" in name for name in used_files):
         evidence.append("the hub has converted only the beginning of this data set")
@@ -209,16 +210,15 @@ def _patterns(data_files: object) -> dict[str, list[str]]:
     if isinstance(data_files, dict):
         data_files = [{"split": split, "path": paths} for split, paths in data_files.items()]
     patterns: dict[str, list[str]] = {}
-    for entry in data_files if isinstance(data_files, list) else [data_files]:
+    for entry in _as_list(data_files):
         item = entry if isinstance(entry, dict) else {"path": entry}
-        patterns.setdefault(str(item.get("split", "train")), []).extend(
-            _text_list(item.get("path"))
-        )
+        split = str(item.get("split", "train"))
+        patterns.setdefault(split, []).extend(map(str, _as_list(item.get("path"))))
     return patterns
 
 
-def _text_list(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+def _as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _matches_pattern(name: str, pattern: str, folder: str) -> bool:
@@ -257,7 +257,7 @@ def _chosen_configuration(
     if default in configs:
         return default
     raise DataError(
-        f"the data set has {len(configs)} configurations: {listing(list(configs))}",
+        f"the data set has {len(configs)} configurations: {listing(configs)}",
         fix=f"Name one, for example --data-name {next(iter(configs))}.",
         where=where,
     )

@@ -15,24 +15,24 @@ from sweeper.data.contents import (
     CHUNK_BYTES,
     MAX_LINE_BYTES,
     MemoryLimit,
+    TextFile,
     file_and_key,
     line_too_long,
     open_data_file,
     out_of_memory,
+    unpacked_suffix,
 )
-from sweeper.data.item_files import collect_rows
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.arrow import read_batches
-from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
-from sweeper.data.table import NumberedRow, RowTable
+from sweeper.data.table import NumberedRow, RowTable, collect_rows
 from sweeper.errors import DataError
 from sweeper.packages import install_command, needed_for
 
 
-def read_paragraphs(text: TextFile, _suffix: str, table: RowTable) -> Iterator[NumberedRow]:
+def read_paragraphs(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
     """Plain text: a row of ``text`` for each paragraph or, if there is only one, each line."""
     filled_blocks = (True for is_filled, _ in groupby(text.lines(), key=_is_filled) if is_filled)
     has_paragraphs = next(filled_blocks, False) and next(filled_blocks, False)
@@ -56,7 +56,7 @@ def _is_filled(line: str) -> bool:
     return bool(line.strip())
 
 
-TEXT_READERS: dict[str, Callable[[TextFile, str, RowTable], Iterator[NumberedRow]]] = {
+TEXT_READERS: dict[str, Callable[[TextFile, RowTable], Iterator[NumberedRow]]] = {
     ".jsonl": read_json,
     ".ndjson": read_json,
     ".json": read_json,
@@ -64,7 +64,7 @@ TEXT_READERS: dict[str, Callable[[TextFile, str, RowTable], Iterator[NumberedRow
     ".tsv": read_delimited,
     ".txt": read_paragraphs,
 }
-BINARY_READERS: dict[str, Callable[[BinaryIO, str, RowTable], Iterator[NumberedRow]]] = {
+BINARY_READERS: dict[str, Callable[[BinaryIO, RowTable], Iterator[NumberedRow]]] = {
     ".parquet": read_batches,
     ".arrow": read_batches,
     ".xlsx": read_excel,
@@ -74,13 +74,8 @@ SUFFIXES: tuple[str, ...] = (*TEXT_READERS, *BINARY_READERS)
 
 
 def data_suffix(path: PurePath) -> str | None:
-    """The suffix that decides the reader (``.gz`` set aside), or None for other files.
-
-    >>> data_suffix(Path("rows.JSONL.gz"))
-    '.jsonl'
-    """
-    name = path.name.lower().removesuffix(".gz")
-    suffix = Path(name).suffix
+    """The suffix that decides the reader (``.gz`` set aside), or None for other files."""
+    suffix = unpacked_suffix(path)
     return suffix if suffix in SUFFIXES else None
 
 
@@ -90,15 +85,14 @@ def read(path: Path) -> RowTable:
     Raises:
         DataError: It is missing, empty, of no known kind, or does not hold what its name says.
     """
-    suffix = data_suffix(path)
-    if suffix is None:
+    if data_suffix(path) is None:
         raise DataError(
             f"{path.name!r} is not a kind of file that can be read",
             fix=f"Use one of {', '.join(SUFFIXES)}, plain or with .gz.",
             where=str(path),
         )
     table = RowTable(str(path))
-    path, key = file_and_key(path)
+    path, _ = file_and_key(path)
     try:
         with open_data_file(path) as file:
             if not file.read(CHUNK_BYTES).strip():
@@ -106,7 +100,7 @@ def read(path: Path) -> RowTable:
                     "the file is empty", fix="Is this the right file?", where=table.name
                 )
             rows = with_progress(
-                table.count_rows(_rows(path, file, suffix, key, table)),
+                table.count_rows(_rows(path, file, table)),
                 f"reading {table.name}",
                 path.stat().st_size,
                 partial(os.lseek, file.fileno(), 0, os.SEEK_CUR),
@@ -128,19 +122,15 @@ def keys_of(path: Path) -> tuple[str, ...]:
     """
     if data_suffix(path) != ".json":
         return ()
-    with (
-        open_data_file(path) as file,
-        suppress(DataError, MemoryError),
-    ):  # reading the file raises them again
-        return json_keys(TextFile(path, file, str(path)), ".json", str(path))
+    # Errors of the content are raised again when the rows are read.
+    with open_data_file(path) as file, suppress(DataError, MemoryError):
+        return json_keys(TextFile(path, file, str(path)))
     return ()
 
 
-def _rows(
-    path: Path, file: BinaryIO, suffix: str, key: str, table: RowTable
-) -> Iterator[NumberedRow]:
+def _rows(path: Path, file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     file.seek(0)
-    if suffix in BINARY_READERS:
+    if table.suffix in BINARY_READERS:
         if path.suffix.lower() == ".gz":  # these readers need to seek
             limit, unpacked = MemoryLimit(table.name), io.BytesIO()
             for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
@@ -148,10 +138,9 @@ def _rows(
             file = unpacked
             file.seek(0)
         fix = f"{install_command('data')}, or export the data as JSONL."
-        with needed_for(f"A file in {suffix}", fix, table.name):
-            yield from BINARY_READERS[suffix](file, suffix, table)
+        with needed_for(f"A file in {table.suffix}", fix, table.name):
+            yield from BINARY_READERS[table.suffix](file, table)
         return
     text = TextFile(path, file, table.name)
-    reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]
-    yield from reader(text, suffix, table)
+    yield from TEXT_READERS[table.suffix](text, table)
     table.cautions += text.cautions

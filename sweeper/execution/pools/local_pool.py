@@ -15,7 +15,7 @@ from pathlib import Path
 from sweeper.child_process import GPU_SHARE, Child, start_child, torch_settings
 from sweeper.execution.job import Briefing, Order, WorkerRequest, line_of, read_message
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage, last_log_lines, log_of
-from sweeper.facts.machine.detect_hardware import VISIBLE
+from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
 # A worker that ends within this time after an OOM kill was the killed process: it had to release

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Comparison, Findings, Metric
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Table, with_pointers
 from sweeper.reporting.document import Report
@@ -85,7 +84,7 @@ def finding(figures: Figures, report: Report) -> str:
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """A table with one line for each model."""
     columns: list[Column[ReferenceComparison]] = [
-        Column("model", lambda row: row.title, "/title"),
+        Column.of("model", "/title"),
         Column(
             "difference",
             lambda row: words.difference(row.comparison.difference, figures.metric),

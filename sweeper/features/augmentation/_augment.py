@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
-from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.similar import duplicates_across_splits, duplicates_in_split
 from sweeper.data.table import Fields
+from sweeper.data.write_rows import ListedChange
+from sweeper.features.augmentation._clients import Replies, Reply
 from sweeper.features.augmentation._methods import (
     Method,
     ModelRequest,
@@ -22,7 +23,6 @@ from sweeper.features.augmentation._methods import (
     RowRequest,
     subject,
 )
-from sweeper.features.augmentation._replies import Replies, Reply
 from sweeper.features.augmentation.facts import MADE_FROM, METHOD
 from sweeper.features.augmentation.rows import usable
 from sweeper.packages import install_command, needed_for

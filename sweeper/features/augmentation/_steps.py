@@ -12,17 +12,15 @@ import typer
 from sweeper import units
 from sweeper.cli.data_options import TaskName, must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
-from sweeper.data.changes import change_list
 from sweeper.data.examples import Dataset
 from sweeper.data.load import dataset_of_rows
 from sweeper.data.similar import reason_not_available
-from sweeper.data.write_rows import changes_path, writable_suffix, write_rows
+from sweeper.data.write_rows import change_list, changes_path, writable_suffix, write_rows
 from sweeper.errors import DataError, NotInstalled, UsageError
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.features.augmentation._augment import Augmented, ModelClient, requests
-from sweeper.features.augmentation._clients import Endpoint, LocalModel
+from sweeper.features.augmentation._clients import Endpoint, LocalModel, Replies
 from sweeper.features.augmentation._methods import Method, RowRequest
-from sweeper.features.augmentation._replies import Replies
 from sweeper.packages import TRAINING, require
 from sweeper.spec import DataSpec
 from sweeper.textfiles import write_text

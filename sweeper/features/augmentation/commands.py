@@ -74,8 +74,8 @@ def augment(
 
     from sweeper.features.augmentation import _steps as steps
     from sweeper.features.augmentation._augment import augment as augment_rows
+    from sweeper.features.augmentation._clients import Replies
     from sweeper.features.augmentation._methods import METHODS
-    from sweeper.features.augmentation._replies import Replies
     from sweeper.views.work_progress import work_progress
 
     token_prices = steps.prices(price)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import load_corpus
+from sweeper.data.similar import held_out, without_held_out_text
 from sweeper.data.splits import in_order
 from sweeper.data.table import Fields
 from sweeper.errors import DataError
@@ -119,4 +119,4 @@ def _without_train_answer(row: Example, answers: set[str]) -> Example:
     """The row, but without an answer that a train row has, too: it does not count as a quote."""
     if not row.messages or row.answer not in answers:
         return row
-    return replace(row, text=row.asked, messages=())
+    return replace(row, text=row.input, messages=())

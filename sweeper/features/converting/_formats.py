@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sweeper.data.column_template import placeholders
 from sweeper.data.detect_columns import NULL_WORDS
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.row_format import known_names
 from sweeper.data.formats.text_label import class_name
 from sweeper.data.problems import listing
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow, placeholders
 from sweeper.data.tools import for_template
 from sweeper.errors import DataError
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from sweeper.artifact import Record
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS, Split
-from sweeper.data.groups import widest_gap
 from sweeper.data.load import split_rows
 from sweeper.data.problems import WRITABLE_SUFFIXES, listing
 from sweeper.data.rows import DataRows
-from sweeper.data.splits import requested_fractions
+from sweeper.data.splits import requested_fractions, widest_gap
 from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
 from sweeper.errors import DataError, UsageError
 from sweeper.features.converting._formats import conversion
@@ -197,9 +196,9 @@ def show_division(division: DivisionFiles) -> None:
         show_line(f"{len(classes)} classes; shares differ by up to {gap:.1%} ({label!r}, {where})")
         for split, counts in division.labels.items():
             if missing_classes := sorted(classes - counts.keys()):
-                show_line(f"  {split} lacks {listing([repr(label) for label in missing_classes])}")
+                show_line(f"  {split} lacks {listing(missing_classes, form='{!r}')}")
     if division.unreadable:
-        count, lines = len(division.unreadable), listing([*map(str, division.unreadable)])
+        count, lines = len(division.unreadable), listing(division.unreadable)
         show_line(f"In no file, since they cannot be read: {count:,} (line {lines})")
     show_line(f"Written: {division.output}")
 
@@ -207,10 +206,10 @@ def show_division(division: DivisionFiles) -> None:
 def show_conversion(converted: ConvertedFiles) -> None:
     """Show what was written, and what was left out."""
     for reason, lines in converted.left_out.items():
-        rows, numbers = plural(len(lines), "row is", "rows are"), listing([*map(str, lines)])
+        rows, numbers = plural(len(lines), "row is", "rows are"), listing(lines)
         show_line(f"{rows} not written: {reason} (line {numbers})")
     if converted.left_columns:
-        names = listing([f"`{name}`" for name in converted.left_columns])
+        names = listing(converted.left_columns, form="`{}`")
         show_line(
             f"Columns not written, since they would be read as part of {converted.format}: {names}"
         )

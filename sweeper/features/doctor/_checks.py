@@ -33,8 +33,7 @@ from sweeper.child_process import tell_event
 from sweeper.evaluation.evaluator import autocast
 from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.pools.placement import mismatch
-from sweeper.facts.machine.detect_hardware import detected_gpus
-from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine.hardware import detected_gpus, hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import TrainingSetup
 from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result

@@ -178,7 +178,7 @@ def public_name(facts: ModelFacts) -> str:
 
 def nearest(findings: Findings, strategies: Sequence[str]) -> str:
     """A sentence about the best completed trial of these strategies."""
-    candidates = [trial for trial in findings.best_first() if trial.strategy in strategies]
+    candidates = [trial for trial in findings.best_first() if trial.strategy.strategy in strategies]
     if not candidates:
         return "No completed trial of this run used one of these."
     best = candidates[0]

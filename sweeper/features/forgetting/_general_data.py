@@ -77,8 +77,8 @@ def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
         DataError: The data cannot be read or recognised, or are too few to be of use.
     """
     # Imported here: plans use the constants above, but read no data.
-    from sweeper.data.corpus import held_out, without_duplicates, without_held_out_text
     from sweeper.data.load import load_corpus
+    from sweeper.data.similar import held_out, without_duplicates, without_held_out_text
 
     options = spec.features.of(Options)
     assert options.general is not None
@@ -104,7 +104,7 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
 
     Rows that have the input of a held-back text, or quote one, are not replayed.
     """
-    from sweeper.data.corpus import without_held_out_text
+    from sweeper.data.similar import without_held_out_text
 
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))

@@ -22,8 +22,8 @@ from torch import nn
 
 from sweeper.backend import ProgressReporter
 from sweeper.cache import make_once
-from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Example, Message, input_key
+from sweeper.data.similar import held_out, without_held_out_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.evaluation.objective_values import Sampling, generate

@@ -10,8 +10,7 @@ from sweeper.errors import UsageError
 from sweeper.features.ledger._predictions import SCORES, Open, RunScores, Scored
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import NotMeasured
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, NotMeasured
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report

@@ -29,8 +29,7 @@ from sweeper.features.memory_estimate._kernels import (
     Kernels,
     MixedPrecision,
 )
-from sweeper.memory.requests import SetupRequest
-from sweeper.memory.setup import Setup
+from sweeper.memory.setup import Setup, SetupRequest
 from sweeper.memory.states import QUANTIZED_BYTES
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.targets import linear_layers

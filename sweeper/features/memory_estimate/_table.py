@@ -17,8 +17,7 @@ from sweeper.features.memory_estimate._answer import DryRun, MemoryAnswer
 from sweeper.features.memory_estimate._setup_checks import check_targets
 from sweeper.hyperparameters import TARGET_MODULES
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
-from sweeper.memory.requests import SetupRequest
-from sweeper.memory.setup import Setup
+from sweeper.memory.setup import Setup, SetupRequest
 from sweeper.packages import TRAINING, require
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.rulebook.book import rule_book

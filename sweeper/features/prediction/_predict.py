@@ -12,19 +12,16 @@ from pathlib import Path
 
 from sweeper.backend import ProgressReporter
 from sweeper.child_process import tell_progress
-from sweeper.data.column_template import with_templates
 from sweeper.data.contents import limited_by_memory
-from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
-from sweeper.data.formats.row_format import formats
+from sweeper.data.formats.row_format import Form, formats
 from sweeper.data.formats.turns import turns_of
 from sweeper.data.problems import listing
 from sweeper.data.reading.read import read
-from sweeper.data.rows import example_or_reason
+from sweeper.data.rows import with_templates
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, UsageError
-from sweeper.features.prediction._answer import PredictedRow
-from sweeper.features.prediction._steps import PredictionRequest
+from sweeper.features.prediction._steps import PredictedRow, PredictionRequest
 from sweeper.textfiles import json_object
 from sweeper.use.trained_model import Model, Prediction, load
 
@@ -128,7 +125,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     examples: list[Example] = []
     rows_without_input: list[str] = []
     for line, fields in limited_by_memory(table.rows, table.name):
-        row = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
+        row = form.example_or_reason(line, _with_answer(fields, form), table.label_names)
         if isinstance(row, Example):
             examples.append(row)
         else:
@@ -176,8 +173,8 @@ def _column(table: RowTable, data_format: str) -> str:
         return table.columns[0]
     raise DataError(
         "no column holds the input",
-        why=f"There are {listing([f'`{name}`' for name in table.columns])}.",
-        fix=f"Call it {listing([f'`{name}`' for name in usual_names], 3)}, "
+        why=f"There are {listing(table.columns, form='`{}`')}.",
+        fix=f"Call it {listing(usual_names, 3, '`{}`')}, "
         "or as in the data that the model was trained on.",
         where=table.name,
     )

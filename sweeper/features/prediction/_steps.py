@@ -1,4 +1,4 @@
-"""The steps of ``sweeper predict``: the weights, the rows and the output."""
+"""The steps of ``sweeper predict``: the weights, the rows and the records of the output."""
 
 from __future__ import annotations
 
@@ -19,6 +19,29 @@ from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
 from sweeper.steps.winner import kept_weights
 from sweeper.textfiles import write_text
 from sweeper.views.work_progress import work_progress
+
+
+class PredictedRow(Record):
+    """One line of the output.
+
+    Args:
+        row: Number of the row, from 1.
+        label: Predicted class; None if the model generates text.
+        probabilities: Probability by class, most likely first; None if it generates text.
+        text: Generated text; None if the model classifies.
+    """
+
+    row: int
+    label: str | None = None
+    probabilities: dict[str, float] | None = None
+    text: str | None = None
+
+
+class PredictedFile(Record):
+    """What ``sweeper predict --output FILE --json`` prints."""
+
+    output: str
+    rows: int
 
 
 class PredictionRequest(Artifact):

@@ -46,7 +46,7 @@ def predict(
 
     from sweeper.errors import UsageError
     from sweeper.features.prediction import _steps as steps
-    from sweeper.features.prediction._answer import PredictedFile
+    from sweeper.features.prediction._steps import PredictedFile
     from sweeper.views.console import say
 
     if (text is None) == (data is None):
@@ -72,6 +72,6 @@ def predict(
 
 def answers() -> dict[str, Any]:
     """The types of the ``--json`` output: a line for each row, or the file."""
-    from sweeper.features.prediction._answer import PredictedFile, PredictedRow
+    from sweeper.features.prediction._steps import PredictedFile, PredictedRow
 
     return {"predict": PredictedRow | PredictedFile}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sweeper.data.corpus import held_out, without_duplicates, without_held_out_text
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import load_corpus
+from sweeper.data.similar import held_out, without_duplicates, without_held_out_text
 from sweeper.features.pretraining.options import Options
 from sweeper.spec import DataSpec
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
-from sweeper.data.column_template import placeholders
 from sweeper.data.contents import limited_by_memory
-from sweeper.data.detect_columns import Form
+from sweeper.data.formats.row_format import Form
 from sweeper.data.reading.read import read
-from sweeper.data.rows import DataRows, FileRow, read_rows
+from sweeper.data.rows import DataRows, FileRow, placeholders, read_rows
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 

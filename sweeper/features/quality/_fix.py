@@ -8,11 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from sweeper.artifact import Record
-from sweeper.data.changes import ListedChange, apply_changes, change_list, count_changes
 from sweeper.data.private import redacted
 from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
-from sweeper.data.write_rows import changes_path, name_in_folder, write_rows
+from sweeper.data.write_rows import (
+    ListedChange,
+    apply_changes,
+    change_list,
+    changes_path,
+    count_changes,
+    name_in_folder,
+    write_rows,
+)
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import token_counter
 from sweeper.facts.models.model import model_facts

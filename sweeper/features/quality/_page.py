@@ -19,7 +19,7 @@ from sweeper.reporting.blocks import (
     Text,
     with_pointers,
 )
-from sweeper.reporting.page_html import render
+from sweeper.reporting.render import render
 
 
 def data_page(checked: Checked) -> str:
@@ -50,7 +50,7 @@ def _sections(checked: Checked) -> Iterator[Section]:
         line = f"{fault.severity}, rows that {fault.title}: {fault.count:,} ({_share(fault)})"
         yield Section(fault.kind, fault.kind, tuple(_details(fault)), line)
     bullets = [Bullets((*checked.evidence, *checked.cautions), "How the data were read")]
-    unchecked = tuple(f"{kind}: {why}" for kind, why in checked.not_looked_for.items())
+    unchecked = tuple(f"{kind}: {why}" for kind, why in checked.unchecked.items())
     if unchecked:
         bullets.append(Bullets(unchecked, "What was not looked for"))
     yield Section("read", "What this is based on", tuple(bullets))

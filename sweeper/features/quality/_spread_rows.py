@@ -44,9 +44,9 @@ def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Fe
     return np.stack(features)
 
 
-def spread(features: Features, count: int, seed: int = 0) -> list[int]:
+def spread(features: Features, count: int) -> list[int]:
     """Indexes of the rows nearest to the centres of ``count`` clusters, each row once."""
-    clusters = MiniBatchKMeans(count, n_init=1, max_iter=20, batch_size=2048, random_state=seed)
+    clusters = MiniBatchKMeans(count, n_init=1, max_iter=20, batch_size=2048, random_state=0)
     return [int(n) for n in np.unique(clusters.fit_transform(features).argmin(axis=0))]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.changes import ListedChange, count_changes
 from sweeper.data.private import redacted
 from sweeper.data.rows import DataRows
 from sweeper.data.tools import text_with_calls
-from sweeper.data.write_rows import changes_path
+from sweeper.data.write_rows import ListedChange, changes_path, count_changes
 from sweeper.features.quality._check import Checked, FaultFinding
 from sweeper.features.quality._fix import Fixed
 from sweeper.units import plural
@@ -34,7 +33,7 @@ def show_check(checked: Checked) -> None:
     elif safe := [fault.kind for fault in checked.findings if fault.safe]:
         show_line(f"\nAll safe remedies ({', '.join(safe)}):")
         show_line(f"  {checked.mend_all}")
-    for kind, why in checked.not_looked_for.items():
+    for kind, why in checked.unchecked.items():
         show_line(f"Not checked: {kind}; {why}")
 
 
@@ -52,7 +51,7 @@ def show_example(data: DataRows) -> None:
 
 def _show(finding: FaultFinding, *, names_files: bool) -> None:
     show_line(f"\n{finding.severity}: {finding.kind}")
-    sample = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
+    sample = f" of a sample of {finding.sample_rows:,}" if finding.sample_rows else ""
     rows = f"{finding.count:,}{sample} ({finding.share:.1%})"
     show_line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
     for example in finding.examples:

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
 from sweeper.child_process import in_child, request_bytes
-from sweeper.data.changes import ListedChange
-from sweeper.data.examples import Dataset, Example
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import DataFault, Dataset, Example
 from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.write_rows import ListedChange
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.bits_per_byte import weight_files
 from sweeper.facts.models.model import model_facts

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sweeper
 from sweeper.backend import TRAINING
-from sweeper.data.reading.hub import hub_files, is_hub_data
+from sweeper.data.reading.files import hub_files, is_hub_data
 from sweeper.errors import Problem, SweeperError
 from sweeper.execution.job import Briefing
 from sweeper.facts.models.model import model_folder

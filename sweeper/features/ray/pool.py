@@ -20,7 +20,7 @@ from sweeper.child_process import thread_settings
 from sweeper.errors import RunError
 from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
-from sweeper.facts.machine.detect_hardware import VISIBLE
+from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
 from sweeper.features.ray._cluster import Request, request_for

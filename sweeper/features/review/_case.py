@@ -13,7 +13,7 @@ from sweeper.facts.gather import gather
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.features.review._formats import ReadConfiguration
+from sweeper.features.review._reading import ReadConfiguration
 from sweeper.features.review._record import FileValue, Finding, Training, finding_of_kind
 from sweeper.planning.candidates import RatedModel, rated_model
 from sweeper.planning.rulebook.book import rule_book

@@ -14,7 +14,7 @@ from pathlib import Path
 from sweeper import yamlfile
 from sweeper.facts.models.linear_layers import targeted
 from sweeper.features.review._case import Case
-from sweeper.features.review._formats import matches
+from sweeper.features.review._reading import matches
 from sweeper.features.review._record import Finding
 from sweeper.hyperparameters import BATCH, EPOCHS, is_number, is_pattern
 from sweeper.planning.rulebook.book import rule_book

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper.facts.record import USUAL_OPTIMIZER, ModelFacts
 from sweeper.features.review._case import Case, fix_sentence
-from sweeper.features.review._formats import matches
+from sweeper.features.review._reading import matches
 from sweeper.features.review._record import Finding, PossibleGain
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import OPTIMIZERS, Setup

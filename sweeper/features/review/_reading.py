@@ -1,5 +1,6 @@
 """Reads configurations from a file: YAML, JSON, command lines in a script, calls in Python.
 
+Tables of their fields tell which trainer they are for: one in ``_formats/`` for each trainer.
 Nothing runs, and only variables that the script itself sets are expanded.
 """
 
@@ -9,14 +10,271 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from sweeper import yamlfile
 from sweeper.errors import UsageError
-from sweeper.features.review._formats import ReadConfiguration, configuration, formats, leaves
-from sweeper.features.review._record import Finding
+from sweeper.features.review._record import LISTS, FileValue, Finding, Training, finding_of_kind
+from sweeper.spec import Scalar
 from sweeper.textfiles import read_text
+from sweeper.yamlfile import FileModel
+
+_FOLDER = Path(__file__).parent / "_formats"
+#: A file with none of these settings is no training configuration.
+_TRAINING_SETTINGS = {"learning_rate", "num_train_epochs", "max_steps", "r"}
+
+
+class Meaning(FileModel):
+    """The meaning of a field of a file.
+
+    Args:
+        to: The field of ``Training`` that it sets.
+        values: Values to set, by pattern of the file's value; ``none`` sets nothing. Other values
+            are set as they are.
+        folder: Whether the value is a folder that is named after the model.
+        layers: Target modules that the value ``true`` adds.
+    """
+
+    to: str
+    values: Mapping[str, str] = {}
+    folder: bool = False
+    layers: list[str] = Field([])
+
+
+_Meanings = str | Meaning | list[Meaning]
+
+
+class Format(FileModel):
+    """The table of one trainer.
+
+    Args:
+        extends: Another table, whose fields and defaults this one adds to.
+        fields: Meanings by name, with dots between nested names.
+        noted: Patterns of fields that do not affect a review.
+        required: Patterns, one of which must match a field of the file.
+        defaults: The trainer's own values, for settings that a file lacks.
+        full_bf16: Precision of full fine-tuning if the file says bf16.
+        setup: Further fields of the memory formula's set-up.
+        packing_needs: Patterns of the implementations that keep attention within packed examples.
+        own_layers: Whether layers have other names than in transformers.
+        packing_masked: Whether attention always stays within a packed example.
+        whole_batches: Whether an incomplete last batch of an epoch is dropped.
+        evaluates_if_held_out: Whether the trainer evaluates only if the file holds out rows.
+    """
+
+    title: str
+    source: str
+    extends: str = ""
+    fields: Mapping[str, _Meanings]
+    noted: list[str] = Field([])
+    required: list[str] = Field([])
+    defaults: Mapping[str, Any] = {}
+    full_bf16: str = "bf16-pure"
+    setup: Mapping[str, Any] = {}
+    packing_needs: str = ""
+    own_layers: bool = False
+    packing_masked: bool = False
+    whole_batches: bool = False
+    evaluates_if_held_out: bool = False
+
+    def meanings(self, name: str) -> list[Meaning] | None:
+        """The meanings of a field; empty if it does not affect a review, None if it is unknown."""
+        matching = (to for key, to in self.fields.items() if matches(name, key))
+        entry = self.fields.get(name) or next(matching, None)
+        if entry is None:
+            return [] if any(matches(name, pattern) for pattern in self.noted) else None
+        listed = entry if isinstance(entry, list) else [entry]
+        return [item if isinstance(item, Meaning) else Meaning(to=item) for item in listed]
+
+    def field_of(self, setting: str) -> str:
+        """The trainer's first name for a field of ``Training``; empty if it has none."""
+        for name in self.fields:
+            if any(m.to == setting and not m.layers for m in self.meanings(name) or ()):
+                return name
+        return ""
+
+    def value_in_field(self, field: str, setting: str, value: Scalar) -> Scalar | None:
+        """The value of a trainer's field that sets ``setting`` to ``value``; None without one."""
+        meaning = next((m for m in self.meanings(field) or () if m.to == setting), None)
+        if meaning is None or meaning.layers:
+            return None
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        names = [name for name, to in meaning.values.items() if to == text]
+        is_unchanged = not any(matches(text, name) for name in meaning.values)
+        if is_unchanged and (isinstance(value, bool) or not names):
+            return value
+        literal_name = next((name for name in names if "*" not in name), None)
+        return (
+            {"true": True, "false": False}.get(literal_name, literal_name) if literal_name else None
+        )
+
+
+def matches(text: str, patterns: str) -> bool:
+    """Whether a text matches one of the glob patterns that ``|`` separates; case is ignored."""
+    return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in patterns.split("|"))
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """The tables by name of the trainer, without those that another table extends."""
+    adapter, paths = TypeAdapter(Format), sorted(_FOLDER.glob("*.yaml"))
+    tables = {path.stem: adapter.validate_python(yamlfile.read(path).data) for path in paths}
+    return {
+        name: _extended_table(table, tables[table.extends]) if table.extends else table
+        for name, table in tables.items()
+        if name not in {extension.extends for extension in tables.values()}
+    }
+
+
+def _extended_table(table: Format, base: Format) -> Format:
+    names = ("fields", "defaults", "setup")
+    merged = {name: {**getattr(base, name), **getattr(table, name)} for name in names}
+    return table.model_copy(update={**merged, "noted": [*base.noted, *table.noted]})
+
+
+class ReadConfiguration(NamedTuple):
+    """A configuration as read from a file.
+
+    Args:
+        file_values: Values of the file by field of ``Training``, the last in the file first.
+        names: Line numbers by field of the file.
+        unknown: Fields that the table does not explain.
+        problems: Invalid values.
+    """
+
+    file: str
+    format: str
+    table: Format
+    training: Training
+    file_values: Mapping[str, tuple[FileValue, ...]]
+    names: Mapping[str, int]
+    unknown: tuple[str, ...]
+    problems: tuple[Finding, ...]
+
+
+def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> ReadConfiguration:
+    """The configuration, read by the table that explains the most of its fields.
+
+    Args:
+        values: Values and lines by field, with dots between nested names.
+
+    Raises:
+        UsageError: No known trainer has such a file, or it trains nothing.
+    """
+    readings = (
+        _read(file, name, table, values)
+        for name, table in formats().items()
+        if any(matches(field, pattern) for field in values for pattern in table.required or ["*"])
+    )
+    candidates = [
+        reading
+        for reading in readings
+        if _TRAINING_SETTINGS & reading.file_values.keys() or reading.format == "peft"
+    ]
+    if not candidates:
+        titles = ", ".join(table.title for table in formats().values())
+        raise UsageError(
+            "this is no training configuration that sweeper knows",
+            fix=f"Give the file with the learning rate or adapter, of one of {titles}.",
+            where=file,
+        )
+    return min(candidates, key=lambda candidate: len(candidate.unknown))
+
+
+def _read(
+    file: str, name: str, table: Format, values: Mapping[str, tuple[object, int]]
+) -> ReadConfiguration:
+    raw: dict[str, Any] = {}
+    file_values: dict[str, tuple[FileValue, ...]] = {}
+    problems: list[Finding] = []
+    unknown = [field for field in values if table.meanings(field) is None]
+    for field, (value, line) in values.items():
+        for meaning in table.meanings(field) or ():
+            setting = _setting_value(meaning, value, raw.get(meaning.to))
+            if setting is None:
+                continue
+            try:
+                raw[meaning.to] = _setting_type(meaning.to).validate_python(setting)
+            except ValidationError as error:
+                message = error.errors(include_url=False)[0]["msg"]
+                placeholders = {
+                    "name": field,
+                    "shown": repr(value)[:60],
+                    "reason": message,
+                    "file": file,
+                }
+                position = {"fields": (field,), "line": line}
+                problems.append(
+                    finding_of_kind("unreadable-value", table.source, **placeholders, **position)
+                )
+                continue
+            earlier_values = file_values.get(meaning.to, ())
+            file_values[meaning.to] = (FileValue(field, line, value), *earlier_values)
+    training = Training.model_validate(_with_derived_values({**table.defaults, **raw}))
+    lines = {field: line for field, (_, line) in values.items()}
+    return ReadConfiguration(
+        file, name, table, training, file_values, lines, tuple(unknown), tuple(problems)
+    )
+
+
+@cache
+def _setting_type(setting: str) -> TypeAdapter[Any]:
+    return TypeAdapter(Training.model_fields[setting].rebuild_annotation())
+
+
+def _setting_value(meaning: Meaning, value: object, earlier_value: object) -> object:
+    """The value to which a field sets its setting; None if unchanged."""
+    if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
+        return None
+    if meaning.folder and isinstance(value, str):
+        *_, folder = ("", *(part for part in Path(value).parts if part != "original"))
+        return folder or None
+    if meaning.layers:
+        modules = earlier_value if isinstance(earlier_value, tuple) else ()
+        return (*modules, *meaning.layers) if value is True else None
+    if isinstance(value, list) and meaning.values:
+        mapped = [to for item in value if (to := _mapped_value(meaning.values, item)) is not None]
+        setting: object = mapped if meaning.to in LISTS else next(iter(mapped), None)
+    else:
+        setting = _mapped_value(meaning.values, value)
+    if (
+        meaning.to == "target_modules"
+        and isinstance(earlier_value, tuple)
+        and isinstance(setting, list)
+    ):
+        return (*earlier_value, *setting)
+    return setting
+
+
+def _mapped_value(values: Mapping[str, str], value: object) -> object:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    mapped = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
+    return value if mapped is None else None if mapped == "none" else mapped
+
+
+def _with_derived_values(raw: dict[str, Any]) -> dict[str, Any]:
+    """The values, with ``qlora`` and ``max_steps`` where other values imply them."""
+    four_bits = raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
+    if raw.get("method") == "lora" and four_bits:
+        raw["method"] = "qlora"
+    if raw.get("steps_per_epoch"):
+        raw["max_steps"] = round(raw["steps_per_epoch"] * (raw.get("num_train_epochs") or 1))
+    return raw
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The values of a nested mapping with their paths; a list is one value."""
+    if isinstance(value, Mapping) and (value or not path):
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    else:
+        yield path, value
+
 
 #: Limit on the characters of a script.
 MAX_BYTES = 2**20

@@ -13,8 +13,7 @@ from typing import Any
 from sweeper.features.review._case import TYPICAL_ROWS, Case, case_of, yaml_text
 from sweeper.features.review._checks import CHECKS
 from sweeper.features.review._cost import ReviewedCost
-from sweeper.features.review._formats import ReadConfiguration
-from sweeper.features.review._reading import read
+from sweeper.features.review._reading import ReadConfiguration, read
 from sweeper.features.review._record import LEVELS, Finding, PossibleGain, Review
 from sweeper.spec import Scalar
 from sweeper.textfiles import read_text

@@ -24,9 +24,10 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
 from sweeper.textfiles import read_json_object
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
-from sweeper.views.console import Tell
+from sweeper.views.console import Say
 from sweeper.views.work_progress import Hidden, WorkProgress
 
 HARNESS = "lm_eval"
@@ -49,7 +50,7 @@ class Subject(Record):
     dtype: str
     quantized: str = ""
     trial: int | None = None
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     weights: str = ""
 
 
@@ -116,7 +117,7 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
         return score(request, lambda _line: None)
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
+def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = None) -> SuiteFacts:
     """Score models on the tasks that have no scores yet.
 
     Args:

@@ -1,4 +1,4 @@
-"""Scores per item: test scores from ``test.json``, validation scores of trials."""
+"""The test items, with their scores and texts, and the validation scores of trials."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from sweeper.evaluation.significance import Estimate, Scores, mean_interval, with_shared_seeds
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
+from sweeper.findings.findings import Interval
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.traits.traits import changes_base
-from sweeper.trials import GeneratedAnswers, TestScore
+from sweeper.trials import GeneratedAnswers, ItemText, TestScore
 
 # Fewest items of a mean with a spread.
 _MIN_ITEMS = 2
+# Highest probability of the class in the data for an item to be suspected.
+_MAX_CLASS_PROBABILITY = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ def test_scores(run: RunFiles) -> TestScores:
     metrics: dict[str, dict[str, float]] = {}
     by_seed: dict[tuple[int, int], float] = {}
     scored, by_loss = scored_items(run), run.plan.objective.is_loss
-    for name, model_scores in entries(run).items():
+    for name, model_scores in scores_by_model(run).items():
         rows = [entry.item_scores for entry in model_scores]
         if (scores := _scores(model_scores, rows, scored, by_loss=by_loss)) is not None:
             by_name[name] = scores
-            metrics[name] = mean_metrics([entry.metrics for entry in model_scores])
+            metrics[name] = _mean_metrics([entry.metrics for entry in model_scores])
         for entry in model_scores:
             seed_scores = _scores([entry], [entry.item_scores], scored, by_loss=by_loss)
             if seed_scores is not None and (seed := _trial_and_seed(run, entry)) is not None:
@@ -100,7 +102,7 @@ def _scores(
         rows: Figures of all test items, of each seed.
         by_loss: Whether items have their weights in the loss, else weight 1.
     """
-    if not usable(rows):
+    if not _usable(rows):
         return None
     weights = np.asarray(model_scores[0].item_weights, dtype=np.float64)
     if not by_loss or weights.size != len(rows[0]):
@@ -138,13 +140,13 @@ def test_losses(run: RunFiles) -> dict[str, Scores]:
     scored = scored_items(run)
     by_name = {
         name: losses
-        for name, model_scores in entries(run).items()
+        for name, model_scores in scores_by_model(run).items()
         if (losses := _scores(model_scores, [score.item_losses for score in model_scores], scored))
     }
     return _with_pooled_seeds(run, by_name)
 
 
-def entries(run: RunFiles) -> dict[str, list[TestScore]]:
+def scores_by_model(run: RunFiles) -> dict[str, list[TestScore]]:
     """The scores of the opened seal by model: one entry for each seed."""
     grouped: dict[str, list[TestScore]] = {}
     for entry in run.seal.scores if run.seal else ():
@@ -153,12 +155,24 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
     return grouped
 
 
+def stored_texts(run: RunFiles) -> dict[int, ItemText]:
+    """The stored texts of scored test items, by index."""
+    scored = set(np.flatnonzero(scored_items(run)).tolist())
+    return {
+        item: text
+        for model_scores in scores_by_model(run).values()
+        for score in model_scores
+        for item, text in score.texts.items()
+        if item in scored
+    }
+
+
 def written_answers(scores: Sequence[TestScore]) -> GeneratedAnswers | None:
     """The answers of the training that generated some; None if none did."""
     return next((score.generated for score in scores if score.generated is not None), None)
 
 
-def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
+def _mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each metric over seeds; metrics that a seed lacks are left out."""
     names = sorted(set.intersection(*(set(row) for row in rows))) if rows else []
     means = {name: float(np.mean([row[name] for row in rows])) for name in names}
@@ -178,7 +192,7 @@ def validation_scores(trial: TrialFiles) -> Scores | None:
 def untrained_losses(run: RunFiles) -> Scores | None:
     """Validation losses per item of the untrained model; None if several models compete."""
     untrained = next((baseline for baseline in run.baselines if baseline.name == "zero_shot"), None)
-    if untrained is None or len(run.plan.facts.models) > 1 or not usable([untrained.item_losses]):
+    if untrained is None or len(run.plan.facts.models) > 1 or not _usable([untrained.item_losses]):
         return None
     return Scores.of([untrained.item_losses], trained=False, weights=untrained.item_weights or None)
 
@@ -189,7 +203,7 @@ def _scores_of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     else:
         items_of_trainings = [trial.items] if trial.items is not None else []
     rows = [getattr(items, field) for items in items_of_trainings]
-    return Scores.of(rows, weights=items_of_trainings[0].weights) if usable(rows) else None
+    return Scores.of(rows, weights=items_of_trainings[0].weights) if _usable(rows) else None
 
 
 def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:
@@ -204,7 +218,7 @@ def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:
     return bounded(unbounded, bounds)
 
 
-def usable(rows: list[tuple[float, ...]]) -> bool:
+def _usable(rows: list[tuple[float, ...]]) -> bool:
     """Whether all rows are finite scores of the same items, at least two."""
     return (
         bool(rows)
@@ -212,3 +226,39 @@ def usable(rows: list[tuple[float, ...]]) -> bool:
         and len(rows[0]) >= _MIN_ITEMS
         and all(np.isfinite(row).all() for row in rows)
     )
+
+
+def suspected_labels(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[int]:
+    """Indices of items whose class is probably wrong, the most certain first.
+
+    All trainings of one configuration predict the same other class, with a probability of at least
+    its mean over correctly predicted items of that class: the threshold of confident learning
+    (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw none of these
+    items. The class in the data has at most ``_MAX_CLASS_PROBABILITY``. Otherwise an unsure model
+    of a hard task would suspect every other item that it gets wrong (figures: docs/report.md).
+
+    Args:
+        counted: Indices of the scored items.
+    """
+    rows = [
+        training
+        for training in trainings
+        if training.predicted and len(training.predicted) == len(training.item_losses)
+    ]
+    if not rows or not _usable([training.item_losses for training in rows]):
+        return []
+    predicted = np.array([training.predicted for training in rows])
+    label_probability = np.exp(-np.array([training.item_losses for training in rows])).mean(axis=0)
+    confidence = np.array([training.confidence for training in rows]).mean(axis=0)
+    agreed = (predicted == predicted[0]).all(axis=0)
+    wrong = agreed & ~np.array([training.item_scores for training in rows]).astype(bool).any(axis=0)
+    right = np.array(rows[0].item_scores, dtype=bool)
+    scored = np.isin(np.arange(right.size), counted)
+    wrong, right = wrong & scored, right & scored
+    items = []
+    for item in np.flatnonzero(wrong):
+        correct_probabilities = label_probability[right & (predicted[0] == predicted[0][item])]
+        confident = correct_probabilities.size and confidence[item] >= correct_probabilities.mean()
+        if confident and label_probability[item] <= _MAX_CLASS_PROBABILITY:
+            items.append(int(item))
+    return sorted(items, key=lambda p: label_probability[p] - confidence[p])

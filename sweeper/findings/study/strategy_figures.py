@@ -1,4 +1,4 @@
-"""Figures of each strategy: its best trial, its default and all of its trials."""
+"""Figures of finalists over their seeds, and of strategies over their trials."""
 
 from __future__ import annotations
 
@@ -6,23 +6,70 @@ import math
 import statistics
 from collections import Counter
 from functools import lru_cache
+from statistics import median
 
-from sweeper.evaluation.significance import mean_interval
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import StrategySummary
-from sweeper.findings.study.finalist_figures import finalists
-from sweeper.findings.study.item_scores import validation_costs
-from sweeper.findings.study.metric import (
-    LOSS,
-    SHARE,
-    UNBOUNDED,
-    bounded,
-    level,
-)
+from sweeper.evaluation.significance import mean_interval, t_interval
+from sweeper.findings.findings import Finalist, Interval, SeedScore, StrategySummary
+from sweeper.findings.study.item_scores import test_score, test_scores, trial_name, validation_costs
+from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, level
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite, finite_value, is_full
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite, finite_value, is_full
+from sweeper.search.finalists import Trainings, in_order
 from sweeper.spec import Scalar
+from sweeper.traits.traits import StrategyOnModel
+
+
+def finalists(run: RunFiles) -> tuple[Finalist, ...]:
+    """The finalists in their order on validation, which was fixed before the test was opened."""
+    return tuple(_finalist(run, *placed) for placed in enumerate(_order(run), start=1))
+
+
+def _order(run: RunFiles) -> list[TrialFiles]:
+    """The finalists in the order of the seal; before it exists, in the order that it will have."""
+    if run.seal:
+        numbers = list(run.seal.order)
+    else:
+        trainings = [
+            Trainings(
+                finalist.config.number,
+                [training.result for training in finalist.trainings()],
+                objective=run.plan.objective,
+                limits=run.limits,
+            )
+            for finalist in run.ranked
+            if finalist.seeds
+        ]
+        numbers = [finalist.trial for finalist in in_order(trainings)]
+    trials = [run.trial(number) for number in numbers]
+    return [trial for trial in trials if trial is not None and trial.completed]
+
+
+def _finalist(run: RunFiles, order: int, trial: TrialFiles) -> Finalist:
+    number, by_seed = trial.config.number, test_scores(run).by_seed
+    losses = {
+        training.seed: loss
+        for training in trial.trainings()
+        if (loss := finite_value(training.result.validation_loss)) is not None
+    }
+    mean, low, high = t_interval(list(losses.values()))
+    peaks = [
+        peak
+        for training in trial.trainings()
+        if (peak := finite_value(training.result.peak_memory_gib)) is not None
+    ]
+    return Finalist(
+        trial=number,
+        strategy=trial.config.strategy,
+        order=order,
+        seeds=tuple(
+            SeedScore(seed=seed, validation_loss=loss, test_score=by_seed.get((number, seed)))
+            for seed, loss in losses.items()
+        ),
+        validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(losses)), LOSS),
+        test_score=test_score(run, trial_name(number)),
+        peak_memory_gib=median(peaks) if peaks else None,
+        seconds=trial.seconds or 0.0,
+    )
 
 
 def gain_pairs(run: RunFiles) -> list[Pair]:
@@ -81,19 +128,19 @@ def same_but_for(parameter: str, *trials: TrialFiles) -> bool:
     return all(other == first for other in others)
 
 
-def strategies_of(run: RunFiles) -> tuple[str, ...]:
+def strategies_of(run: RunFiles) -> tuple[StrategyOnModel, ...]:
     """The strategies that compete, as the plan orders them, then any other that was tried."""
     planned = [candidate.strategy for candidate in run.plan.candidates]
     tried = [trial.config.strategy for trial in run.trials]
     return tuple(dict.fromkeys([*planned, *tried]))
 
 
-def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+def best_of(run: RunFiles, strategy: StrategyOnModel) -> TrialFiles | None:
     """The best completed trial of a strategy, if any."""
     return next((t for t in run.ranked if t.config.strategy == strategy), None)
 
 
-def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+def default_of(run: RunFiles, strategy: StrategyOnModel) -> TrialFiles | None:
     """The rule book's default of a strategy, if tried: the first trial of origin ``default``."""
     own = (trial for trial in run.trials if trial.config.strategy == strategy)
     return next((trial for trial in own if trial.config.origin == "default"), None)
@@ -134,9 +181,6 @@ def default_best_comparisons(run: RunFiles) -> ComparedPairs:
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
     """A summary of each strategy, in the plan's order."""
-    tested: dict[str, Interval | None] = {}
-    for finalist in finalists(run):
-        tested.setdefault(finalist.strategy, finalist.test_score)
     summaries = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.trials if trial.config.strategy == strategy]
@@ -156,7 +200,6 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             best_value=best.value if best else None,
             best_interval=value_interval(best) if best else None,
             best_metrics=finite(best.result.metrics) if best else {},
-            test_score=tested.get(strategy),
             seconds_per_trial=statistics.median(seconds) if seconds else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),

@@ -24,16 +24,16 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.evaluation.task_scores import ModelScores, ScoredTask, TaskScores, Unit, evaluations
+from sweeper.evaluation.task_scores import ModelScores, ScoredTask, TaskScores, evaluations
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import MeasuredTrials
+from sweeper.findings.findings import Interval, MeasuredTrials
 from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.paired_trials import ComparedPair, compare
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.objective import Limit
 from sweeper.textfiles import read_json_object
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
 # Share of studies in which a difference of the detectable size would be significant.
@@ -147,7 +147,7 @@ class TaskChange(ScoredTask):
 
     items: int
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     base: Interval
     tuned: Interval
     lost: Interval
@@ -241,10 +241,10 @@ def score_text(task: TaskChange, score: Interval) -> str:
     """One model's score on a task: per cent, or a loss."""
     if task.unit == "points":
         return f"{100 * score.value:.1f}%"
-    return words.loss(score.value, score)
+    return words.number(score.value, score)
 
 
-def interval_text(interval: Interval, unit: Unit) -> str:
+def interval_text(interval: Interval, unit: str) -> str:
     """The ends of an interval, as ``amount`` shows them."""
     if interval.low is None or interval.high is None:
         return words.DASH
@@ -271,10 +271,8 @@ def lost(points: Interval, unit: str) -> str:
     >>> lost(Interval(value=2.5), "nats/token")
     '0.025 nats/token'
     """
-    value = f"{amount(points.value, unit)} {unit}"
-    if points.low is None or points.high is None:
-        return value
-    return f"{value} ({amount(points.low, unit)} to {amount(points.high, unit)})"
+    value, ends = f"{amount(points.value, unit)} {unit}", interval_text(points, unit)
+    return value if ends == words.DASH else f"{value} ({ends})"
 
 
 def scored_on(task: TaskChange) -> str:

@@ -1,4 +1,4 @@
-"""The comparisons on the test split and their outcomes.
+"""The comparisons on the test split, their outcomes, and the models whose answers are shown.
 
 The order of the finalists and the recommended one were fixed on validation; this module only
 compares scores on the opened test split. Items are paired; the variance of seeds is pooled over
@@ -13,16 +13,25 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
+from pydantic import Field
+
+from sweeper.artifact import Record
 from sweeper.evaluation.significance import Scores
-from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.findings import Finalist
-from sweeper.findings.study.finalist_figures import finalists
-from sweeper.findings.study.item_scores import TestScores, test_losses, test_scores, trial_name
+from sweeper.findings.findings import Comparison, Finalist, Metric
+from sweeper.findings.study.item_scores import (
+    TestScores,
+    model_title,
+    scores_by_model,
+    test_losses,
+    test_scores,
+    trial_name,
+)
 from sweeper.findings.study.metric import headline, loss_metric
 from sweeper.findings.study.paired_trials import compare
-from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.trial_rows import finite_value
+from sweeper.findings.study.reading import RunFiles, finite_value
+from sweeper.findings.study.strategy_figures import default_of, finalists
 from sweeper.objective import Objective
 from sweeper.trials import BaselineResult
 
@@ -161,19 +170,10 @@ def _chosen(run: RunFiles, ranked: tuple[Finalist, ...]) -> Finalist | None:
 
 
 def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
-    if chosen is None:
+    default = default_of(run, chosen.strategy) if chosen else None
+    if chosen is None or default is None or default.number == chosen.trial:
         return None
-    own = run.trial(chosen.trial)
-    for trial in run.trials:
-        config = trial.config
-        is_same_candidate = own and (config.strategy, config.model) == (
-            own.config.strategy,
-            own.config.model,
-        )
-        if is_same_candidate and config.origin == "default":
-            # The first default; in later ones, one parameter is off.
-            return None if config.number == chosen.trial else trial_name(config.number)
-    return None
+    return trial_name(default.number)
 
 
 def _ranked(
@@ -242,3 +242,34 @@ def _pairs(
     }
     compared = compare(same_items, further_p_values)
     return {names: pair.comparison(names, metric, margin) for names, pair in compared.items()}
+
+
+Role = Literal["base", "default", "winner", "runner-up"]
+
+
+class ComparedModel(Record):
+    """A model whose answers are shown and rated."""
+
+    role: Role
+    name: str = Field(description="as comparisons call it")
+    title: str
+
+
+def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
+    """Base, default, winner and runner-up, if they were scored on the test split.
+
+    The base is the untrained model, or the best baseline if the task needs a new head.
+    """
+    scored, contest = scores_by_model(run), compare_finalists(run)
+    best = contest.baseline.name if contest.baseline else ""
+    base = "zero_shot" if "zero_shot" in scored else best
+    rival = trial_name(contest.rival.trial) if contest.rival else ""
+    winner = trial_name(contest.chosen.trial) if contest.chosen else ""
+    named = {"base": base, "default": contest.default or "", "winner": winner, "runner-up": rival}
+    if rival == contest.default:
+        del named["runner-up"]
+    return tuple(
+        ComparedModel.model_validate({"role": role, "name": name, "title": model_title(run, name)})
+        for role, name in named.items()
+        if name in scored
+    )

@@ -1,13 +1,14 @@
-"""The figures of the model that a verdict is about: its scores and costs."""
+"""What a verdict shows: figures of its model, and the scores of all models, best first."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval, Metric, TestedModel
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import Trial
 
 
@@ -15,7 +16,9 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
     """The figures of a completed trial on validation and, if it was a finalist, on the test."""
     row, finalist = findings.trial(number), findings.finalist(number)
     assert row is not None
-    lines = [f"- {words.validation_figure(row.value, findings.objective)}"]
+    metric = findings.objective
+    title = words.sentence(words.on_validation(metric))
+    lines = [f"- {title}: {words.score_with_unit(row.value, metric)}"]
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")
@@ -24,11 +27,21 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
 
 def cost_line(findings: Findings) -> str:
     """A sentence on the costs to train and to use; empty if the use was not measured."""
-    row = findings.trial(findings.verdict.recommended_trial)
+    row = findings.recommended
     if row is None or row.result.weights_bytes is None:
         return ""
     train, use = _training(findings, row), _use(findings, row)
     return f"Trial {row.number} costs {train} to train; its use takes {use}."
+
+
+def limits_line(findings: Findings) -> str:
+    """The number of limits, and the decisive one if there is one; empty without limits."""
+    if not findings.limits:
+        return ""
+    line = f"{units.plural(len(findings.limits), 'limit applies', 'limits apply')}."
+    if limit := findings.decisive_limit:
+        return f"{line} This could change the verdict: {limit.text} {limit.action}"
+    return line
 
 
 class HeadlineFigure(NamedTuple):
@@ -45,30 +58,31 @@ class HeadlineFigure(NamedTuple):
 
 def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     """Score, cost to train and cost to use of the recommended model, or of the best so far."""
-    decided, row = findings.verdict, findings.trial(findings.verdict.best_trial)
-    if (baseline := findings.baseline(decided.recommended_baseline)) is not None:
-        pointer = "/findings/verdict/baseline_score/value"
-        score = _score(f"test {findings.metric.title}", decided.baseline_score, findings, pointer)
+    row, baseline = findings.best, findings.baseline(findings.verdict.recommended_baseline)
+    if baseline is not None:
+        score = _test_score(findings, findings.tested_model(baseline.name))
         return [score, HeadlineFigure("to fit and score", units.duration(baseline.seconds))]
     if row is None:
         return []
     finalist = findings.finalist(row.number)
     if finalist is not None and finalist.test_score is not None:
-        pointer = f"/findings/finalists/{findings.finalists.index(finalist)}/test_score/value"
-        score = _score(f"test {findings.metric.title}", finalist.test_score, findings, pointer)
+        score = _test_score(findings, findings.tested_trial(row.number))
     else:
         metric = findings.objective
         name = words.sentence(words.on_validation(metric))
-        text = f"{words.score(row.value, metric)} {words.column_unit(metric)}".rstrip()
+        text = words.score_with_unit(row.value, metric)
         pointer = f"/findings/trials/{findings.trials.index(row)}/result/objective"
         score = HeadlineFigure(name, text, metric.direction_in_words, pointer)
     use = _use(findings, row)
     return [score, _training(findings, row), *([use] if use.text else [])]
 
 
-def _score(name: str, score: Interval | None, findings: Findings, pointer: str) -> HeadlineFigure:
-    text = words.score(score.value if score else None, findings.metric, score)
-    return HeadlineFigure(name, text, words.interval_text(score, findings.metric), pointer)
+def _test_score(findings: Findings, model: TestedModel | None) -> HeadlineFigure:
+    metric, score = findings.metric, model.score if model else None
+    pointer = f"/findings/tested/{findings.tested.index(model)}/score/value" if model else ""
+    text = words.score(score.value if score else None, metric, score)
+    ends = words.interval_ends(score, metric)
+    return HeadlineFigure(f"test {metric.title}", text, f"95% CI {ends}" if ends else "", pointer)
 
 
 def _training(findings: Findings, row: Trial) -> HeadlineFigure:
@@ -88,3 +102,108 @@ def _use(findings: Findings, row: Trial) -> HeadlineFigure:
     items = "answers in writing" if tested.generated is not None else "items"
     pace = f"{units.duration(tested.seconds_per_thousand)} per 1,000 {items}"
     return HeadlineFigure("to use", pace, size)
+
+
+Role = Literal["recommended", "trial", "baseline"]
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """One model with its score.
+
+    Args:
+        strategy: The strategy; empty for a baseline.
+        tied: Whether it does not differ significantly from the chosen model.
+    """
+
+    title: str
+    score: Interval
+    role: Role
+    strategy: StrategyOnModel = NO_STRATEGY
+    trial: int | None = None
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """The scored models of one split. ``caption`` names the score and the number of items."""
+
+    metric: Metric
+    caption: str
+    models: tuple[ScoredModel, ...]
+
+
+def scoreboard(findings: Findings) -> Scoreboard:
+    """The models on the test split; before it is opened, the best trials on validation."""
+    models = _tested_models(findings)
+    metric = findings.metric if models else findings.objective
+    models = models or _validated_models(findings)
+    models.sort(key=lambda model: metric.as_cost(model.score.value))
+    return Scoreboard(metric, _caption(findings), tuple(models))
+
+
+def _caption(findings: Findings) -> str:
+    if not findings.tested:
+        metric = findings.objective
+        return f"{words.sentence(words.on_validation(metric))} so far ({metric.direction_in_words})"
+    metric, verdict = findings.metric, findings.verdict
+    items = units.plural(verdict.test_items or 0, "test item")
+    seeds = units.plural(verdict.seeds or 1, "seed")
+    title = f"Test {metric.title} with 95% CI ({metric.direction_in_words})"
+    return f"{title}: {items}, {seeds} a finalist"
+
+
+def _tested_models(findings: Findings) -> list[ScoredModel]:
+    verdict = findings.verdict
+    recommended = verdict.recommended_baseline or f"trial-{verdict.recommended_trial}"
+    has_recommendation = verdict.kind in ("recommend", "tie")
+    undecided = [c for c in verdict.comparisons if c.outcome in ("within noise", "equivalent")]
+    tied = {name for c in undecided for name in (c.first, c.second)}
+    has_several_seeds = (verdict.seeds or 1) > 1
+    models = []
+    for model in findings.tested:
+        row = findings.trial(model.trial)
+        role: Role = "trial" if row else "baseline"
+        models.append(
+            ScoredModel(
+                title=trial_title(row, one_seed=has_several_seeds and model.seeds == 1)
+                if row
+                else model.title,
+                score=model.score,
+                role="recommended" if has_recommendation and model.name == recommended else role,
+                strategy=row.strategy if row else NO_STRATEGY,
+                trial=model.trial,
+                tied=model.name in tied,
+            )
+        )
+    return models
+
+
+def trial_title(row: Trial, *, one_seed: bool = False) -> str:
+    """A trial's number and strategy, with "default" if it is the default configuration.
+
+    Args:
+        one_seed: Whether its score is of one seed while other scores are of several.
+    """
+    default = ", default" if row.config.origin == "default" else ""
+    seeds = ", 1 seed" if one_seed else ""
+    return f"trial {row.number} ({words.short(row.strategy)}{default}{seeds})"
+
+
+def _validated_models(findings: Findings) -> list[ScoredModel]:
+    best = [
+        ScoredModel(
+            title=trial_title(row),
+            score=strategy.best_interval or Interval(value=strategy.best_value),
+            role="trial",
+            strategy=strategy.strategy,
+            trial=strategy.best_trial,
+        )
+        for strategy in findings.strategies
+        if strategy.best_value is not None and (row := findings.trial(strategy.best_trial))
+    ]
+    return best + [
+        ScoredModel(title=baseline.title, score=Interval(value=baseline.objective), role="baseline")
+        for baseline in findings.baselines
+        if baseline.objective is not None and best
+    ]

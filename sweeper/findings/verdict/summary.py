@@ -1,13 +1,17 @@
-"""Progress and times of a run."""
+"""The run: its progress and times, and what is needed to repeat it, without private data."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
+from sweeper import units
 from sweeper.execution.state.status import ENDED
-from sweeper.findings.findings import RunStatus, RunSummary
-from sweeper.findings.study.reading import RunFiles
+from sweeper.facts.record import HardwareFacts
+from sweeper.findings.findings import Reproduction, RunStatus, RunSummary
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.safe_text import clean
 from sweeper.trials import TrialResult
 
 
@@ -23,9 +27,9 @@ def run_summary(run: RunFiles) -> RunSummary:
         task=run.plan.facts.task,
         models=tuple(model.id for model in run.plan.facts.models),
         device=run.plan.facts.hardware.device,
-        status=status(run),
+        status=_status(run),
         failed_because=last.failed_because if last else "",
-        trials_asked=trials_asked(run),
+        trials_requested=_trials_requested(run),
         complete=states["COMPLETE"],
         pruned=states["PRUNED"],
         failed=states["FAIL"],
@@ -40,19 +44,19 @@ def run_summary(run: RunFiles) -> RunSummary:
     )
 
 
-def status(run: RunFiles) -> RunStatus:
+def _status(run: RunFiles) -> RunStatus:
     """The status by ``status.json``; ``complete`` also if the files show it."""
     ended = sum(trial.ended for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.ranked
     phase = run.status.phase if run.status else ""
-    if phase == "complete" or (ended >= trials_asked(run) and opened):
+    if phase == "complete" or (ended >= _trials_requested(run) and opened):
         return "complete"
     if phase and phase not in ENDED:
         return "running"
     return "timeout" if phase == "timeout" else "failed" if phase == "failed" else "interrupted"
 
 
-def trials_asked(run: RunFiles) -> int:
+def _trials_requested(run: RunFiles) -> int:
     """The total number of trials: of the last command if ``status.json`` has it, else of the
     plan."""
     return run.status.trials if run.status else run.plan.budget.trials
@@ -60,3 +64,57 @@ def trials_asked(run: RunFiles) -> int:
 
 def _times(results: list[TrialResult], field: str) -> list[str]:
     return [text for result in results if (text := str(getattr(result, field)))]
+
+
+def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> Reproduction:
+    """Command, spec, versions, hardware, seeds, splits and revisions of a run.
+
+    Args:
+        recommended: The recommended trial, if there is one.
+        complete: Whether the run is complete, so that only a new run repeats it.
+    """
+    data = run.plan.facts.data
+    chosen = run.trial(recommended) if recommended is not None else None
+    seeds = {run.plan.seed, *(result.seed for result in run.results)}
+    return Reproduction(
+        # The run's own sweep.yaml has its name, seed and number of trials.
+        command=f"sweeper run {run.folder.quoted}/sweep.yaml" + (" --new" if complete else ""),
+        spec_yaml=run.spec_yaml,
+        versions=_versions(run.results),
+        hardware=_hardware(run.plan.facts.hardware),
+        seeds=tuple(sorted(seeds)),
+        split_rows={split.name: split.rows for split in data.splits},
+        data_sha256=data.fingerprint,
+        models={clean(model.id): model.revision for model in run.plan.facts.models},
+        trial_yaml=_trial_yaml(chosen) if chosen else "",
+    )
+
+
+def _trial_yaml(trial: TrialFiles) -> str:
+    """The configuration as a ``trials:`` entry of a ``sweep.yaml``."""
+    lines = ["trials:", f"  - strategy: {trial.strategy.strategy}"]
+    if trial.strategy.model:
+        lines.append(f"    model: {json.dumps(trial.strategy.model)}")
+    lines.append("    parameters:")
+    lines += [
+        f"      {name}: {json.dumps(value)}"
+        for name, value in sorted(trial.config.parameters.items())
+    ]
+    return "\n".join(lines)
+
+
+def _versions(results: list[TrialResult]) -> dict[str, str]:
+    """Versions by package; several if trials ran with different versions."""
+    seen: dict[str, set[str]] = {}
+    for result in results:
+        for package, version in result.versions.items():
+            seen.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(seen[package])) for package in sorted(seen)}
+
+
+def _hardware(facts: HardwareFacts) -> str:
+    if facts.device == "cpu":
+        cores = f"{facts.cpu_cores} cores, " if facts.cpu_cores else ""
+        return f"{facts.name} (CPU), {cores}{units.gib(facts.memory_gib)} of memory"
+    nodes = f" on {facts.nodes} nodes" if facts.nodes > 1 else ""
+    return f"{facts.gpus} x {facts.name}{nodes}, {units.gib(facts.memory_gib)} each"

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.overheads import cache_bytes, prompts_at_once
+from sweeper.memory.estimate import cache_bytes, prompts_at_once
 from sweeper.memory.setup import OTHER, Setup
 from sweeper.memory.states import base_weights
 from sweeper.planning.costs.corrections import Correction, correction_for

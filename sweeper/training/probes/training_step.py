@@ -23,8 +23,7 @@ from transformers import PretrainedConfig, Trainer
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.requests import Probed, ProbeRequest
-from sweeper.memory.setup import Setup
+from sweeper.memory.setup import Probed, ProbeRequest, Setup
 from sweeper.plans import autocast_dtype, frozen_dtype
 from sweeper.strategies.loading import keep_trainable
 from sweeper.strategies.targets import linear_layers

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sweeper.data import item_files
+from sweeper.data import table as rows_table
 from sweeper.data.reading.read import data_suffix, keys_of, read
 from sweeper.errors import DataError, NotInstalled
 from sweeper.packages import install_command
@@ -286,7 +286,7 @@ def test_a_quote_that_is_not_closed_is_refused_with_its_line(tmp_path, mark, lin
 def test_rows_of_a_document_have_its_lines_and_so_has_the_place_where_it_is_broken(
     tmp_path, monkeypatch, stored
 ):
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0 if stored else 2**25)
+    monkeypatch.setattr(rows_table, "LARGE_BYTES", 0 if stored else 2**25)
     rows = [{"text": f"row {n}", "meta": {"n": n}} for n in range(30)]
     texts = [json.dumps(row, indent=1) for row in rows]  # in 6 lines each
     path = tmp_path / "rows.json"

@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 
 from sweeper.facts.machine import measured
-from sweeper.facts.machine.calibration import versions
-from sweeper.facts.machine.detect_hardware import DetectedGpu
-from sweeper.facts.machine.hardware import _detected_hardware
-from sweeper.facts.machine.measured import append, path_of, read, shape_of, with_measured
+from sweeper.facts.machine.hardware import Device, _detected_hardware
+from sweeper.facts.machine.measured import (
+    Calibration,
+    append,
+    calibration_path,
+    path_of,
+    read,
+    read_calibration,
+    shape_of,
+    store_calibration,
+    versions,
+    with_measured,
+)
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, Measured
 from sweeper.spec import HardwareSpec, ModelSpec
@@ -117,8 +126,37 @@ def test_a_shape_is_of_the_architecture_and_not_of_a_name() -> None:
 
 
 def test_a_card_that_no_table_holds_is_found_by_the_name_that_torch_knows() -> None:
-    gpu = DetectedGpu("Some Card", 24.0, bf16=True)
+    gpu = Device(name="Some Card", free_gib=24.0, capability=8.0)
     name = _detected_hardware(HardwareSpec(), (gpu,)).name
     assert name != "Some Card"
     assert path_of(name, 0) == path_of("Some Card", 0)
     assert path_of("Some Processor (Icelake)", 2) != path_of("Some Processor", 2)
+
+
+FOUND = Calibration(
+    processor="cpu",
+    cores=2,
+    versions=versions(),
+    fp32_gflops=100.0,
+    bandwidth_gb_per_second=20.0,
+    when="2026-01-31",
+)
+
+
+def test_a_calibration_is_kept_for_its_machine_alone() -> None:
+    assert store_calibration(FOUND) == calibration_path("cpu", 2)
+    assert read_calibration("cpu", 2) == FOUND
+    assert read_calibration("cpu", 1) is None
+    assert read_calibration("other", 2) is None
+
+
+def test_another_torch_needs_another_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    store_calibration(FOUND)
+    monkeypatch.setattr(measured, "versions", lambda: "torch 99")
+    assert read_calibration("cpu", 2) is None
+
+
+def test_a_damaged_file_counts_as_none() -> None:
+    path = store_calibration(FOUND.model_copy(update={"cores": 3}))
+    path.write_text("{")
+    assert read_calibration("cpu", 3) is None

@@ -14,8 +14,8 @@ from sweeper.features.augmentation._augment import (
     rejection_reasons,
     requests,
 )
+from sweeper.features.augmentation._clients import Replies, Reply
 from sweeper.features.augmentation._methods import METHODS, NoReply, rewritten
-from sweeper.features.augmentation._replies import Replies, Reply
 from sweeper.spec import DataSpec
 
 pytest.importorskip("rensa")

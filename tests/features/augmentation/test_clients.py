@@ -8,9 +8,8 @@ from augment_server import by_rules, cut_off, fails, says, sends, waits_for_anot
 
 from sweeper.data.examples import Message
 from sweeper.errors import UsageError
-from sweeper.features.augmentation._clients import MAX_CONSECUTIVE_FAILURES, Endpoint
+from sweeper.features.augmentation._clients import MAX_CONSECUTIVE_FAILURES, Endpoint, Reply
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
-from sweeper.features.augmentation._replies import Reply
 
 QUESTION = ModelRequest((Message("system", "Rewrite."), Message("user", "play my song")), 12)
 REPLY = by_rules("play my song")

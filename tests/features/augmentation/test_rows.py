@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data import item_files
+from sweeper.data import table
 from sweeper.data.prepared import dataset_of
 from sweeper.errors import DataError
 from sweeper.features import parts
@@ -95,7 +95,7 @@ def test_marked_rows_of_the_data_itself_are_in_train_alone(dataset, path, write)
 
 
 def test_a_large_file_with_marked_rows_is_read_into_memory(dataset, path, monkeypatch):
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
+    monkeypatch.setattr(table, "LARGE_BYTES", 0)
     assert not isinstance(dataset_of(spec_of(path)).splits["train"], tuple)
     made = made_from(dataset.splits["train"][0])
     with Path(path).open("a") as file:

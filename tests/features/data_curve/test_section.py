@@ -12,7 +12,7 @@ from section_figures import figures_of
 from sweeper.features.data_curve import section
 from sweeper.features.data_curve.section import LEVEL, DataCurve, Figures, fit
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import Interval, NotMeasured
+from sweeper.findings.findings import Interval, NotMeasured
 from sweeper.reporting.compose import report_of
 from sweeper.runfolder import RunFolder
 

@@ -9,7 +9,7 @@ from sweeper.errors import GateFailed
 from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.features.forgetting import section
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import NotMeasured
+from sweeper.findings.findings import NotMeasured
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trained_changes import gate, measured_trials
 from sweeper.objective import Limit

@@ -3,8 +3,7 @@
 from sweeper.features.prediction import section
 from sweeper.findings.compute import compute
 from sweeper.findings.verdict.next_step import next_step
-from sweeper.reporting.compose import report_of
-from sweeper.reporting.page import page, sections
+from sweeper.reporting.compose import page, report_of, sections
 
 
 def test_it_advises_last_to_ask_the_winner_and_has_no_place_on_the_page(make_run):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data.corpus import WINDOW_WORDS
 from sweeper.data.load_large import load
+from sweeper.data.similar import WINDOW_WORDS
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text
 from sweeper.features.pretraining.options import Options
 from sweeper.spec import DataSpec

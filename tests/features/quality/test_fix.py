@@ -8,9 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.data.changes import apply_changes
 from sweeper.data.rows import read_rows
-from sweeper.data.write_rows import write_rows
+from sweeper.data.write_rows import apply_changes, write_rows
 from sweeper.errors import DataError
 from sweeper.features.quality._check import check
 from sweeper.features.quality._checked_rows import CheckedRows

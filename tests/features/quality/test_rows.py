@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data.changes import change_list
 from sweeper.data.load_large import load
 from sweeper.data.prepared import prepared_data
 from sweeper.data.rows import read_rows
-from sweeper.data.write_rows import write_rows
+from sweeper.data.write_rows import change_list, write_rows
 from sweeper.errors import DataError, RunError, UsageError
 from sweeper.facts.gather import rows_of
 from sweeper.features.quality import rows as rows_part

@@ -8,7 +8,7 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.findings import words
-from sweeper.findings.figures import Gain, Interval
+from sweeper.findings.findings import Gain, Interval
 from sweeper.findings.study.paired_trials import compare_pairs
 from sweeper.findings.study.reading import read_run
 from sweeper.reporting.compose import report_of

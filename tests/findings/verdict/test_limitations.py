@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from page_tree import parse
 
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import DataFault
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings, Limitation
 from sweeper.plans import Plan

@@ -8,8 +8,7 @@ import pytest
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.strategy_figures import value_interval
-from sweeper.findings.verdict.headline import cost_line, headline_figures
-from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.headline import cost_line, headline_figures, scoreboard
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
 
 

@@ -7,8 +7,7 @@ from section_figures import blocks_of, figures_of
 
 from sweeper.findings import words
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings
+from sweeper.findings.findings import Findings, Interval
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import cost
 from sweeper.reporting.sections.cost import Figures, SearchGain
@@ -100,7 +99,7 @@ def test_chart_and_table_show_the_means_that_the_gain_compares(make):
         ends = {row["y"] for row in marks if row["strategy"] == gain.strategy}
         assert ends == {gain.default.value, gain.best.value}
         shown = cells[words.short(gain.strategy)]
-        assert shown[2].text == words.loss(gain.best.value)
+        assert shown[2].text == words.number(gain.best.value)
 
 
 def test_last_useful_trial_is_the_last_that_lowered_the_best(make):

@@ -3,7 +3,7 @@
 import pytest
 from section_figures import figures_of
 
-from sweeper.findings.figures import NotMeasured
+from sweeper.findings.findings import NotMeasured
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import samples
 

@@ -18,8 +18,11 @@ from sweeper.facts.models.linear_layers import parameters_of  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.hyperparameters import TARGETS  # noqa: E402
 from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402
-from sweeper.memory.requests import Probed, ProbeRequest  # noqa: E402
-from sweeper.memory.setup import Setup  # noqa: E402
+from sweeper.memory.setup import (  # noqa: E402
+    Probed,
+    ProbeRequest,
+    Setup,
+)
 from sweeper.memory.states import trainable_parameters  # noqa: E402
 from sweeper.plans import Precision, frozen_dtype  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402

@@ -66,7 +66,7 @@ class Conflicts(FaultKind):
         return [
             Fault(
                 index,
-                f"{len(answers)} answers: {listing([repr(a[:30]) for a in answers], 3)}",
+                f"{len(answers)} answers: {listing((a[:30] for a in answers), 3, '{!r}')}",
                 mendable=answer in left_out,
             )
             for answers, left_out in _conflicts(data)

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sweeper.data.encoding import visible
+from sweeper.data.contents import visible
 from sweeper.data.examples import Split
 from sweeper.data.labels import folded
 from sweeper.data.rows import FileRow

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from sweeper.data.corpus import windows
 from sweeper.data.examples import SPLITS, normalised
 from sweeper.data.rows import FileRow
-from sweeper.data.similar import duplicates_across_splits, duplicates_in_split, reason_not_available
+from sweeper.data.similar import (
+    duplicates_across_splits,
+    duplicates_in_split,
+    reason_not_available,
+    windows,
+)
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, FaultKind
 

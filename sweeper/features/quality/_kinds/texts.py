@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Callable
 
-from sweeper.data.encoding import is_garbled, visible
+from sweeper.data.contents import is_garbled, visible
 from sweeper.data.formats.text import is_templated
 from sweeper.data.private import private_in, redacted
 from sweeper.data.problems import listing
@@ -153,7 +153,7 @@ class Markup(FaultKind):
         tags = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
         if self.mended_text(text) == text or _ABOUT_MARKUP.search(text):
             return None
-        return listing([*tags], 3)
+        return listing(tags, 3)
 
     @staticmethod
     def mended_text(text: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sweeper.data.detect_columns import Form
-from sweeper.data.formats.row_format import formats
+from sweeper.data.formats.row_format import Form, formats
 from sweeper.data.formats.turns import role_of, turns_of
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
@@ -123,7 +122,7 @@ class TwoFormats(FaultKind):
                 forms[columns] = _other_forms(data, row)
             unread_columns = _unread_columns(forms[columns], row.fields)
             if unread_columns:
-                names = listing([f"`{column}`" for column in unread_columns])
+                names = listing(unread_columns, form="`{}`")
                 faults.append(Fault(index, f"not read: {names}"))
         return faults
 

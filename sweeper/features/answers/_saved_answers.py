@@ -56,8 +56,7 @@ class SavedAnswers(Record):
             count = sum(map(len, missing.values()))
             rows = sum(len(dataset.splits[split]) for split in splits)
             lines = [
-                f"line {listing([str(line) for line in sorted(numbers)])} of {split}"
-                for split, numbers in missing.items()
+                f"line {listing(sorted(numbers))} of {split}" for split, numbers in missing.items()
             ]
             raise DataError(
                 f"{count:,} of {rows:,} answers are missing",

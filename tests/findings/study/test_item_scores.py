@@ -2,7 +2,7 @@
 
 import math
 
-from sweeper.findings.verdict.suspected_labels import suspected
+from sweeper.findings.study.item_scores import suspected_labels
 from sweeper.trials import TestScore
 
 PLACES = range(6)
@@ -28,9 +28,9 @@ def test_a_class_is_suspect_where_all_trainings_are_as_sure_of_another_one():
     second = score([*right, (0, 1, 0.04, 0.95), (0, 1, 0.30, 0.60), (0, 0, 0.60, 0.60)])
     # item 3: both trainings are surer of class 1 than they are of its items (0.85 on average);
     # item 4: not sure enough; item 5: the trainings do not agree
-    assert suspected([first, second], PLACES) == [3]
-    assert suspected([first], PLACES) == [3, 5]
-    assert suspected([], PLACES) == []
-    assert suspected([first], [0, 1, 2, 4, 5]) == [5]
+    assert suspected_labels([first, second], PLACES) == [3]
+    assert suspected_labels([first], PLACES) == [3, 5]
+    assert suspected_labels([], PLACES) == []
+    assert suspected_labels([first], [0, 1, 2, 4, 5]) == [5]
     # sure enough for these classes, but the class in the data is possible, too
-    assert suspected([score([*right, (0, 1, 0.06, 0.94)])], PLACES) == []
+    assert suspected_labels([score([*right, (0, 1, 0.06, 0.94)])], PLACES) == []

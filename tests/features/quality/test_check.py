@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sweeper.data.table import LazySequence
-from sweeper.features.quality import _passes
+from sweeper.features.quality import _check
 from sweeper.features.quality._check import check
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.features.quality._view import show_check
@@ -30,8 +30,8 @@ def test_the_findings_are_those_of_a_list(tmp_path, monkeypatch, name, classes):
     if kinds()[name].missing(data):
         pytest.skip("an optional package is missing")
     (listed,) = check(data, [kinds()[name]]).findings
-    monkeypatch.setattr(_passes, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(_passes, "READ_ROWS", 64)
+    monkeypatch.setattr(_check, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(_check, "READ_ROWS", 64)
     (streamed,) = check(stored(data), [kinds()[name]]).findings
     assert replace(streamed, examples=()) == replace(listed, examples=())
     assert len(streamed.examples) == len(listed.examples)
@@ -50,10 +50,10 @@ def test_many_answers_to_most_inputs_are_meant_in_a_large_set_too(tmp_path):
 def test_a_finding_of_a_sample_says_so(tmp_path, monkeypatch, capsys):
     planted = made(False)
     PLANTS["lengths"][0](planted, random.Random(1))
-    monkeypatch.setattr(_passes, "SAMPLE_ROWS", 300)
+    monkeypatch.setattr(_check, "SAMPLE_ROWS", 300)
     checked = check(stored(read(planted, tmp_path)), [kinds()["lengths"]])
     (finding,) = checked.findings
-    assert finding.looked_at == 300
+    assert finding.sample_rows == 300
     assert finding.share == pytest.approx(finding.count / 300)
     show_check(checked)
     assert "of a sample of 300 (" in capsys.readouterr().out

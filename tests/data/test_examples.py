@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.data.faults import DataFault
+from sweeper.data.examples import DataFault
 from sweeper.facts.gather import gather
 from sweeper.features import parts
 from sweeper.specfile import resolve
@@ -104,5 +104,5 @@ def test_a_command_is_named_only_where_a_feature_has_one(tmp_path: Path, monkeyp
 def test_faults_of_a_large_file_are_kept_with_it(tmp_path: Path, monkeypatch: Any) -> None:
     path = written(tmp_path / "rows.jsonl", [*rows(60), "{broken\n", *rows(3)])
     small = faults(path)
-    monkeypatch.setattr("sweeper.data.item_files.LARGE_BYTES", 0)
+    monkeypatch.setattr("sweeper.data.table.LARGE_BYTES", 0)
     assert [faults(path), faults(path)] == [small, small]

@@ -13,10 +13,9 @@ from huggingface_hub import constants
 from pyarrow import parquet
 
 from sweeper.data.load_large import load
-from sweeper.data.reading.files import split_files
-from sweeper.data.reading.hub import pinned
+from sweeper.data.reading.files import split_files, with_commits
 from sweeper.errors import DataError
-from sweeper.spec import DataSpec
+from sweeper.spec import DataSpec, ModelSpec, Spec
 
 ROWS = [{"text": f"text number {n}", "label": "ab"[n % 2]} for n in range(40)]
 
@@ -151,6 +150,10 @@ def hub(hub_of, monkeypatch, tmp_path):
 
 def names(found):
     return {split: [path.name for path in files] for split, files in found.files.items()}
+
+
+def pinned(data):
+    return with_commits(Spec(task="classification", models=(ModelSpec(id="tiny"),), data=data)).data
 
 
 def test_a_data_set_is_pinned_read_and_then_needs_no_hub(hub, monkeypatch):

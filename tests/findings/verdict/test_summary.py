@@ -1,3 +1,5 @@
+"""TODO"""
+
 import yaml
 
 from sweeper.findings.compute import compute

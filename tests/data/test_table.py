@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.data import item_files
+from sweeper.data import contents, table
 from sweeper.data.contents import MAX_LINE_BYTES
-from sweeper.data.reading import arrow, decoding, jsonrows
+from sweeper.data.reading import arrow, jsonrows
 from sweeper.data.reading.read import read
 from sweeper.data.table import LazySequence
 from sweeper.errors import DataError
@@ -24,12 +24,12 @@ CONTENT = (
 
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch):
-    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
+    monkeypatch.setattr(table, "LARGE_BYTES", 0)
 
 
 def in_memory(path):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(item_files, "LARGE_BYTES", 2**40)
+        patched.setattr(table, "LARGE_BYTES", 2**40)
         return read(path)
 
 
@@ -132,16 +132,16 @@ def test_batches_are_read_as_a_list_of_them_is(tmp_path, monkeypatch, kind):
 
     monkeypatch.setattr(arrow, "BATCH_ROWS", 4)
     about = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["no", "yes"]}}}}
-    table = pyarrow.table(
+    rows = pyarrow.table(
         {"text": [f"text {n}" if n % 7 else None for n in range(30)], "label": [0, 1] * 15}
     ).replace_schema_metadata({"huggingface": json.dumps(about)})
     path = tmp_path / f"x.{kind.replace('stream', 'arrow')}"
     if kind == "parquet":
-        parquet.write_table(table, path, row_group_size=11)
+        parquet.write_table(rows, path, row_group_size=11)
     else:
         new = ipc.new_stream if kind == "stream" else ipc.new_file
-        with new(str(path), table.schema) as file:
-            file.write_table(table, max_chunksize=11)
+        with new(str(path), rows.schema) as file:
+            file.write_table(rows, max_chunksize=11)
     listed, stored = in_memory(path), read(path)
     _same(listed, stored)
     assert listed.label_names == {"label": ("no", "yes")}
@@ -176,7 +176,7 @@ WIDE_CSV = 'text,label\n"two\nlines",a\n' + "words caf\u00e9,b\n" * 40
 def test_files_that_are_no_lines_of_utf8_are_read_as_a_list_of_them_is(
     tmp_path, monkeypatch, name, content, line
 ):
-    monkeypatch.setattr(decoding, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(contents, "CHUNK_BYTES", 50)
     monkeypatch.setattr(jsonrows, "MIN_READ_CHARACTERS", 50)
     (tmp_path / name).write_bytes(content)
     listed, stored = in_memory(tmp_path / name), read(tmp_path / name)
@@ -215,7 +215,7 @@ def test_damaged_gzip_is_refused(tmp_path):
     ],
 )
 def test_errors_name_file_and_line(tmp_path, monkeypatch, content, said):
-    monkeypatch.setattr(decoding, "MAX_LINE_BYTES", 1000 if b"aaa" in content else MAX_LINE_BYTES)
+    monkeypatch.setattr(contents, "MAX_LINE_BYTES", 1000 if b"aaa" in content else MAX_LINE_BYTES)
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError) as refused:
