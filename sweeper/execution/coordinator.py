@@ -24,7 +24,7 @@ from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
 from sweeper.execution.run_progress import STOP_SECONDS, RunProgress
-from sweeper.execution.state import attempts, repair, seal, work_items
+from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Event, Status
@@ -32,12 +32,12 @@ from sweeper.features import parts
 from sweeper.objective import limits_of
 from sweeper.packages import install_command, needed_for
 from sweeper.plans import Plan
-from sweeper.runfolder import CONFIG, RESULT, RunFolder
+from sweeper.runfolder import CONFIG, RESULT, RUNGS, RunFolder
 from sweeper.search import study_end
 from sweeper.search.finalists import seeds_dominate
 from sweeper.search.search import Search, first_trials, useful_total
 from sweeper.spec import Spec
-from sweeper.trials import TestSeal, TrialConfig, TrialResult
+from sweeper.trials import RungReport, TestSeal, TrialConfig, TrialResult
 from sweeper.units import duration, plural
 
 # Errors that are ignored while a failed run is stopped.
@@ -408,7 +408,7 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
             search.restore(config)
             unfinished.append(number)
             continue
-        search.restore(config, attempts.read_rungs(run.trial(number)), result)
+        search.restore(config, RungReport.read_lines(run.trial(number) / RUNGS), result)
         state.results[number] = result
     return unfinished
 

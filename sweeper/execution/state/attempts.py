@@ -80,11 +80,6 @@ def add_rung(home: Path, report: RungReport) -> None:
             file.write(line)
 
 
-def read_rungs(folder: Path) -> list[RungReport]:
-    """The reports of rungs in a folder; incomplete or damaged lines are skipped."""
-    return RungReport.read_lines(folder / RUNGS)
-
-
 def complete_result(home: Path, attempt: int) -> TrialResult | None:
     """The result of an attempt, if it has one and was not abandoned."""
     folder = attempt_folder(home, attempt)
@@ -120,7 +115,7 @@ def _has_text(path: Path, text: str) -> bool:
 def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
     """Write the result of a trial or confirmation run whose attempts all failed."""
     folder = attempt_folder(home, attempt)
-    rungs = read_rungs(folder)
+    rungs = RungReport.read_lines(folder / RUNGS)
     config = TrialConfig.read_or_none(folder / CONFIG) or TrialConfig.read_or_none(home / CONFIG)
     result = TrialResult(
         number=number,

@@ -20,6 +20,7 @@ from sweeper.execution.job import (
     RungAnswer,
 )
 from sweeper.execution.state import attempts, work_items
+from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.worker import session as session_module
 from sweeper.execution.worker.session import UNSOUND, Session, TimeLimits
 from sweeper.runfolder import SCORE, RunFolder
@@ -127,7 +128,7 @@ def a_result(**fields: object) -> TrialResult:
 
 
 def kept(run: RunFolder) -> TrialResult | None:
-    return TrialResult.read_or_none(run.attempt(3, 1) / attempts.RESULT)
+    return TrialResult.read_or_none(attempt_folder(run.trial(3), 1) / attempts.RESULT)
 
 
 def test_a_trial_reports_each_rung_and_leaves_its_result(link: FakeLink, run: RunFolder) -> None:
