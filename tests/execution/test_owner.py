@@ -28,6 +28,7 @@ from fake_pool import (
 from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
 from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressMessage, Ready
+from sweeper.execution.pools.pool import log_of
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.state.status import Status
@@ -318,7 +319,9 @@ def test_workers_that_never_come_to_a_job_end_the_run_with_their_last_words(
             return Dies(1)
 
     sweep.pool = Stillborn(sweep.run)
-    with pytest.raises(NoTrialCompleted, match="worker 0"):
+    log_of(sweep.run, "0").parent.mkdir(parents=True, exist_ok=True)
+    log_of(sweep.run, "0").write_text("no module named torch\n")
+    with pytest.raises(NoTrialCompleted, match="no module named torch"):
         sweep.go(2)
     status = Status.read(sweep.run.status)
     assert (status.phase, status.process, status.running) == ("failed", None, ())
