@@ -10,7 +10,7 @@ import pytest
 from sweeper import resources
 from sweeper.cli.main import main
 from sweeper.errors import DataError
-from sweeper.execution.state.events import Event
+from sweeper.execution.state.status import Event
 from sweeper.features.prediction import _steps as steps
 from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
