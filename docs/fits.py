@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.errors import NothingFits
-from sweeper.facts.dataset.stated import stated_facts
+from sweeper.facts.dataset.data_facts import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
@@ -82,8 +82,9 @@ def _rows(book: RuleBook, gib: int, size: str) -> Iterator[str]:
 
 
 def _fits(item: Candidate) -> str:
-    setup, memory = item.setup, units.gib(item.memory.peak_gib).removesuffix(" GiB")
+    setup = item.setup
     checkpointing = ", checkpointing" if setup.gradient_checkpointing else ""
+    memory = units.gib(item.memory.peak_gib).removesuffix(" GiB")
     return (
         f"{memory} | {setup.precision}, micro-batch "
         f"{setup.micro_batch} x {setup.gradient_accumulation_steps}{checkpointing}"

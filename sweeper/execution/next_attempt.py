@@ -14,12 +14,8 @@ from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Configuration, Plan, TrialBudget
 from sweeper.runfolder import CONFIG
 from sweeper.spec import Scalar
-from sweeper.training.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
+from sweeper.training.checkpoints import LONG_TRIAL_SECONDS, MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.trials import RungReport, TrialConfig
-
-# A trial that is expected to take longer than this saves checkpoints, and continues from the last
-# one after an interruption. A shorter trial starts again.
-LONG_TRIAL_SECONDS = 30 * 60
 
 
 def next_attempt(state: RunState, batches: ReducedBatches, item: WorkItem) -> Job:

@@ -17,7 +17,7 @@ from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import ValidationItems
-from sweeper.execution.state.second_command import statuses
+from sweeper.execution.state.continuation import statuses
 from sweeper.execution.state.status import ENDED as ENDED_PHASES
 from sweeper.execution.state.status import Status
 from sweeper.findings import words
