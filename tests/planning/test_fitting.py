@@ -101,7 +101,7 @@ def test_a_faster_set_up_that_costs_quality_is_taken_where_time_costs_more(scene
         price: plan(scene, **full, aim={"strategies": ["full"], "points_per_doubling": price})
         for price in (0.35, 5.0)
     }
-    chosen = {price: made.candidates[0].precision for price, made in found.items()}
+    chosen = {price: made.candidates[0].setup.precision for price, made in found.items()}
     assert chosen == {0.35: "bf16-mixed", 5.0: "bf16-pure"}
 
 
