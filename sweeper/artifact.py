@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -62,7 +63,8 @@ class Record(BaseModel):
 def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
     """The value with all its texts cleaned; the same object if nothing changed."""
     if isinstance(value, str):
-        return clean(value)
+        text = clean(value)
+        return value if text == value else text  # a value of a subclass of str stays one
     if isinstance(value, BaseModel):
         values = {name: getattr(value, name) for name in type(value).model_fields}
         changes = {
@@ -154,6 +156,11 @@ class Artifact(Record):
             synced: See ``write_text``.
         """
         write_text(path, self.to_json(), synced=synced)
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def require_version(name: str, fields: dict[str, Any], where: str) -> None:

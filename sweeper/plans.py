@@ -13,9 +13,10 @@ from pydantic import AfterValidator, Field
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts, TrainingSetup
 from sweeper.facts.record import Precision as Precision
-from sweeper.hyperparameters import EPOCHS
+from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Declared, Scalar, SearchSpec
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.units import joined, setting
 
 Half = Literal["bfloat16", "float16"]
@@ -240,7 +241,7 @@ class StrategySpace(Record):
         parameters: Parameters by name; each comes after the parameter in its condition.
     """
 
-    strategy: str
+    strategy: StrategyOnModel
     model: str = Field("", description="tells two candidates of one strategy apart")
     parameters: dict[str, Parameter]
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
@@ -272,13 +273,14 @@ class Remedy(Record):
     text: str
 
 
-class Candidate(StrategySpace, TrainingSetup):
+class Candidate(StrategySpace):
     """One (model, strategy) pair that will compete in the study.
 
     ``per_device_train_batch_size`` in ``parameters`` is the effective batch of a trial; the
-    device sees ``micro_batch`` examples at a time.
+    device sees ``setup.micro_batch`` examples at a time.
     """
 
+    setup: TrainingSetup = Field(description="of the default")
     fits: bool = True
     reasons: tuple[Reason, ...]
     cautions: tuple[Reason, ...] = ()
@@ -302,11 +304,24 @@ class Candidate(StrategySpace, TrainingSetup):
     )
     time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
 
+    def trial_setup(self, parameters: Mapping[str, Scalar]) -> TrainingSetup:
+        """The set-up of a trial with these parameters, which may set its batch and optimizer."""
+        planned = self.setup
+        whole = planned.micro_batch * planned.gradient_accumulation_steps * planned.gpus
+        batch = int(parameters.get(BATCH, whole))
+        micro, accumulation = split_batch(batch, planned.micro_batch, planned.gpus)
+        return TrainingSetup.taken_from(
+            planned,
+            micro_batch=micro,
+            gradient_accumulation_steps=accumulation,
+            optimizer=str(parameters.get(OPTIMIZER, planned.optimizer)),
+        )
+
 
 class Rejected(Record):
     """A strategy that does not compete, and what would let it compete."""
 
-    strategy: str
+    strategy: StrategyOnModel
     model: str
     reason: str
     rule: str = ""
@@ -551,7 +566,7 @@ class Configuration(Record):
     number: int = Field(
         -1, description="number of the trial in the study, from 0; -1 before it starts"
     )
-    strategy: str
+    strategy: StrategyOnModel
     model: str = ""
     parameters: dict[str, Scalar] = Field(default_factory=dict)
     origin: Origin = "default"
@@ -579,13 +594,13 @@ class Space(Record):
         """Every candidate by its key, in the plan's order."""
         return {self.key(candidate): candidate for candidate in self.candidates}
 
-    def key(self, candidate: StrategySpace | Configuration) -> str:
+    def key(self, candidate: StrategySpace | Configuration) -> StrategyOnModel:
         """The name of a candidate in the study: its strategy, with the model if several compete."""
         competitors = [other for other in self.candidates if other.strategy == candidate.strategy]
         return (
             candidate.strategy
             if len(competitors) == 1
-            else f"{candidate.strategy}@{candidate.model}"
+            else StrategyOnModel(candidate.strategy, candidate.model)
         )
 
 
@@ -631,7 +646,9 @@ class Plan(Space, Artifact):
     def of_base(self, model: str) -> Candidate:
         """The candidate whose set-up loads a model's untrained base, unquantised if that fits."""
         candidates = (each for each in self.candidates if each.model == model)
-        return min(candidates, key=lambda each: (not each.fits, each.quantization is not None))
+        return min(
+            candidates, key=lambda each: (not each.fits, each.setup.quantization is not None)
+        )
 
     def workers(self, search: SearchSpec) -> int:
         """The number of workers of a run: the user's, or the plan's number of trials at once."""

@@ -20,6 +20,7 @@ from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Configuration, TrialBudget
 from sweeper.spec import Task
 from sweeper.textfiles import read_text
+from sweeper.traits.traits import StrategyOnModel
 
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 """The state of a trial; a stored result has one of the first three."""
@@ -349,7 +350,7 @@ class Trial(Record):
         return self.config.number
 
     @property
-    def strategy(self) -> str:
+    def strategy(self) -> StrategyOnModel:
         return self.config.strategy
 
     @property

@@ -28,7 +28,7 @@ os.environ["TORCHDYNAMO_DISABLE"] = "1"
 from huggingface_hub import constants
 from hypothesis import settings
 
-from sweeper.facts.machine import calibration, detect_hardware
+from sweeper.facts.machine import hardware, measured
 from sweeper.facts.record import ModelFacts
 from sweeper.runfolder import RunFolder
 
@@ -55,10 +55,10 @@ def _cheap_garbage_collection() -> Iterator[None]:
 
 
 # With speeds, so that no run measures the real machine.
-MACHINE = calibration.Calibration(
+MACHINE = measured.Calibration(
     processor="a processor",
     cores=2,
-    versions=calibration.versions(),
+    versions=measured.versions(),
     fp32_gflops=100.0,
     bandwidth_gb_per_second=10.0,
     when="2026-01-31",
@@ -68,7 +68,7 @@ STATED: dict[str, Callable[[], object]] = {
     "_cores": lambda: MACHINE.cores,
     "_memory": lambda: 64 << 30,
 }
-DETECTED = {name: getattr(detect_hardware, name) for name in STATED}
+DETECTED = {name: getattr(hardware, name) for name in STATED}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,7 +76,7 @@ def _stated_machine() -> Iterator[None]:
     """Plans of this process are for one and the same machine, wherever the tests run."""
     with pytest.MonkeyPatch.context() as patch:
         for name, stated in STATED.items():
-            patch.setattr(detect_hardware, name, stated)
+            patch.setattr(hardware, name, stated)
         yield
 
 
@@ -84,7 +84,7 @@ def _stated_machine() -> Iterator[None]:
 def real_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the detection, and of processes that detect the same machine."""
     for name, detect in DETECTED.items():
-        monkeypatch.setattr(detect_hardware, name, detect)
+        monkeypatch.setattr(hardware, name, detect)
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +104,8 @@ def sweeper_home(_session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SWEEPER_HOME", str(home))
     # Scores of many earlier tests would widen the intervals of later plans.
     shutil.rmtree(home / "ledger", ignore_errors=True)
-    if not calibration.path_of(MACHINE.processor, MACHINE.cores).exists():
-        calibration.write(MACHINE)
+    if not measured.calibration_path(MACHINE.processor, MACHINE.cores).exists():
+        measured.store_calibration(MACHINE)
     return home
 
 

@@ -17,7 +17,7 @@ import sweeper
 ROOT = Path(sweeper.__file__).parent
 TEXTS = {
     "reason", "effect", "text", "why", "note", "notes", "remedy", "stopped_because",
-    "pruned_because", "because", "detail",
+    "pruned_because", "because", "detail", "strategy", "against",
 }  # fmt: skip
 SEARCHES = {
     "startswith", "endswith", "partition", "rpartition", "split", "rsplit", "find", "index",
@@ -32,7 +32,7 @@ READERS = {
     "facts/machine/gpus.py", "facts/models/names.py", "features/augmentation/_augment.py",
     "features/augmentation/_methods.py", "features/augmentation/_clients.py",
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
-    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_shown.py",
+    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_printing.py",
     "features/suite/facts.py", "findings/words.py", "hyperparameters.py",
     "planning/rulebook/strategy_files.py", "reporting/render.py", "resources.py",
     "search/named.py", "spec.py", "tasks/instruction.py", "tasks/sequences/chat.py",
@@ -66,6 +66,27 @@ def _names(value: ast.AST) -> set[str]:
             return set()
 
 
+def splits_pair(tree: ast.AST) -> Iterator[str]:
+    """Functions that separate a text at an ``@``, as in ``lora@model``."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for node in ast.walk(function):
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(attr=attr), args=[ast.Constant(value="@"), *_]
+                    ) if attr in SEARCHES:
+                        yield function.name
+
+
+def test_a_strategy_on_a_model_is_parsed_where_files_are_read_alone() -> None:
+    parsers = {
+        (str(file.relative_to(ROOT)), name)
+        for file in ROOT.rglob("*.py")
+        for name in splits_pair(ast.parse(file.read_text(encoding="utf-8")))
+    }
+    assert parsers == {("traits/traits.py", "_read")}
+
+
 def test_no_text_is_read_to_decide() -> None:
     files = {str(file.relative_to(ROOT)): file for file in ROOT.rglob("*.py")}
     found = {
@@ -88,6 +109,7 @@ def test_no_text_is_read_to_decide() -> None:
         're.search("fits", rejected.reason)',
         '"budget" in note.lower()',
         'why.split(" ")[0]',
+        'row.strategy.partition("@")[0]',
     ],
 )
 def test_a_use_that_reads_a_text_is_seen(code: str) -> None:

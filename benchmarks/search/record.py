@@ -30,11 +30,11 @@ from benchmarks.search.tasks import TASKS, RecordedTask
 from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
-from sweeper.facts.machine.detect_hardware import processor
+from sweeper.facts.machine.hardware import processor
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Configuration, Plan
 from sweeper.runfolder import ITEM_LOSSES
-from sweeper.search.cost_model.untrained import BASE
+from sweeper.search.cost_model.trial_costs import BASE
 from sweeper.tasks.task import Evaluation
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.torch_backend import TorchBackend

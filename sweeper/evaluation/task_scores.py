@@ -14,6 +14,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.runfolder import RunFolder
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 
 FOLDER = "evaluations"
 
@@ -54,7 +55,7 @@ class ModelScores(Artifact):
     revision: str | None = None
     dtype: str
     trial: int | None = None
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     tasks: tuple[TaskScores, ...] = ()
 
     def task(self, name: str, digest: str) -> TaskScores | None:

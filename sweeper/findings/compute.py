@@ -7,19 +7,25 @@ import statistics
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.findings import Findings, TestedModel
 from sweeper.findings.study.item_scores import (
-    entries,
     interval,
     model_title,
+    scores_by_model,
     test_losses,
     test_score,
     test_scores,
     written_answers,
 )
 from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
-from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes, read_run
+from sweeper.findings.study.reading import (
+    RunFiles,
+    TrialFiles,
+    encoding_notes,
+    finite,
+    finite_value,
+    read_run,
+)
 from sweeper.findings.study.strategy_figures import finalists, strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
-from sweeper.findings.study.trial_rows import finite, finite_value
 from sweeper.findings.verdict.comparisons import compare_finalists
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
@@ -91,24 +97,24 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
 def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     """The models scored on the test split: finalists in order, other trials, baselines."""
     scores, losses = test_scores(run), test_losses(run)
-    scores_by_model = entries(run)
-    ranks = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
+    models = scores_by_model(run)
+    ranks = {number: place for place, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
-        trial = scores_by_model[name][0].trial
+        trial = models[name][0].trial
         return (2, 0) if trial is None else (int(trial not in ranks), ranks.get(trial, trial))
 
     return tuple(
         TestedModel(
             name=name,
             title=model_title(run, name),
-            trial=scores_by_model[name][0].trial,
-            seeds=len(scores_by_model[name]),
+            trial=models[name][0].trial,
+            seeds=len(models[name]),
             score=score,
             test_loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
-            generated=_without_items(written_answers(scores_by_model[name])),
-            seconds_per_thousand=_seconds_per_thousand(scores_by_model[name]),
+            generated=_without_items(written_answers(models[name])),
+            seconds_per_thousand=_seconds_per_thousand(models[name]),
         )
         for name in sorted(scores.by_name, key=rank)
         if (score := test_score(run, name))

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.spec import Task
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, Trial
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
@@ -107,6 +108,10 @@ def front_of(points: Iterable[tuple[float, float, int]]) -> list[int]:
     return front
 
 
+# Fewest finalists, and trainings of each, for a recommendation. With fewer trainings there are too
+# few degrees of freedom for the spread of seeds.
+MIN_FINALISTS, MIN_SEEDS = 2, 3
+
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
 RunStatus = Literal["running", "interrupted", "timeout", "failed", "complete"]
 
@@ -123,7 +128,7 @@ class Finalist(Record):
     """A confirmed configuration, with its figures over all of its seeds."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     order: int = Field(description="1 is best on validation, fixed before the test was opened")
     seeds: tuple[SeedScore, ...]
     validation_loss: Interval
@@ -172,9 +177,6 @@ class Verdict(Record):
     recommended_baseline: str | None = Field(
         None, description="the best one that the winner is not shown to beat"
     )
-    baseline_score: Interval | None = Field(
-        None, description="of the recommended baseline, else of the best one, on the test"
-    )
     comparisons: tuple[Comparison, ...] = ()
     in_loss: tuple[Comparison, ...] = Field(
         (), description="likewise in test loss, where the metric is another"
@@ -196,7 +198,7 @@ class Verdict(Record):
 class StrategySummary(Record):
     """One strategy over all of its trials."""
 
-    strategy: str
+    strategy: StrategyOnModel
     complete: int
     pruned: int
     failed: int
@@ -204,7 +206,6 @@ class StrategySummary(Record):
     best_value: float | None = Field(description="of the objective")
     best_interval: Interval | None = None
     best_metrics: dict[str, float] = Field(default_factory=dict)
-    test_score: Interval | None = None
     seconds_per_trial: float | None = Field(
         None, description="median of its full trials; of all that completed where none was full"
     )
@@ -247,7 +248,7 @@ class RunSummary(Record):
     device: str = Field(description="that it trains on: cpu or cuda")
     status: RunStatus
     failed_because: str = Field("", description="the error that ended the run")
-    trials_asked: int
+    trials_requested: int
     complete: int
     pruned: int
     failed: int
@@ -335,6 +336,16 @@ class Findings(Artifact):
         return next((trial for trial in self.trials if trial.number == number), None)
 
     @property
+    def recommended(self) -> Trial | None:
+        """The trial that the verdict recommends."""
+        return self.trial(self.verdict.recommended_trial)
+
+    @property
+    def best(self) -> Trial | None:
+        """The recommended trial, or the best one so far."""
+        return self.trial(self.verdict.best_trial)
+
+    @property
     def best_trials(self) -> set[int]:
         """The best completed trial of each strategy."""
         return {best for row in self.strategies if (best := row.best_trial) is not None}
@@ -343,10 +354,13 @@ class Findings(Artifact):
         """The finalist of a trial, if it is one."""
         return next((finalist for finalist in self.finalists if finalist.trial == number), None)
 
+    def tested_model(self, name: str | None) -> TestedModel | None:
+        """A model on the opened test split by its name, if it was scored there."""
+        return next((model for model in self.tested if model.name == name), None)
+
     def tested_trial(self, number: int | None) -> TestedModel | None:
         """A trial on the opened test split, if it was scored there."""
-        trials = (model for model in self.tested if model.trial is not None)
-        return next((model for model in trials if model.trial == number), None)
+        return None if number is None else self.tested_model(f"trial-{number}")
 
     def baseline(self, name: str | None) -> BaselineResult | None:
         """A baseline by its name."""

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from sweeper import units
 from sweeper.findings.findings import Comparison, Gain, Interval, Metric
-from sweeper.plans import Reason
+from sweeper.hyperparameters import EPOCHS, SHORT_NAMES
+from sweeper.plans import Parameter
+from sweeper.spec import Scalar
 from sweeper.traits.traits import StrategyOnModel
 
 DASH = "–"
 
 
-def strategy(name: str) -> str:
+def strategy(pair: StrategyOnModel) -> str:
     """A strategy's name in a sentence, with its base model if several compete.
 
     A strategy that is not installed keeps its name in the run.
 
-    >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
-    ('LoRA', 'my-method', 'full fine-tuning of minilm')
+    >>> strategy(StrategyOnModel("lora")), strategy(StrategyOnModel("my-method"))
+    ('LoRA', 'my-method')
+    >>> strategy(StrategyOnModel("full", "packaged:minilm"))
+    'full fine-tuning of minilm'
     """
-    named = StrategyOnModel.of(name)
-    text = named.traits.in_a_sentence if named.traits else named.strategy
-    return f"{text} of {base_model(named.model)}" if named.model else text
+    text = pair.traits.in_a_sentence if pair.traits else pair.strategy
+    return f"{text} of {base_model(pair.model)}" if pair.model else text
 
 
 def base_model(name: str) -> str:
@@ -34,15 +38,14 @@ def base_model(name: str) -> str:
     return name.removeprefix("packaged:").rstrip("/").rpartition("/")[2]
 
 
-def short(name: str) -> str:
+def short(pair: StrategyOnModel) -> str:
     """A strategy's name in a table or a chart.
 
-    >>> short("full"), short("qlora"), short("lora@packaged:minilm")
-    ('full', 'QLoRA', 'LoRA minilm')
+    >>> short(StrategyOnModel("qlora")), short(StrategyOnModel("lora", "packaged:minilm"))
+    ('QLoRA', 'LoRA minilm')
     """
-    named = StrategyOnModel.of(name)
-    label = named.traits.label if named.traits else named.strategy
-    return f"{label} {base_model(named.model)}" if named.model else label
+    label = pair.traits.label if pair.traits else pair.strategy
+    return f"{label} {base_model(pair.model)}" if pair.model else label
 
 
 def sentence(text: str) -> str:
@@ -61,16 +64,6 @@ def fitted(text: str, room: int) -> str:
     ('all-l…', 'r')
     """
     return text if len(text) <= room else f"{text[: room - 1]}…"
-
-
-def effects(reason: Reason) -> str:
-    """A text on a rule's effects on a strategy: its expected quality, ranges of parameters."""
-    if reason.disagrees_with:
-        return f"disagrees with {reason.disagrees_with}"
-    if not reason.applied:
-        return f"not applied to {units.joined([*reason.changes])}"
-    texts = [f"quality {reason.gap}"] if reason.gap else []
-    return "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
 
 
 def failure(kind: str) -> str:
@@ -100,11 +93,9 @@ def score(value: float | None, metric: Metric, interval: Interval | None = None)
     >>> score(0.9412, metric)
     '94.1%'
     """
-    if value is None or not math.isfinite(value):
-        return DASH
-    if metric.unit == "points":
+    if value is not None and math.isfinite(value) and metric.unit == "points":
         return f"{100 * value:.1f}%"
-    return _rounded(value, interval)
+    return number(value, interval)
 
 
 def in_percent(interval: Interval) -> str:
@@ -117,20 +108,30 @@ def in_percent(interval: Interval) -> str:
     return f"{100 * interval.value:.0f}% ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def score_with_interval(interval: Interval | None, metric: Metric) -> str:
-    """A score with its 95% interval: ``94.1% (95% CI 90.2 to 97.0)``."""
+def score_with_unit(value: float | None, metric: Metric, interval: Interval | None = None) -> str:
+    """One score of a metric with its unit.
+
+    >>> loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit="nats")
+    >>> score_with_unit(0.5, loss)
+    '0.500 nats'
+    """
+    return f"{score(value, metric, interval)} {column_unit(metric)}".rstrip()
+
+
+def score_with_interval(interval: Interval | None, metric: Metric, label: str = "95% CI ") -> str:
+    """A score with its 95% interval, after a label: ``94.1% (95% CI 90.2 to 97.0)``."""
     text = score(interval.value if interval else None, metric, interval)
-    ends = interval_text(interval, metric)
-    return f"{text} ({ends})" if ends else text
+    return f"{text} ({label}{ends})" if (ends := interval_ends(interval, metric)) else text
 
 
-def interval_text(interval: Interval | None, metric: Metric) -> str:
-    """A score's 95% interval: ``95% CI 90.2 to 97.0``; empty if it is not known."""
+def interval_ends(interval: Interval | None, metric: Metric) -> str:
+    """The ends of a score's 95% interval: ``90.2 to 97.0``; empty if they are not known."""
     if interval is None or interval.low is None or interval.high is None:
         return ""
+    ends = interval.low, interval.high
     if metric.unit == "points":
-        return f"95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f}"
-    return f"95% CI {_rounded(interval.low, interval)} to {_rounded(interval.high, interval)}"
+        return " to ".join(minus(f"{100 * end:.1f}") for end in ends)
+    return " to ".join(number(end, interval) for end in ends)
 
 
 def difference(interval: Interval | None, metric: Metric) -> str:
@@ -147,11 +148,6 @@ def difference(interval: Interval | None, metric: Metric) -> str:
     return f"{minus(f'{value:+.{digits}f}')} {metric.unit}".rstrip() + f" ({ends})"
 
 
-def bare(metric: Metric) -> str:
-    """A metric's title without "validation"."""
-    return metric.title.removeprefix("validation ")
-
-
 def on_validation(metric: Metric) -> str:
     """The title of a metric on validation.
 
@@ -159,17 +155,6 @@ def on_validation(metric: Metric) -> str:
     'validation accuracy'
     """
     return metric.title if metric.title.startswith("validation") else f"validation {metric.title}"
-
-
-def validation_figure(value: float | None, metric: Metric) -> str:
-    """A figure on validation: ``Validation accuracy: 91.2%``.
-
-    >>> loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit="nats")
-    >>> validation_figure(0.5, loss)
-    'Validation loss: 0.500 nats'
-    """
-    unit = f" {column_unit(metric)}".rstrip()
-    return f"{sentence(on_validation(metric))}: {score(value, metric)}{unit}"
 
 
 def column_unit(metric: Metric) -> str:
@@ -190,7 +175,7 @@ def amount(gain: Interval, metric: Metric) -> str:
     """
     factor = 100 if metric.unit == "points" else 1
     ends = [None if end is None else factor * end for end in (gain.low, gain.high)]
-    return _rounded(
+    return number(
         factor * gain.value, Interval(value=factor * gain.value, low=ends[0], high=ends[1])
     )
 
@@ -241,9 +226,25 @@ def outcome(compared: Comparison | Gain, margin: float) -> str:
     return f"{word} after correcting for {compared.comparisons} comparisons"
 
 
-def loss(value: float | None, interval: Interval | None = None) -> str:
-    """A loss with the digits that its interval supports, or three significant digits without it."""
-    return DASH if value is None or not math.isfinite(value) else _rounded(value, interval)
+def number(value: float | None, interval: Interval | None = None) -> str:
+    """A number with the digits that its interval supports, else with three significant digits."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if interval is None or interval.low is None or interval.high is None:
+        return minus(units.number(float(f"{value:.3g}")))
+    digits = digits_for((interval.high - interval.low) / 2)
+    max_digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
+    return minus(f"{value:.{min(digits, max_digits)}f}")
+
+
+def percent(value: float) -> str:
+    """A share in per cent, without the sign."""
+    return f"{100 * value:.1f}"
+
+
+def minutes(seconds: float | None) -> str:
+    """Seconds as minutes, with three significant digits."""
+    return number(None if seconds is None else seconds / 60)
 
 
 def minus(text: str) -> str:
@@ -288,14 +289,6 @@ def share(value: float) -> str:
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
-def _rounded(value: float, interval: Interval | None) -> str:
-    if interval is None or interval.low is None or interval.high is None:
-        return minus(units.number(float(f"{value:.3g}")))
-    digits = digits_for((interval.high - interval.low) / 2)
-    max_digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
-    return minus(f"{value:.{min(digits, max_digits)}f}")
-
-
 def span(low: object, high: object) -> str:
     """A range of a parameter's values; a dash if an end is unknown.
 
@@ -303,6 +296,24 @@ def span(low: object, high: object) -> str:
     ('1e-5 to 1e-3', '–')
     """
     return DASH if low is None or high is None else f"{value(low)} to {value(high)}"
+
+
+def search_space(parameter: Parameter, name: str = "") -> str:
+    """The range or the choices of a parameter, with its default.
+
+    Args:
+        name: The parameter's name; epochs are shown as fractions.
+    """
+
+    def show(scalar: Scalar | None) -> str:
+        return units.epochs(float(scalar or 0)) if name == EPOCHS else value(scalar)
+
+    default = show(parameter.default)
+    if not parameter.searched:
+        return default
+    if parameter.choices is not None:
+        return f"{{{'|'.join(map(show, parameter.choices))}}} ({default})"
+    return f"{show(parameter.low)}..{show(parameter.high)} ({default})"
 
 
 def value(scalar: object) -> str:
@@ -320,3 +331,14 @@ def value(scalar: object) -> str:
     if 0 < abs(scalar) < 0.01:
         return units.rate(scalar)
     return units.number(scalar) if abs(scalar) >= 1000 else f"{scalar:.3g}"
+
+
+def configuration(parameters: Mapping[str, Scalar]) -> str:
+    """Parameters with their values in one line.
+
+    >>> configuration({"learning_rate": 2e-4, "r": 16})
+    'lr 2e-4 · r 16'
+    """
+    return " · ".join(
+        f"{SHORT_NAMES.get(name, name)} {value(scalar)}" for name, scalar in parameters.items()
+    )

@@ -6,13 +6,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.layers import embedding_kept, head_peak, layer_costs, loss_by_rows
+from sweeper.memory.layers import head_peak, layer_costs, loss_by_rows
 from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
     base_weights,
     frozen_parameters,
     knows_optimizer,
-    largest_linear,
     largest_trained,
     layer_parameters,
     optimizer_cost,
@@ -152,7 +151,7 @@ class _Step:
         bytes_by_kind = [
             (cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers
         ]
-        return self.setup.tokens * (sum(bytes_by_kind) + embedding_kept(self.model, self.setup))
+        return self.setup.tokens * sum(bytes_by_kind)
 
     def _autocast_copies(self) -> float:
         """Bytes of 16-bit copies that autocast makes of float32 weights and keeps for the backward
@@ -177,12 +176,6 @@ class _Step:
             "activations": self._kept_activations(),
         }
 
-    def _dequantized_bytes(self) -> float:
-        """Bytes of the largest linear layer's weights when bitsandbytes dequantises them."""
-        if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
-            return 0.0
-        return float(largest_linear(self.model) * self.setup.compute_bytes)
-
     def features(self) -> StepPhase:
         """The forward pass of a head on frozen features: computed once, without gradients."""
         feature_setup = self.setup.replace(evaluation_batch=self.setup.micro_batch)
@@ -205,14 +198,11 @@ class _Step:
     def backward_start(self) -> StepPhase:
         setup, last_layer = self.setup, self.layers[-1]
         parts = dict(self.before_gradients)
-        trains_head = self.trains_base and not setup.classes
-        parts["gradients"] = max(self.earlier_gradients, self._table() if trains_head else 0.0)
-        parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
             extra_bytes = last_layer.peak - (
                 0.0 if setup.gradient_checkpointing else last_layer.kept
             )
-            parts["backward of one layer"] = setup.tokens * extra_bytes + self._dequantized_bytes()
+            parts["backward of one layer"] = setup.tokens * extra_bytes
         return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
@@ -221,9 +211,7 @@ class _Step:
         parts["gradients"] = self.remaining_gradients
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first_layer.entry
-            parts["backward of one layer"] = (
-                setup.tokens * first_layer.peak + self._dequantized_bytes()
-            )
+            parts["backward of one layer"] = setup.tokens * first_layer.peak
         table = self._embedding_gradient()
         if table > parts.get("backward of one layer", 0.0):
             parts["backward of one layer"] = 0.0
@@ -234,10 +222,8 @@ class _Step:
         """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
         layer or an earlier micro-batch; else 0."""
         is_tied = self.model.tied_embeddings and not self.setup.classes
-        return self._table() if self.trains_base and (is_tied or self.earlier_gradients) else 0.0
-
-    def _table(self) -> float:
-        """Bytes of the gradient of the embeddings, or of an output layer."""
+        if not self.trains_base or not (is_tied or self.earlier_gradients):
+            return 0.0
         return float(self.model.vocabulary_size * self.model.hidden_size * self.setup.trained_bytes)
 
     def optimizer(self) -> StepPhase:
@@ -261,26 +247,17 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
     length = setup.evaluation_length or setup.sequence_length
     tokens = setup.evaluation_batch * length
     if setup.classes:
-        return {"one layer at work": tokens * _layer_bytes(model, setup, length)}
+        # The residual stream, and the tensors of the MLP.
+        mlp_width = model.intermediate_size
+        if model.moe is not None:
+            mlp_width = model.moe.experts_per_token * model.moe.intermediate_size
+        mlp = (3 if model.gated_mlp else 2) * mlp_width
+        layer_bytes = 2 * model.hidden_size * setup.residual_bytes + item * mlp
+        return {"one layer at work": tokens * layer_bytes}
     rows = setup.answer_fraction * tokens
     if loss_by_rows(model, setup, trains=False):
         rows = min(rows, LOSS_ROWS)
     return {"evaluation logits": rows * model.vocabulary_size * ((0 if item == 4 else item) + 8)}
-
-
-def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
-    """Bytes per token of one layer: residual stream, and the tensors of attention or of the MLP."""
-    item, mlp_width = setup.compute_bytes, model.intermediate_size
-    if model.moe is not None:
-        mlp_width = model.moe.experts_per_token * model.moe.intermediate_size
-    attention_width = (
-        model.attention_heads * model.head_dim + 2 * model.key_value_heads * model.head_dim
-    )
-    scores = model.attention_heads * length if setup.attention == "eager" else 0
-    mlp = (3 if model.gated_mlp else 2) * mlp_width
-    return 2 * model.hidden_size * setup.residual_bytes + item * max(
-        mlp, attention_width + 2 * scores
-    )
 
 
 def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:

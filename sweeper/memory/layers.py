@@ -55,18 +55,6 @@ def _layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
     return tuple(costs)
 
 
-def embedding_kept(model: ModelFacts, setup: Setup) -> float:
-    """Bytes per token that trained embeddings keep: a norm's input, a dropout mask."""
-    if not setup.traits.trains_base:
-        return 0.0
-    recorder = Recorder(model, setup)
-    x = Value(model.hidden_size, setup.residual_bytes)
-    x = recorder.norm(x) if recorder.block_traits.post_norm else x
-    if recorder.block_traits.dropout:
-        recorder.dropout(x)
-    return recorder.kept()
-
-
 def _cost(
     model: ModelFacts, setup: Setup, count: int, moe: MixtureOfExperts | None, cross: bool = False
 ) -> LayerCost:
@@ -239,20 +227,15 @@ def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> V
 
 def _query_key_value(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Value, Value]:
     model, traits = recorder.model, recorder.block_traits
-    query_width, key_width = (
-        model.attention_heads * model.head_dim,
-        model.key_value_heads * model.head_dim,
-    )
+    query_width = model.attention_heads * model.head_dim
+    key_width = model.key_value_heads * model.head_dim
     if "qkv" in recorder.family.names:
         fused_output = recorder.linear("qkv", x, query_width + 2 * key_width)
         query = recorder.record([fused_output], elements=query_width)
         key = recorder.record([fused_output], elements=key_width)
-        # a slice keeps the fused tensor alive
-        value = (
-            fused_output
-            if traits.fused_views
-            else recorder.record([fused_output], elements=key_width)
-        )
+        value = fused_output  # a slice keeps the fused tensor alive
+        if not traits.fused_views:
+            value = recorder.record([fused_output], elements=key_width)
         if not traits.rope and not recorder.family.qk_norm:
             query = key = fused_output
     else:
@@ -305,18 +288,14 @@ def _attention_product(recorder: Recorder, query: Value, key: Value, value: Valu
     is_masked = setup.attention == "sdpa" and (setup.padded or setup.traits.adds == "prefix")
     if is_grouped and (is_eager or is_masked):
         inputs = [query, *(recorder.record([part], elements=width) for part in (key, value))]
-        is_grouped = False
     if is_eager:
         output = _eager_attention(recorder, inputs, width)
         return recorder.cast(output, item_before) if is_unfused else output
-    # FlashAttention-2 sums gradients of queries in float32, and gradients of shared keys and values
-    # for each query head.
-    workspace = 4.0 * width + (2.0 * width * item if is_grouped else 0.0)
     saves = [*inputs, Value(heads, 4)]
     if is_masked:
         # SDPA converts the boolean mask to numbers in every layer, and keeps each copy.
         saves.append(Value(setup.sequence_length, item))
-    return recorder.record(inputs, saves, elements=width, saves_output=True, workspace=workspace)
+    return recorder.record(inputs, saves, elements=width, saves_output=True)
 
 
 def _eager_attention(recorder: Recorder, inputs: list[Value], width: float) -> Value:

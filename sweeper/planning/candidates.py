@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sweeper.data.long_rows import IN_WORDS
-from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, TrainingSetup
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.memory.states import trainable_parameters
@@ -237,8 +237,9 @@ def _candidate(
     if learnt is not None and learnt.gap is not None:
         quality, reasons = Quality.pooled([quality, learnt.gap]), [*reasons, learnt]
     quality = quality.plus(setup_penalty(setup)).plus(lower)
-    return Candidate.taken_from(
-        setup,
+    return Candidate(
+        setup=TrainingSetup.taken_from(setup),
+        attention=setup.attention,
         strategy=strategy.name,
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),

@@ -45,7 +45,7 @@ def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected])
     traits_of = filter(None, map(find, known_strategies()))
     compared = [item for item in traits_of if item.adds == "low-rank" or item.trains_base]
     compared.sort(key=lambda traits: traits.trains_base)
-    by_name = {c.strategy: c for c in reversed(candidates)}
+    by_name: dict[str, Candidate] = {c.strategy: c for c in reversed(candidates)}
     parts = [
         f"{traits.name}: {_cost(by_name[traits.name])}, quality {by_name[traits.name].quality}."
         for traits in compared
@@ -61,7 +61,7 @@ def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected])
 
 
 def _learning_rate(candidates: Sequence[Candidate]) -> str:
-    rates = [(c.strategy, c.parameters.get("learning_rate")) for c in candidates]
+    rates = [(str(c.strategy), c.parameters.get("learning_rate")) for c in candidates]
     rates += [("New head", c.parameters.get("head_learning_rate")) for c in candidates[:1]]
     return " ".join(_rate(name, rate) for name, rate in rates if rate is not None)
 

@@ -26,7 +26,7 @@ from sweeper.plans import Candidate, Plan
 from sweeper.spec import HardwareSpec, Spec
 from sweeper.traits.traits import TARGETED, traits_of
 from sweeper.units import gib
-from sweeper.views.console import Tell, say_nothing
+from sweeper.views.console import Say, say_nothing
 
 FUNCTION = "sweeper.training.probes.training_step:answer"
 _TIMEOUT_SECONDS = 600
@@ -40,7 +40,7 @@ _FIX = "The formula's estimate stands without --probe."
 
 
 def probe(
-    model: ModelFacts, setup: Setup, mean_length: int | None = None, *, tell: Tell = say_nothing
+    model: ModelFacts, setup: Setup, mean_length: int | None = None, *, tell: Say = say_nothing
 ) -> Measured:
     """Time and memory of real steps on this machine, from the cache or measured now.
 
@@ -132,12 +132,11 @@ def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> 
     targets, targeted = setup.target_modules, setup.traits.adds in TARGETED
     names = targets if isinstance(targets, str) else ",".join(targets)
     return measured_now(
-        setup,
+        setup.replace(evaluation_batch=1),
         model,
         **answer.model_dump(exclude={"free_gib", "total_gib"}),
         r=setup.r if targeted else None,
         target_modules=names if targeted else None,
-        evaluation_batch=1,
         mean_length=mean,
         probe=setup.key(),
     )
@@ -148,7 +147,7 @@ def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> 
 _MAX_ROUNDS = 3
 
 
-def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
+def with_probes(spec: Spec, plan: Plan, tell: Say = say_nothing) -> Plan:
     """Probe each candidate that was not measured on this machine, and plan again.
 
     Raises:
@@ -176,7 +175,7 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
     return plan
 
 
-def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
+def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Say) -> bool:
     """Probe a set-up; False if it failed, which only makes the plan less certain."""
     what = f"{setup.strategy} of {model.id}"
     try:
@@ -197,7 +196,7 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
     models = {model.id: model for model in plan.facts.models}
     for candidate in plan.candidates:
         traits = traits_of(candidate.strategy)
-        if traits.gradients_through_base and candidate.gpus == 1:
+        if traits.gradients_through_base and candidate.setup.gpus == 1:
             model = models[candidate.model]
             mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
             setup = _setup_of(candidate, plan.facts)
@@ -212,7 +211,7 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
     setup = candidate_setup(
         candidate,
         candidate.defaults(),
-        candidate.sequence_length,
+        candidate.setup.sequence_length,
         (len(facts.data.labels) or TYPICAL_CLASSES) if head else 0,
         facts.hardware.device,
     )
@@ -220,7 +219,7 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
 
 
 def measured_plan(
-    spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Tell
+    spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Say
 ) -> Plan:
     """Plan for this machine, with its measurements.
 
@@ -239,7 +238,7 @@ def measured_plan(
     return plan
 
 
-def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
+def calibrated(spec: Spec, facts: Facts, tell: Say = say_nothing) -> Facts:
     """The facts with the processor's measured speed, calibrated now if necessary.
 
     If that fails, the facts are unchanged, and the plan says that its times are not calibrated.
@@ -251,7 +250,7 @@ def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
     return facts.model_copy(update={"hardware": hardware})
 
 
-def _measure(facts: HardwareFacts, tell: Tell) -> bool:
+def _measure(facts: HardwareFacts, tell: Say) -> bool:
     tell(f"Measuring {facts.name} once, for the plan's times.")
     try:
         in_child(

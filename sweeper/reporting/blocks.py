@@ -168,6 +168,11 @@ class Drawing:
     wide: bool = False
 
 
+def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
+    """The panels that are not None."""
+    return tuple(panel for panel in panels if panel is not None)
+
+
 @dataclass(frozen=True)
 class Figure(Block):
     """A figure: the finding, the charts, then the same numbers as tables.
@@ -325,7 +330,7 @@ GLYPHS: dict[Shape, str] = {
 
 
 @dataclass(frozen=True)
-class Look:
+class StrategyStyle:
     """A strategy's style. ``shape`` and ``dash`` are Vega's; ``glyph`` is used in text."""
 
     css: str
@@ -335,14 +340,19 @@ class Look:
     dash: tuple[int, ...] = (1, 0)
 
 
-def look(strategy: str) -> Look:
+def style_of(strategy: StrategyOnModel) -> StrategyStyle:
     """The style of a strategy in the whole report, on any base model."""
-    traits = StrategyOnModel.of(strategy).traits
+    traits = strategy.traits
     mark = traits.mark if traits else UNKNOWN
-    return Look(
+    return StrategyStyle(
         css=f"s-{mark.shape} c-{mark.color}",
         color=f"var(--mark-{mark.color})",
         shape=mark.shape,
         glyph=GLYPHS[mark.shape],
         dash=mark.dash,
     )
+
+
+def strategy_cell(strategy: StrategyOnModel) -> Cell:
+    """A strategy's name with its symbol."""
+    return Cell(words.short(strategy), css=style_of(strategy).css)

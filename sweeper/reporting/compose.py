@@ -34,7 +34,7 @@ from sweeper.features.parts import (
     Hook,
 )
 from sweeper.findings.compute import findings_of
-from sweeper.findings.findings import Findings, Limitation, NextStep, NotMeasured
+from sweeper.findings.findings import Findings, Limitation, NextStep, NotMeasured, RunSummary
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.plans import Plan
@@ -265,8 +265,11 @@ def banner(report: Report) -> str:
         "timeout": "This sweep reached its time limit or the end of its budget",
         "failed": f"This sweep failed ({run.failed_because or 'see its log'})",
     }.get(run.status, "This sweep was interrupted")
-    requested = units.plural(run.trials_asked, "trial")
-    return f"{state}: {run.ended} of {requested}; results may change."
+    return f"{state}: {_ended(run)}; results may change."
+
+
+def _ended(run: RunSummary) -> str:
+    return f"{run.ended} of {units.plural(run.trials_requested, 'trial')}"
 
 
 def _no_charts(report: Report) -> str:
@@ -285,5 +288,5 @@ def _facts(report: Report) -> Iterator[str]:
     yield run.task
     yield ", ".join(run.models)
     yield f"{data.path or 'no data'}: {data.rows:,} rows{classes}"
-    yield f"{run.ended} of {units.plural(run.trials_asked, 'trial')}"
+    yield _ended(run)
     yield report.findings.reproduction.hardware

@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.trial_rows import loss_note, memory_note
+from sweeper.findings.study.reading import loss_note, memory_note
 from sweeper.safe_text import visible
 from sweeper.trials import RungReport, Trial, TrialResult
 

@@ -22,14 +22,17 @@ from markupsafe import Markup, escape
 from sweeper import resources, units
 from sweeper.features.parts import HEADING
 from sweeper.findings import words
-from sweeper.findings.verdict.headline import figure_lines, headline_figures, scoreboard
+from sweeper.findings.verdict.headline import (
+    figure_lines,
+    headline_figures,
+    limits_line,
+    scoreboard,
+)
 from sweeper.reporting.blocks import Page
 from sweeper.reporting.charts.draw import render_svg
 from sweeper.reporting.compose import banner, finding_of, sections
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import limits_line, mix_lines, parameters_text, recommended_trial
 from sweeper.safe_text import shortened, visible
-from sweeper.traits.traits import StrategyOnModel
 
 _TEMPLATES = resources.reports() / "templates"
 _TERM = Markup(
@@ -182,11 +185,11 @@ def markdown(report: Report) -> str:
 
 def model_card(report: Report) -> str:
     """The draft of a model card, or a note that no trial has completed."""
-    findings, row = report.findings, recommended_trial(report)
+    findings, row = report.findings, report.findings.best
     if row is None:
         name = plain(findings.run.name)
         return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"
-    traits = StrategyOnModel.of(row.strategy).traits
+    traits = row.strategy.traits
     return _rendered(
         "model_card.md.j2",
         report,
@@ -194,8 +197,8 @@ def model_card(report: Report) -> str:
         needs_base=row.result.base is not None and not (traits is not None and traits.trains_base),
         data=report.plan.data,
         reproduction=findings.reproduction,
-        parameters=parameters_text(row.config.parameters),
-        mix=mix_lines(report, row),
+        parameters=words.configuration(row.config.parameters),
+        mix=report.data_lines(),
         figures=figure_lines(findings, row.number),
         card=report.card,
     )

@@ -9,7 +9,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.specfile import with_positions
-from sweeper.views.console import Tell, say_nothing
+from sweeper.views.console import Say, say_nothing
 
 
 def check_features(spec: Spec, *, for_run: bool) -> None:
@@ -27,7 +27,7 @@ def check_features(spec: Spec, *, for_run: bool) -> None:
 
 @with_positions
 def planned(
-    spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Tell = say_nothing
+    spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Say = say_nothing
 ) -> tuple[Spec, Plan]:
     """The request completed with the plan's model, and the plan.
 

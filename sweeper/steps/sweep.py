@@ -23,10 +23,8 @@ from sweeper.errors import (
 )
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.interruption import leaving_on_signals
-from sweeper.execution.state.continuation import plan_to_run
-from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.second_command import refuse_if_running
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.continuation import plan_to_run, refuse_if_running
+from sweeper.execution.state.status import Event, Status, make_event
 from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing
@@ -40,7 +38,7 @@ from sweeper.objective import limits_of
 from sweeper.plans import Plan
 from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.processes.probe_process import measured_plan
-from sweeper.processes.report_maker import ReportMaker, lost_charts
+from sweeper.processes.report_maker import ReportMaker
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
@@ -49,7 +47,7 @@ from sweeper.specfile import resolve, to_yaml, with_positions
 from sweeper.steps.planned import check_features, planned
 from sweeper.steps.winner import best_trial
 from sweeper.textfiles import write_text
-from sweeper.views.console import Tell, say_nothing
+from sweeper.views.console import Say, say_nothing
 from sweeper.views.progress import ProgressView
 from sweeper.views.work_progress import Hidden, WorkProgress
 
@@ -117,7 +115,7 @@ def prepare(
     file: Path | None = None,
     new: bool = False,
     probe: bool | None = None,
-    tell: Tell = say_nothing,
+    tell: Say = say_nothing,
     work: WorkProgress | None = None,
 ) -> Prepared:
     """Gather facts and plan; all of the user's mistakes are raised here, before a folder is made.
@@ -154,7 +152,7 @@ def prepare(
 
 
 def _make_models_ready(
-    spec: Spec, work: WorkProgress, tell: Tell
+    spec: Spec, work: WorkProgress, tell: Say
 ) -> tuple[dict[str, Missing], dict[str, float]]:
     """Download or convert the models that need it; returns what each needed, and seconds by
     phase."""
@@ -215,7 +213,7 @@ def _with_data(spec: Spec, work: WorkProgress) -> Spec:
         return with_commits(spec, lambda done, of: work("downloading data (MB)", done, of))
 
 
-def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
+def _download(model: ModelSpec, work: WorkProgress, tell: Say) -> None:
     """Download a hub model into the hub's cache, so that its facts are exact and pinned."""
     from sweeper.facts.models.hub_download import download  # loads the hub's client
 
@@ -224,7 +222,7 @@ def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
         download(model, lambda done, of: work(f"downloading {model.id} (MB)", done, of))
 
 
-def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
+def _convert(model: str, work: WorkProgress, tell: Say) -> None:
     """Convert a packaged model, in a process with torch."""
     tell(f"Preparing {model} once; later runs load it in seconds.")
     what, request = f"the preparation of {model}", ModelSpec(id=model)
@@ -233,7 +231,7 @@ def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
 
 
 def sweep(
-    prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
+    prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Say = say_nothing
 ) -> Ended:
     """Start or resume the run. Findings and report are written, if possible after errors too."""
     folder = prepared.folder
@@ -268,7 +266,7 @@ def sweep(
             incomplete = f"study.db lacks a part of this run: {maker.no_study}"
             warnings = [
                 *(note.text for note in report.findings.notes),
-                lost_charts(folder, maker.no_charts) if maker.no_charts else "",
+                maker.warning,
                 f"{incomplete}. Give the same command again to write it" if maker.no_study else "",
             ]
             for text in filter(None, warnings):
@@ -289,7 +287,7 @@ def sweep(
         return Ended(prepared.spec, folder, outcome, report)
 
 
-def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:
+def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Say) -> None:
     """Run the features' hooks before the first trial. A feature that fails only loses its
     figures."""
     for name, begin in parts.BEGIN.all():
@@ -373,7 +371,7 @@ def _stored_plan(prepared: Prepared) -> Plan:
     return plan
 
 
-def rename_earlier_run(folder: RunFolder, tell: Tell) -> None:
+def rename_earlier_run(folder: RunFolder, tell: Say) -> None:
     """Rename an existing run to the first free ``NAME.N``; nothing is deleted."""
     if not folder.plan.is_file():
         return

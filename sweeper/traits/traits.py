@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get
 from pydantic import (
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     PlainValidator,
     Strict,
     TypeAdapter,
@@ -25,7 +26,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_wrap_validator_function, str_schema
 
 from sweeper import packages, resources
 from sweeper.errors import Problem, RuleError, UsageError, near_match
@@ -398,40 +400,51 @@ def find(name: str) -> Traits | None:
     return traits
 
 
-class StrategyOnModel(NamedTuple):
-    """A strategy, with its base model if several compete."""
+class StrategyOnModel(str):
+    """A strategy, with its base model if several compete.
+
+    As text, in files and where it is shown, it is ``lora``, or ``lora@model`` with a model.
+
+    >>> pair = StrategyOnModel("lora", "packaged:minilm")
+    >>> pair, pair.strategy, pair.model
+    ('lora@packaged:minilm', 'lora', 'packaged:minilm')
+    """
 
     strategy: str
-    model: str = ""
+    model: str
+
+    def __new__(cls, strategy: str, model: str = "") -> Self:
+        pair = super().__new__(cls, f"{strategy}@{model}" if model else strategy)
+        pair.strategy, pair.model = strategy, model
+        return pair
 
     @classmethod
-    def of(cls, name: str) -> Self:
-        """The strategy and model in a name.
+    def __get_pydantic_core_schema__(
+        cls, source: type, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return no_info_wrap_validator_function(cls._read, str_schema())
 
-        >>> StrategyOnModel.of("lora"), StrategyOnModel.of("lora@packaged:minilm").model
-        (StrategyOnModel(strategy='lora', model=''), 'packaged:minilm')
-        """
-        return cls(*name.split("@", 1))
-
-    @property
-    def name(self) -> str:
-        """Its name in findings and reports."""
-        return f"{self.strategy}@{self.model}" if self.model else self.strategy
+    @classmethod
+    def _read(cls, value: object, to_text: Callable[[object], str]) -> Self:
+        """The strategy and model in a file's text."""
+        return value if isinstance(value, cls) else cls(*to_text(value).split("@", 1))
 
     @property
     def traits(self) -> Traits | None:
+        """The strategy's traits; None if it is not installed."""
         return find(self.strategy)
 
 
-def changes_base(contender: str) -> bool:
+#: Where a record may be about no strategy.
+NO_STRATEGY = StrategyOnModel("")
+
+
+def changes_base(strategy: StrategyOnModel) -> bool:
     """Whether a strategy changes the base model's outputs; a head on frozen features does not.
 
     A strategy that is not installed counts as changing them.
-
-    Args:
-        contender: The name of a ``StrategyOnModel``.
     """
-    traits = StrategyOnModel.of(contender).traits
+    traits = strategy.traits
     return traits is None or traits.gradients_through_base
 
 

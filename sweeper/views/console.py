@@ -26,7 +26,7 @@ ProgressMode = Literal["auto", "plain", "none"]
 A run also redraws in a notebook cell: see ``views.progress``.
 """
 LogFormat = Literal["text", "jsonl"]
-Tell = Callable[[str], None]
+Say = Callable[[str], None]
 """Shows the user a line about a long step or a fallback."""
 
 

@@ -22,9 +22,8 @@ from sweeper.objective import Objective
 from sweeper.planning.budget.budget import LONG_SECONDS
 from sweeper.planning.budget.study_phases import STACK
 from sweeper.planning.candidates import PURE_BF16
-from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
+from sweeper.plans import Candidate, ModelChoice, Plan, Reason
 from sweeper.safe_text import visible
-from sweeper.spec import Scalar
 from sweeper.views.console import MAX_WIDTH, Section, lines_of, sections, show_page, table
 
 _SHORT_NAMES = {
@@ -61,18 +60,16 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
 def page(plan: Plan, *, verbose: bool = False) -> Group:
     """A plan as a page for a terminal or a notebook."""
     heads, rows = candidate_table(plan)
-    top_sections = _with_paragraph_lists(
-        *_first_sections(plan), *_fact_sections(plan, verbose=verbose)
-    )
-    bottom_sections = _with_paragraph_lists(*_body_sections(plan, verbose=verbose))
+    top_sections = _with_paragraph_lists(_top_sections(plan, verbose=verbose))
+    bottom_sections = _with_paragraph_lists(_bottom_sections(plan, verbose=verbose))
     if verbose:
         models = () if plan.model_choice is None else _model_tables(plan.model_choice)
-        first_sections = [sections([top_sections.pop(0)]) for _ in range(2)]
-        middle_parts = [sections(top_sections), table(heads, rows), sections(bottom_sections)]
         return Group(
-            *first_sections,
+            sections(top_sections[:2]),
             *models,
-            *middle_parts,
+            sections(top_sections[2:]),
+            table(heads, rows),
+            sections(bottom_sections),
             *_details(plan),
             sections([("Next", [_next_command(plan)])]),
         )
@@ -97,7 +94,7 @@ def page(plan: Plan, *, verbose: bool = False) -> Group:
     return shown()
 
 
-def _with_paragraph_lists(*parts: Section) -> list[tuple[str, list[str]]]:
+def _with_paragraph_lists(parts: list[Section]) -> list[tuple[str, list[str]]]:
     return [(name, list(filter(None, paragraphs))) for name, paragraphs in parts]
 
 
@@ -205,22 +202,16 @@ def _duration(candidate: Candidate) -> str:
     return units.span(candidate.duration.low, candidate.duration.high)
 
 
-def _first_sections(plan: Plan) -> list[Section]:
-    """The sections on unreadable rows and on what to start with."""
-    broken = by_kind(plan.facts.data.faults).get("unreadable", ())
-    return [
-        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN_ROWS]]),
-        ("Start with", [start(plan)]),
-    ]
-
-
-def _fact_sections(plan: Plan, *, verbose: bool) -> list[Section]:
-    """The sections above the table of strategies, with the plan's facts."""
+def _top_sections(plan: Plan, *, verbose: bool) -> list[Section]:
+    """The sections above the table of strategies: unreadable rows, what to start with, facts."""
     facts, machine = plan.facts, plan.facts.hardware
+    broken = by_kind(facts.data.faults).get("unreadable", ())
     choice = None if verbose else plan.model_choice
     gpu_count = f"{machine.gpus} x " if machine.gpus > 1 else ""
     origin = "detected" if machine.detected else "stated"
     return [
+        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN_ROWS]]),
+        ("Start with", [start(plan)]),
         ("Model", [_model_line(model) for model in facts.models]),
         ("Compared", [] if choice is None else [_neighbour_line(choice)]),
         ("Data", [_data_line(facts, verbose=verbose)]),
@@ -295,13 +286,9 @@ def _data_line(facts: Facts, *, verbose: bool) -> str:
         sentences.append(f"Further rows, to train only: {further}.")
     if data.format:
         columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
-        guess_lines = [
-            evidence_lines
-            for evidence_lines in data.format_evidence
-            if "this is a guess" in evidence_lines
-        ]
-        evidence_lines = data.format_evidence if verbose else [columns, *guess_lines]
-        evidence = f" ({'; '.join(evidence_lines)})" if columns else ""
+        guesses = [line for line in data.format_evidence if "this is a guess" in line]
+        lines = data.format_evidence if verbose else [columns, *guesses]
+        evidence = f" ({'; '.join(lines)})" if columns else ""
         sentences.append(f"Format {data.format}{evidence}.")
     if data.changes:
         sentences.append(f"Rows changed: {'; '.join(change.said for change in data.changes)}.")
@@ -370,25 +357,26 @@ def domain_line(domain: DomainFacts) -> str:
 
 def setup_line(candidate: Candidate) -> str:
     """A candidate's set-up in one line."""
-    micro_batch, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
-    gpus = candidate.gpus
-    parts: list[str] = [candidate.precision]
-    if candidate.quantization is not None:
-        parts.append(f"{candidate.quantization} base")
+    setup = candidate.setup
+    micro_batch, steps = setup.micro_batch, setup.gradient_accumulation_steps
+    gpus = setup.gpus
+    parts: list[str] = [setup.precision]
+    if setup.quantization is not None:
+        parts.append(f"{setup.quantization} base")
     if candidate.one_trial:
         parts.append(f"batch {micro_batch}")
     else:
         devices = f" x {gpus} GPUs" if gpus > 1 else ""
         parts.append(f"batch {micro_batch * steps * gpus} = {micro_batch} x {steps}{devices}")
-        parts.append("checkpointing" if candidate.gradient_checkpointing else "no checkpointing")
-        parts.append(candidate.optimizer)
+        parts.append("checkpointing" if setup.gradient_checkpointing else "no checkpointing")
+        parts.append(setup.optimizer)
     padding_free = candidate.parameters.get(PADDING_FREE)
     kernel = (
         f"{candidate.attention} without padding"
         if padding_free and padding_free.default
         else candidate.attention
     )
-    return ", ".join([*parts, f"{candidate.sequence_length:,} tokens", kernel])
+    return ", ".join([*parts, f"{setup.sequence_length:,} tokens", kernel])
 
 
 def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
@@ -408,7 +396,7 @@ def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
             _duration(candidate),
         ]
         if price is not None:
-            row.append(f"{candidate.duration.seconds / 3600 * candidate.gpus * price:.2f}")
+            row.append(f"{candidate.duration.seconds / 3600 * candidate.setup.gpus * price:.2f}")
         rows.append([candidate.model, *row] if has_models else row)
     price_head = [] if price is None else ["USD"]
     return (["model"] if has_models else []) + heads + price_head, rows
@@ -422,14 +410,14 @@ _LEGEND = (
 )
 
 
-def _body_sections(plan: Plan, *, verbose: bool) -> list[Section]:
+def _bottom_sections(plan: Plan, *, verbose: bool) -> list[Section]:
     """The sections below the table: search, reasons, warnings and time."""
     best = plan.candidates[0]
     stages = (stage.parameter for stage in best.stages.values())
     ranges = [
-        f"{_SHORT_NAMES.get(name, name.replace('_', ' '))} {range_of(best.parameters[name], name)}"
+        f"{_SHORT_NAMES.get(name, name.replace('_', ' '))} {words.search_space(parameter, name)}"
         for name in (*KEY_PARAMETERS, BATCH, EPOCHS, *stages)
-        if name in best.parameters
+        if (parameter := best.parameters.get(name))
     ]
     set_ups: dict[str, list[str]] = {}
     for candidate in plan.candidates if verbose else (best,):
@@ -491,31 +479,17 @@ def _gpu_line(plan: Plan) -> str:
     if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
     parts = [
-        f"{candidate.strategy}: {units.plural(candidate.gpus, 'GPU')} a trial x "
-        f"{units.plural(max(gpus // candidate.gpus, 1), 'trial')} at once"
+        f"{candidate.strategy}: {units.plural(candidate.setup.gpus, 'GPU')} a trial x "
+        f"{units.plural(max(gpus // candidate.setup.gpus, 1), 'trial')} at once"
         for candidate in plan.candidates
     ]
     return f"{'. '.join(parts)}."
 
 
-def range_of(parameter: Parameter, name: str = "") -> str:
-    """The range of a parameter with its default, as a cell."""
-
-    def show(value: Scalar | None) -> str:
-        return units.epochs(float(value or 0)) if name == EPOCHS else words.value(value)
-
-    if not parameter.searched:
-        return show(parameter.default)
-    if parameter.choices is not None:
-        return "{" + "|".join(map(show, parameter.choices)) + "}"
-    low, high, default = map(show, (parameter.low, parameter.high, parameter.default))
-    return f"{low}..{high} ({default})"
-
-
 def _warning_lines(plan: Plan, *, verbose: bool) -> list[str]:
     """Warnings about plan and data; if ``verbose``, cautions about the recommended candidate."""
     best = plan.candidates[0]
-    warnings = [f"{best.strategy} in {PURE_BF16}."] if best.precision == "bf16-pure" else []
+    warnings = [f"{best.strategy} in {PURE_BF16}."] if best.setup.precision == "bf16-pure" else []
     warnings += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
     # Disagreements of sources come last, since a reader cannot act on them.
     cautions = sorted(best.cautions, key=lambda reason: bool(reason.disagrees_with))
@@ -592,7 +566,7 @@ def _details(plan: Plan) -> Iterator[RenderableType]:
             if rows:
                 yield table((head, "why", "source"), rows)
         values = [
-            (name, range_of(item, name), item.why, item.source)
+            (name, words.search_space(item, name), item.why, item.source)
             for name, item in candidate.parameters.items()
         ]
         yield table(("parameter", "range", "why", "source"), values)
@@ -627,7 +601,7 @@ def declared_lines(plan: Plan) -> list[str]:
         for name, parameter in candidate.parameters.items():
             if parameter.shipped:
                 origin = f"{parameter.source}; the rule book: {parameter.shipped}"
-                range_text = f"{name} {range_of(parameter)}"
+                range_text = f"{name} {words.search_space(parameter)}"
                 by_text.setdefault((range_text, origin), []).append(candidate.strategy)
     return [
         f"{range_text} ({', '.join(dict.fromkeys(strategies))}): {origin}"

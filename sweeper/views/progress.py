@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper import units
-from sweeper.execution.state.events import Event, now
-from sweeper.execution.state.status import Best, Status
+from sweeper.artifact import now
+from sweeper.execution.state.status import Best, Event, Status
 from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS, Objective
@@ -242,7 +242,8 @@ def _interval(run: RunFolder, best: Best) -> str:
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
         if strategy.best_trial == best.trial and findings:
-            return words.interval_text(strategy.best_interval, findings.objective)
+            ends = words.interval_ends(strategy.best_interval, findings.objective)
+            return f"95% CI {ends}" if ends else ""
     return ""
 
 

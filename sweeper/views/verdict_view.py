@@ -45,7 +45,7 @@ def bars(board: Scoreboard) -> Iterator[str]:
         characters = [" "] * first + [line] * (last - first + 1) + [" "] * (_BAR_COLUMNS - 1 - last)
         point = points[{"recommended": 0, "baseline": 2}.get(model.role, 1)]
         characters[column(model.score.value)] = point
-        score = words.score_with_interval(model.score, board.metric).replace("95% CI ", "")
+        score = words.score_with_interval(model.score, board.metric, label="")
         tie_mark = "=" if model.tied else " "
         title = words.fitted(model.title, _TITLE_COLUMNS)
         yield f"  {title:{_TITLE_COLUMNS}} {''.join(characters)} {tie_mark} {score}"

@@ -136,7 +136,7 @@ def test_the_list_of_commands_needs_neither_models_nor_the_metadata_of_packages(
 def test_what_is_missing_is_named_with_the_command_that_installs_it(
     sweeper, monkeypatch, arguments, missing
 ):
-    monkeypatch.setattr("sweeper.facts.machine.detect_hardware.detected_gpus", lambda: ())
+    monkeypatch.setattr("sweeper.facts.machine.hardware.detected_gpus", lambda: ())
     monkeypatch.setattr(packages, "is_installed", lambda module: module not in ("scipy", "torch"))
     ran = sweeper(*arguments)
     assert ran.code == 2

@@ -65,10 +65,10 @@ print(json.dumps({"shown": shown, "states": states, "sums": sum(said.probabiliti
 DECODER = """
 import json, torch
 from pathlib import Path
-from sweeper.facts.machine import detect_hardware
+from sweeper.facts.machine import hardware
 from sweeper.features.doctor._checks import CheckContext
 
-detect_hardware._cores = lambda: 1  # one worker: two would load torch twice
+hardware._cores = lambda: 1  # one worker: two would load torch twice
 CheckContext(torch.device("cpu"), Path.cwd()).model
 with open("rows.jsonl", "w") as file:
     for number in range(60):

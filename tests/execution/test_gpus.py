@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from commands import Sweeper, check_whole, ended_after
 
-from sweeper.facts.machine.detect_hardware import processor
+from sweeper.facts.machine.hardware import processor
 
 TRIALS = 6
 A, B = "GPU-a0", "GPU-b1"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.trial_rows import loss_note
+from sweeper.findings.study.reading import loss_note
 
 SHAPES = {
     "nothing": {"trials": 0, "baselines": False, "seal": False, "phase": None},
@@ -101,7 +101,7 @@ def test_baselines_are_listed_cheapest_first(make):
 
 
 def test_total_is_what_the_last_call_asked_for(make):
-    assert compute(make(trials=5, asked=20, phase="search")).run.trials_asked == 20
+    assert compute(make(trials=5, asked=20, phase="search")).run.trials_requested == 20
 
 
 def test_a_seed_that_was_trained_again_is_counted_once(make):
@@ -116,6 +116,6 @@ def test_a_seed_that_was_trained_again_is_counted_once(make):
 def test_unknown_fields_of_status_do_no_harm(make):
     run = make(trials=3)
     run.status.write_text(json.dumps({"phase": "future", "trials": "many", "x": 1}))
-    assert compute(run).run.trials_asked == 3
+    assert compute(run).run.trials_requested == 3
     run.status.write_text("[]")
     assert compute(run).run.status == "complete"

@@ -160,7 +160,7 @@ def test_qlora_is_never_faster_than_lora_in_the_same_set_up(
         return
     lora, qlora = by_name["lora"], by_name["qlora"]
     same = ("micro_batch", "gradient_checkpointing", "precision", "gradient_accumulation_steps")
-    if all(getattr(lora, name) == getattr(qlora, name) for name in same):
+    if all(getattr(lora.setup, name) == getattr(qlora.setup, name) for name in same):
         assert qlora.duration.seconds >= lora.duration.seconds
 
 

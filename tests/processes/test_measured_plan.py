@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sweeper.errors import ChildFailed
-from sweeper.facts.machine.calibration import Calibration, versions, write
-from sweeper.facts.machine.detect_hardware import Processor
+from sweeper.facts.machine.hardware import Processor
+from sweeper.facts.machine.measured import Calibration, store_calibration, versions
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts
 from sweeper.processes import probe_process
@@ -39,7 +39,7 @@ def quiet_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measure(*_: Any, **__: Any) -> None:
-    write(
+    store_calibration(
         Calibration(
             processor="a cpu", cores=2, versions=versions(), fp32_gflops=200.0,
             bandwidth_gb_per_second=40.0, when="2026-01-31",

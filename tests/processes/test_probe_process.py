@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sweeper.cli.main import app
 from sweeper.errors import ChildFailed, UsageError
 from sweeper.facts.gather import gather
-from sweeper.facts.machine.detect_hardware import Processor
+from sweeper.facts.machine.hardware import Processor
 from sweeper.facts.models.model import model_facts
 from sweeper.memory.setup import Probed, ProbeRequest, Setup
 from sweeper.planning.planner import make_plan
@@ -148,10 +148,10 @@ def test_a_plan_is_made_anew_with_a_step_of_each_candidate_that_takes_steps(torc
 
 def test_a_candidate_that_does_not_fit_makes_way_for_one_that_does(torch: Torch) -> None:
     plain = planned()
-    largest = plain.candidate("full").micro_batch
+    largest = plain.candidate("full").setup.micro_batch
     torch.answer = lambda setup: TOO_LARGE if setup["micro_batch"] >= largest else ANSWER
     probed = with_probes(SPEC, plain)
-    assert probed.candidate("full").micro_batch < largest
+    assert probed.candidate("full").setup.micro_batch < largest
     assert {asked["setup"]["micro_batch"] for asked in torch.asked} > {largest}
 
 

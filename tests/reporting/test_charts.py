@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.reporting.blocks import GLYPHS, look
+from sweeper.reporting.blocks import GLYPHS, style_of
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit, focus, spread_labels
 from sweeper.reporting.compose import page
 from sweeper.reporting.sections import curves
-from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
+from sweeper.traits.traits import COLORS, Shape, StrategyOnModel, known_strategies, traits_of
 from sweeper.trials import RungReport
 
 
@@ -196,7 +196,7 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
 def test_strategies_look_different_by_shape_and_unknown_ones_are_neutral():
     marks = [traits_of(name).mark for name in known_strategies()]
     assert len({mark.shape for mark in marks}) == len(marks)
-    assert look("someone-elses").css == "s-stroke c-0"
+    assert style_of(StrategyOnModel("someone-elses")).css == "s-stroke c-0"
 
 
 def test_every_shape_has_a_sign_and_every_colour_a_value_in_the_stylesheet():

@@ -9,14 +9,14 @@ from section_figures import blocks_of
 
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
-from sweeper.reporting.blocks import look
+from sweeper.reporting.blocks import style_of
 from sweeper.reporting.compose import sections
 from sweeper.reporting.render import markdown, plain
 from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table
 from sweeper.reporting.sections.cost import Figures
 from sweeper.reporting.write import html
-from sweeper.traits.traits import known_strategies
+from sweeper.traits.traits import StrategyOnModel, known_strategies
 
 SHAPES = (
     "zero", "one", "all-failed", "none-pruned", "not-finite", "constant", "running", "mixed",
@@ -138,12 +138,13 @@ def test_verdicts_are_on_the_root(pages):
 
 def test_a_baseline_that_wins_has_the_score_and_the_cost_of_the_card(report):
     made = report(trials=12, probe_loss=0.2)
-    score = made.findings.tested[-1].score
-    chosen = {"kind": "tie", "recommended_baseline": "probe", "baseline_score": score}
+    chosen = {"kind": "tie", "recommended_baseline": "probe"}
     decided = made.findings.verdict.model_copy(update=chosen)
     findings = made.findings.model_copy(update={"verdict": decided})
     card = blocks_of(made.model_copy(update={"findings": findings}), verdict)[0]
     assert [figure.name for figure in card.figures] == ["test accuracy", "to fit and score"]
+    score = findings.tested_model("probe").score
+    assert card.figures[0].text == f"{100 * score.value:.1f}%"
     assert card.figures[1].text == "7.0 s"
     assert card.css == ""
 
@@ -210,7 +211,7 @@ def test_marks_of_a_trial_are_in_every_chart_of_trials(pages):
 def test_strategies_differ_by_sign_and_ptuning_from_prefix_by_shape(pages):
     legend = pages["mixed"].one("figure", data_chart="learning-curves").one("ul", class_="legend")
     looks = {li.attributes.get("class") for li in legend.all("li")}
-    assert {look(name).css for name in known_strategies()} <= looks
+    assert {style_of(StrategyOnModel(name)).css for name in known_strategies()} <= looks
 
 
 def test_the_test_split_appears_in_no_chart_of_trials(pages):

@@ -12,8 +12,7 @@ from make_plan import make_plan as planned
 from rich.console import Console
 
 from sweeper import units
-from sweeper.execution.state.events import Event
-from sweeper.execution.state.status import Best, Eta, Status
+from sweeper.execution.state.status import Best, Eta, Event, Status
 from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS
 from sweeper.reporting.compose import report_of

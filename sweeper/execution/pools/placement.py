@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from sweeper.child_process import GPU_SHARE, thread_settings
 from sweeper.errors import Problem
-from sweeper.facts.machine.detect_hardware import (
-    BF16_CAPABILITY,
+from sweeper.facts.machine.hardware import (
     VISIBLE,
     Device,
     detected_gpus,
@@ -122,8 +121,8 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
 def demand_of(plan: Plan) -> Demand:
     """The most that any candidate of a plan may need."""
     largest = max(plan.candidates, key=lambda candidate: candidate.memory.high_gib)
-    widest = max(plan.candidates, key=lambda candidate: candidate.gpus)
-    return Demand(largest.memory.high_gib, widest.gpus, largest.strategy, widest.strategy)
+    widest = max(plan.candidates, key=lambda candidate: candidate.setup.gpus)
+    return Demand(largest.memory.high_gib, widest.setup.gpus, largest.strategy, widest.strategy)
 
 
 def machine_of(plan: Plan) -> Machine:
@@ -146,7 +145,7 @@ def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
     device_text = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
     if hardware.device == "cuda" and device.total_gib < _MIN_MEMORY_SHARE * hardware.memory_gib:
         return Problem(device_text, planned, new_plan)
-    if hardware.device == "cuda" and hardware.bf16 and device.capability < BF16_CAPABILITY:
+    if hardware.device == "cuda" and hardware.bf16 and not device.bf16:
         return Problem(f"{device_text}, which has no bfloat16", planned, new_plan)
     return None
 

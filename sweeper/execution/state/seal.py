@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweeper.artifact import now
 from sweeper.evaluation.significance import Scores
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.events import now
 from sweeper.execution.state.repair import baselines, finished_result, read_stored
 from sweeper.execution.state.run_state import RunState
 from sweeper.objective import Limit

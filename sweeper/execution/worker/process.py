@@ -17,7 +17,7 @@ from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready, WorkerRequest
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.session import UNSOUND, Session
-from sweeper.facts.machine.detect_hardware import Device
+from sweeper.facts.machine.hardware import Device
 from sweeper.packages import install_command, needed_for
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder

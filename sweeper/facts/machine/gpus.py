@@ -27,7 +27,7 @@ class Gpu(Record):
 
     name: str
     memory_gib: float = Field(gt=0)
-    bandwidth: float = Field(gt=0)
+    bandwidth_gb_per_second: float = Field(gt=0, alias="bandwidth")
     bf16_tflops: float | None = Field(gt=0)
     fp16_tflops: float | None = Field(None, gt=0)
     fp32_tflops: float = Field(gt=0)
@@ -139,9 +139,9 @@ def typical(memory_gib: float) -> tuple[Gpu, tuple[Gpu, ...]]:
     gpu = Gpu(
         name=f"{memory_gib:g} GiB GPU",
         memory_gib=memory_gib,
-        bandwidth=median(gpu.bandwidth for gpu in similar),
+        bandwidth=median(gpu.bandwidth_gb_per_second for gpu in similar),
         bf16_tflops=median(gpu.bf16_tflops or 0 for gpu in similar),
         fp32_tflops=median(gpu.fp32_tflops for gpu in similar),
     )
-    similar.sort(key=lambda gpu: gpu.bandwidth * (gpu.bf16_tflops or 0))
+    similar.sort(key=lambda gpu: gpu.bandwidth_gb_per_second * (gpu.bf16_tflops or 0))
     return gpu, tuple(similar)

@@ -1,24 +1,264 @@
-"""Facts about the machine that trials run on: the stated or detected GPUs, else this CPU."""
+"""The machine that trials run on: GPUs as stated or from the driver, else the processor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from sweeper.errors import UsageError
-from sweeper.facts.machine import calibration, gpus
-from sweeper.facts.machine.detect_hardware import (
-    DetectedGpu,
-    detected_gpus,
-    flash_attention,
-    fused_kernels,
-    joins_rows,
-    processor,
-)
+from sweeper.artifact import Record
+from sweeper.child_process import in_child
+from sweeper.errors import SweeperError, UsageError
+from sweeper.facts.machine import gpus
 from sweeper.facts.machine.gpus import Gpu
-from sweeper.facts.machine.measured import SPEED_OF
+from sweeper.facts.machine.measured import SPEED_OF, read_calibration
 from sweeper.facts.record import CardFacts, HardwareFacts
 from sweeper.features import parts
 from sweeper.spec import HardwareSpec
+
+_QUERY = (
+    "nvidia-smi",
+    "--query-gpu=name,uuid,memory.total,memory.free,compute_cap,mig.mode.current",
+    "--format=csv,noheader,nounits",
+)
+_DRIVER_TIMEOUT_SECONDS = 10.0
+"""Time limit for ``nvidia-smi``: waking up a GPU takes a few seconds."""
+
+BF16_CAPABILITY = 8.0
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's driver."""
+_DETECT_WITH_TORCH = "sweeper.training.probes.device:seen"
+_TORCH_TIMEOUT_SECONDS = 120.0
+_MIN_MEMORY_SHARE = 0.5
+"""GPUs with less than this share of the largest free memory are left out: otherwise a GPU for the
+display, or one in use, would limit what fits."""
+
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+"""Flags in Linux's /proc/cpuinfo of processors that multiply matrices in bfloat16. ARM's are left
+out, as their gain in training has not been measured."""
+
+
+class Device(Record):
+    """A device of this machine, described by torch or by the driver.
+
+    Args:
+        capability: Compute capability of a GPU.
+        handle: Name of a GPU in ``CUDA_VISIBLE_DEVICES``.
+        torch: Version and build of torch; empty if the driver describes the device.
+    """
+
+    kind: Literal["cuda", "cpu"] = "cuda"
+    name: str
+    free_gib: float = 0.0
+    total_gib: float = 0.0
+    capability: float = 0.0
+    handle: str = ""
+    torch: str = ""
+
+    @property
+    def bf16(self) -> bool:
+        """Whether the GPU multiplies matrices in bfloat16."""
+        return self.capability >= BF16_CAPABILITY
+
+
+class Visible(Record):
+    """The GPUs to describe, as in ``CUDA_VISIBLE_DEVICES``; all if empty."""
+
+    chosen: tuple[str, ...] = ()
+
+
+class Devices(Record):
+    """The GPUs that torch sees."""
+
+    gpus: tuple[Device, ...] = ()
+
+
+class Processor(NamedTuple):
+    """The processor and the memory that this process may use.
+
+    ``bf16`` says whether it has instructions for products in bfloat16.
+    """
+
+    name: str
+    cores: int
+    memory_gib: float
+    bf16: bool = False
+
+
+def detected_gpus() -> tuple[Device, ...]:
+    """The GPUs that this process may use; none without a driver.
+
+    Without ``CUDA_VISIBLE_DEVICES``, GPUs with much less free memory are left out.
+    """
+    visible = os.environ.get(VISIBLE)
+    chosen = None if visible is None else tuple(part.strip() for part in visible.split(","))
+    if chosen is not None and chosen[0] in ("", "-1"):
+        return ()
+    devices = None if chosen and chosen[0].startswith("MIG-") else _from_driver()
+    if devices is None:
+        devices = _from_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
+    elif chosen is not None:
+        return tuple(_visible_gpus(devices, chosen))
+    largest = max((gpu.free_gib for gpu in devices), default=0.0)
+    least = _MIN_MEMORY_SHARE * largest if chosen is None else 0.0
+    return tuple(gpu for gpu in devices if gpu.free_gib >= least)
+
+
+def _visible_gpus(devices: Sequence[Device], chosen: Sequence[str]) -> Iterator[Device]:
+    """The chosen GPUs, by number or beginning of UUID. As in CUDA, an unknown one ends the list."""
+    for part in chosen:
+        if part.isdigit():
+            matches = list(devices[int(part) : int(part) + 1])
+        else:
+            matches = [gpu for gpu in devices if part and gpu.handle.startswith(part)]
+        if len(matches) != 1:
+            return
+        yield matches[0]
+
+
+def _from_driver() -> tuple[Device, ...] | None:
+    """All GPUs in the order of the PCI bus; None if ``nvidia-smi`` does not describe each of them:
+    if it is missing or old, in MIG mode, or if memory is shared with the CPU."""
+    try:
+        answer = subprocess.run(
+            _QUERY, capture_output=True, text=True, timeout=_DRIVER_TIMEOUT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    gpus = [gpu for line in answer.stdout.splitlines() if (gpu := _parse(line))]
+    return tuple(gpus) if len(gpus) == len(answer.stdout.splitlines()) else None
+
+
+def _parse(line: str) -> Device | None:
+    """The GPU of a line such as ``NVIDIA L4, GPU-5b2c..., 23034, 22562, 8.9, [N/A]``."""
+    try:
+        name, uuid, total, free, capability, mig = (part.strip() for part in line.rsplit(",", 5))
+        gpu = Device(
+            name=name,
+            free_gib=float(free) / 1024,
+            total_gib=float(total) / 1024,
+            capability=float(capability),
+            handle=uuid,
+        )
+    except ValueError:
+        return None
+    return None if mig == "Enabled" else gpu
+
+
+@cache
+def _from_torch(chosen: tuple[str, ...] | None) -> tuple[Device, ...]:
+    """The GPUs that torch finds in a child process, which takes seconds.
+
+    Each MIG device has its own child, since a process sees one at most.
+    """
+    groups = [chosen or ()]
+    if chosen and chosen[0].startswith("MIG-"):
+        groups = [(part,) for part in chosen]
+    return tuple(gpu for group in groups for gpu in _group_from_torch(group))
+
+
+def _group_from_torch(chosen: tuple[str, ...]) -> Iterator[Device]:
+    request, what = Visible(chosen=chosen), "looking for GPUs"
+    try:
+        devices = in_child(
+            _DETECT_WITH_TORCH, request, Devices, what=what, seconds=_TORCH_TIMEOUT_SECONDS
+        )
+    except (OSError, SweeperError):
+        return
+    for number, gpu in enumerate(devices.gpus):
+        handle = chosen[number] if number < len(chosen) else str(number)
+        yield gpu.model_copy(update={"handle": handle})
+
+
+def flash_attention(capability: float) -> Literal[2, 3] | None:
+    """The version of an installed FlashAttention that supports this compute capability, or None."""
+    if 9.0 <= capability < 10.0 and find_spec("flash_attn_interface"):
+        return 3
+    return 2 if capability >= 8.0 and find_spec("flash_attn") else None
+
+
+def joins_rows(capability: float) -> bool:
+    """Whether a GPU of this capability has a kernel for attention over packed rows: torch's own, or
+    FlashAttention's."""
+    torch = find_spec("torch")
+    folders = (torch and torch.submodule_search_locations) or ()
+    torch_has_kernel = any(Path(folder, "nn/attention/varlen.py").is_file() for folder in folders)
+    return flash_attention(capability) is not None or (
+        torch_has_kernel and capability >= BF16_CAPABILITY
+    )
+
+
+def fused_kernels(capability: float) -> bool:
+    """Whether liger-kernel is installed, and Triton compiles for a GPU of this capability."""
+    return capability >= BF16_CAPABILITY and find_spec("liger_kernel") is not None
+
+
+def processor() -> Processor:
+    """The processor and its memory, within the limits of a container."""
+    cpuinfo = _cpuinfo()
+    return Processor(
+        name=cpuinfo.get("model name") or platform.processor() or platform.machine(),
+        cores=_cores(),
+        memory_gib=_memory() / 2**30,
+        bf16=not _BF16_FLAGS.isdisjoint(cpuinfo.get("flags", "").split()),
+    )
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's entry in ``/proc/cpuinfo``; empty without this file."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", 1)[0]
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _cores() -> int:
+    """The number of physical cores that this process may use.
+
+    Hyper-threads are not counted: they share a core's arithmetic units.
+    """
+    import psutil  # imported here, as plans for a stated GPU do not need it
+
+    logical = os.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or logical
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
+    return max(1, min(physical, allowed, _processor_limit() or physical))
+
+
+def _cgroup(*names: str) -> list[str]:
+    """The words in the first of these cgroup files that exists."""
+    for name in names:
+        try:
+            return (Path("/sys/fs/cgroup") / name).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError):
+            continue
+    return []
+
+
+def _memory() -> int:
+    """Main memory in bytes, or the container's limit if it is lower."""
+    import psutil
+
+    total: int = psutil.virtual_memory().total
+    words = _cgroup("memory.max", "memory/memory.limit_in_bytes")
+    limit = int(words[0]) if words and words[0].isdigit() else 0
+    return min(limit, total) if limit > 0 else total
+
+
+def _processor_limit() -> int | None:
+    words = _cgroup("cpu.max")
+    if len(words) == 2 and all(word.isdigit() for word in words):
+        quota, period = map(int, words)
+        return max(1, round(quota / period)) if period else None
+    return None
 
 
 def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFacts:
@@ -37,7 +277,7 @@ def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFact
         gpu, cards = gpus.typical(spec.gpu_memory_gib)
         name = f"{gpu.name} ({_range_of(cards)})"
         facts = _stated_hardware(spec, gpu, name, spec.gpu_memory_gib)
-        return facts.model_copy(update={"cards": _speeds(cards)})
+        return facts.model_copy(update={"cards": tuple(map(CardFacts.taken_from, cards))})
     if detected := detected_gpus():
         facts = _detected_hardware(spec, detected)
         for _, without_faults in parts.HARDWARE.all():
@@ -58,7 +298,8 @@ def needs_calibration(facts: HardwareFacts) -> bool:
 
 
 def _stated_hardware(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> HardwareFacts:
-    return HardwareFacts(
+    return HardwareFacts.taken_from(
+        gpu,
         device="cuda",
         name=name,
         detected=False,
@@ -66,26 +307,22 @@ def _stated_hardware(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float)
         nodes=spec.nodes,
         memory_gib=memory_gib,
         bf16=gpu.bf16_tflops is not None,
-        bandwidth_gb_per_second=gpu.bandwidth,
-        bf16_tflops=gpu.bf16_tflops,
-        fp16_tflops=gpu.fp16_tflops,
-        fp32_tflops=gpu.fp32_tflops,
         price_per_gpu_hour=spec.price_per_gpu_hour,
     )
 
 
-def _detected_hardware(spec: HardwareSpec, detected: tuple[DetectedGpu, ...]) -> HardwareFacts:
+def _detected_hardware(spec: HardwareSpec, detected: tuple[Device, ...]) -> HardwareFacts:
     """The facts about detected GPUs. If they differ, the smallest decides what fits."""
-    device = min(detected, key=lambda gpu: gpu.memory_gib)
+    device = min(detected, key=lambda gpu: gpu.free_gib)
     gpu, name = _in_table(device), device.name
     similar: tuple[CardFacts, ...] = ()
     if gpu is None:
-        gpu, cards = gpus.typical(device.memory_gib)
-        similar = _speeds(cards)
+        gpu, cards = gpus.typical(device.free_gib)
+        similar = tuple(map(CardFacts.taken_from, cards))
         name = f"{name}{SPEED_OF}{_range_of(cards)})"
     cpu, bf16 = processor(), all(gpu.bf16 for gpu in detected)
     capability = min(gpu.capability for gpu in detected)
-    facts = _stated_hardware(spec, gpu, name, device.memory_gib)
+    facts = _stated_hardware(spec, gpu, name, device.free_gib)
     return facts.model_copy(
         update={
             "detected": True,
@@ -107,19 +344,7 @@ def _range_of(cards: Sequence[Gpu]) -> str:
     return " to ".join(dict.fromkeys((cards[0].name, cards[-1].name)))
 
 
-def _speeds(cards: Sequence[Gpu]) -> tuple[CardFacts, ...]:
-    return tuple(
-        CardFacts(
-            name=card.name,
-            bandwidth_gb_per_second=card.bandwidth,
-            bf16_tflops=card.bf16_tflops,
-            fp32_tflops=card.fp32_tflops,
-        )
-        for card in cards
-    )
-
-
-def _in_table(device: DetectedGpu) -> Gpu | None:
+def _in_table(device: Device) -> Gpu | None:
     try:
         return gpus.find(device.name)
     except UsageError:  # the driver's name fits several GPUs
@@ -129,7 +354,7 @@ def _in_table(device: DetectedGpu) -> Gpu | None:
 def _this_cpu(spec: HardwareSpec) -> HardwareFacts:
     """The facts about this processor, with its speed if it was calibrated."""
     cpu = processor()
-    measured = calibration.read(cpu.name, cpu.cores)
+    measured = read_calibration(cpu.name, cpu.cores)
     return HardwareFacts(
         device="cpu",
         name=cpu.name,

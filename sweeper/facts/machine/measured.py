@@ -1,7 +1,4 @@
-"""Time and memory of trainings on this machine: a JSON line for each, in the cache folder.
-
-Lines are only appended, so that many workers can write; damaged lines are skipped.
-"""
+"""Measurements on this machine, in the cache folder: a processor's speed, and trainings."""
 
 from __future__ import annotations
 
@@ -16,11 +13,57 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from sweeper.artifact import Artifact
 from sweeper.cache import home
-from sweeper.facts.machine.calibration import versions
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts, TrainingSetup
+
+
+class Calibration(Artifact):
+    """The speed of all cores together that this process may use.
+
+    Args:
+        fp32_gflops: Speed of matrix products with a small transformer's shapes.
+        bandwidth_gb_per_second: Speed of adding a number to more floats than fit into caches.
+    """
+
+    processor: str
+    cores: int = Field(ge=1)
+    versions: str
+    fp32_gflops: float = Field(gt=0)
+    bandwidth_gb_per_second: float = Field(gt=0)
+    when: str
+
+
+def versions() -> str:
+    """Versions of torch and of installed packages with GPU kernels, on which speed depends."""
+    from importlib.metadata import PackageNotFoundError, version  # it loads the email package
+
+    installed = []
+    for package in ("torch", "flash-attn", "liger-kernel"):
+        with suppress(PackageNotFoundError):
+            installed.append(f"{package} {version(package)}")
+    return ", ".join(installed)
+
+
+def calibration_path(processor: str, cores: int) -> Path:
+    """The file with a processor's calibration, by the installed versions."""
+    key = hashlib.sha256(f"{processor}|{cores}|{versions()}".encode()).hexdigest()[:16]
+    return home() / "calibration" / f"{key}.json"
+
+
+def read_calibration(processor: str, cores: int) -> Calibration | None:
+    """The calibration of a processor; None if it is missing or cannot be read."""
+    return Calibration.read_or_none(calibration_path(processor, cores))
+
+
+def store_calibration(calibration: Calibration) -> Path:
+    """Store a calibration; returns its path."""
+    path = calibration_path(calibration.processor, calibration.cores)
+    calibration.write(path)
+    return path
+
 
 # Bytes that are read from the end of a file: about a thousand trainings.
 _TAIL_BYTES = 512 * 1024
@@ -29,7 +72,7 @@ SPEED_OF = " (times of "
 # Largest number of set-ups in a plan's facts.
 MAX_SETUPS = 40
 _MEASURED_FIELDS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
-_NOT_SETUP = (*_MEASURED_FIELDS, "trainings", "when")
+_NOT_SETUP = {*_MEASURED_FIELDS, "trainings", "when"}
 
 
 # Fields of ``ModelFacts`` that describe the architecture.
@@ -49,8 +92,12 @@ def shape_of(model: ModelFacts) -> str:
 
 def measured_now(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
     """A measurement of a set-up of a model, made today with the installed versions."""
-    origin = {"shape": shape_of(model), "versions": versions()}
-    return Measured.taken_from(setup, when=datetime.now(UTC).date().isoformat(), **origin, **fields)
+    fields |= {"shape": shape_of(model), "versions": versions()}
+    fields |= {
+        "setup": TrainingSetup.taken_from(setup),
+        "when": datetime.now(UTC).date().isoformat(),
+    }
+    return Measured.taken_from(setup, **fields)
 
 
 def path_of(device: str, cores: int) -> Path:
@@ -122,7 +169,7 @@ def _one_per_setup(lines: Iterable[Measured]) -> tuple[Measured, ...]:
     """One record for each set-up, with the medians of its trainings."""
     groups: dict[str, list[Measured]] = {}
     for line in lines:
-        groups.setdefault(line.key(*_NOT_SETUP), []).append(line)
+        groups.setdefault(line.model_dump_json(exclude=_NOT_SETUP), []).append(line)
     merged = [_medians(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
 

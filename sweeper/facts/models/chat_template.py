@@ -22,7 +22,7 @@ from sweeper.data.examples import Message
 from sweeper.data.tools import as_text, for_template, text_with_calls
 from sweeper.errors import ChildFailed, ModelError
 from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
-from sweeper.textfiles import json_object, read_text
+from sweeper.textfiles import read_json_object, read_text
 
 Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
 """Renders conversations as texts."""
@@ -172,6 +172,6 @@ def _token(value: object) -> str:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        return json_object(read_text(path))
+        return read_json_object(path)
     except (OSError, ValueError):
         return {}

@@ -35,8 +35,8 @@ def prompts(
     from sweeper.data.prepared import prepared_data
     from sweeper.data.write_rows import write_rows
     from sweeper.errors import UsageError
-    from sweeper.features.answers._saved import HELD_OUT, PromptsFile
-    from sweeper.features.answers._saved import prompts as requests
+    from sweeper.features.answers._saved_answers import HELD_OUT, PromptsFile
+    from sweeper.features.answers._saved_answers import prompts as requests
     from sweeper.specfile import resolve
     from sweeper.views.console import out
 
@@ -57,6 +57,6 @@ def prompts(
 
 def answers() -> dict[str, Any]:
     """The type of the ``--json`` output, by command."""
-    from sweeper.features.answers._saved import PromptsFile
+    from sweeper.features.answers._saved_answers import PromptsFile
 
     return {"data prompts": PromptsFile}

@@ -10,7 +10,7 @@ from sweeper.data.examples import Dataset
 from sweeper.errors import Problem
 from sweeper.facts.record import Facts
 from sweeper.features import parts
-from sweeper.features.answers._saved import SavedAnswers
+from sweeper.features.answers._saved_answers import SavedAnswers
 from sweeper.features.answers.options import Options
 from sweeper.metrics.objectives import objectives_for
 from sweeper.objective import LOSS

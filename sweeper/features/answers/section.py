@@ -84,7 +84,7 @@ def finding(figures: Figures, report: Report) -> str:
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """A table with one line for each model."""
     columns: list[Column[ReferenceComparison]] = [
-        Column("model", lambda row: row.title, "/title"),
+        Column.of("model", "/title"),
         Column(
             "difference",
             lambda row: words.difference(row.comparison.difference, figures.metric),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sweeper.data.examples import Example, Split, normalised
 from sweeper.evaluation.objective_values import ItemAnswers, from_answers, item_metrics
-from sweeper.features.answers._saved import SavedAnswers
+from sweeper.features.answers._saved_answers import SavedAnswers
 from sweeper.features.answers.options import Options
 from sweeper.metrics import user_function
 from sweeper.metrics.metric import compute_metrics, item_values, metrics

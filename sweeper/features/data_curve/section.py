@@ -27,10 +27,20 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval, Metric, NextStep, NotMeasured
 from sweeper.findings.study.metric import loss_metric
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, with_pointers
+from sweeper.reporting.blocks import (
+    Block,
+    Column,
+    Drawing,
+    Figure,
+    Number,
+    Table,
+    existing_panels,
+    strategy_cell,
+    with_pointers,
+)
 from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels, strategy_cell
+from sweeper.traits.traits import StrategyOnModel
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +90,7 @@ class DataCurve(Record):
     """The trainings and the fitted curve of one configuration."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     default: bool
     points: tuple[DataPoint, ...]
     band: tuple[DataBand, ...]

@@ -16,7 +16,7 @@ import typer
 
 from sweeper import cache
 from sweeper.errors import UsageError
-from sweeper.facts.machine.detect_hardware import processor
+from sweeper.facts.machine.hardware import processor
 from sweeper.features import parts
 from sweeper.features.doctor._results import (
     QUICK,

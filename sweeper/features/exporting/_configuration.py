@@ -47,7 +47,7 @@ from sweeper.features.exporting._weights import (
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import figure_lines
-from sweeper.hyperparameters import ATTENTION, PADDING_FREE, TARGET_MODULES, modules_of
+from sweeper.hyperparameters import ATTENTION, PADDING_FREE, PATIENCE, TARGET_MODULES, modules_of
 from sweeper.packages import RUNS, require
 from sweeper.plans import Plan, autocast_dtype, frozen_dtype
 from sweeper.runfolder import RunFolder
@@ -60,9 +60,19 @@ from sweeper.trials import TrialConfig
 from sweeper.yamlfile import FileModel, checked
 
 Settings = Mapping[str, Any]
+ExportOutput = tuple[dict[str, Any], list[str]]
+"""Fields for JSON, and lines for the terminal."""
+RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
+"""Row formats that other trainers read."""
+ROWS = "data"
+# Exports of the weights instead of the configuration.
+WEIGHTS = ("model", "merged", "peft")
+_CHAT_TEMPLATE, _ADAPTER = "chat_template.jinja", "adapter_config.json"
+_TARGETS = Path(__file__).parent / "_targets"
+_DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
 
 #: Values at which a setting has no effect, so that no trainer needs a key for it.
-WITHOUT_EFFECT: Mapping[str, Any] = {
+_WITHOUT_EFFECT: Mapping[str, Any] = {
     "quantization": None,
     "revision": None,
     "lr_scheduler_kwargs": {},
@@ -78,9 +88,53 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "chat_template": False,
 }
 # Parameters that only stop a training early, or choose an implementation on this machine.
-_PARAMETERS_LEFT_OUT = ("early_stopping_patience", *(PADDING_FREE, ATTENTION))
+_PARAMETERS_LEFT_OUT = (PATIENCE, PADDING_FREE, ATTENTION)
 # Number of evaluations in an exported training.
 _EVALUATIONS = 8
+
+
+class Target(FileModel):
+    """The description of a trainer: ``_targets/<name>/target.yaml``."""
+
+    title: str
+    checked_with: str = Field(description="the release whose schema the keys were checked against")
+    strategies: list[str]
+    rows: list[RowForm] = Field(description="forms of rows, the preferred one first")
+    tasks_left_out: Mapping[str, str] = Field({}, description="task: why it cannot be expressed")
+    differs: Mapping[str, str] = Field(
+        {}, description="setting: how the trainer's own differs from ours"
+    )
+    lost: Mapping[str, str] = Field({}, description="setting: what the trainer has in its place")
+    implied: list[str] = Field([], description="settings that others already determine")
+    split_names: Mapping[Split, str] = Field({}, description="file names, where they are fixed")
+    command: str = Field(description="to train in the exported folder; a Jinja template, too")
+
+
+@dataclass(frozen=True)
+class LostSetting:
+    """A setting that the trainer does not support, or not in the same way."""
+
+    setting: str
+    value: Any
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} = {json.dumps(self.value)}: {self.why}"
+
+
+@dataclass(frozen=True)
+class ExportedConfiguration:
+    """An exported folder, and the settings that the trainer lacks.
+
+    Args:
+        folder: Folder with the trainer's files, ``data/`` and ``README.md``.
+        command: Command that starts the training in that folder.
+        lost: Settings of the trial that the trainer does not support.
+    """
+
+    folder: Path
+    command: str
+    lost: tuple[LostSetting, ...]
 
 
 def settings_of(
@@ -139,40 +193,6 @@ def _base_dtype(config: TrialConfig) -> str:
     trains_base, mixed = config.strategy == "full", autocast_dtype(setup.precision) is not None
     in_fp32 = setup.precision == "fp32" or (trains_base and mixed)
     return frozen_dtype(setup.precision) if setup.quantization or not in_fp32 else "float32"
-
-
-def with_effect(settings: Settings) -> dict[str, Any]:
-    """The settings that have an effect on this training."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in WITHOUT_EFFECT or value != WITHOUT_EFFECT[name]
-    }
-
-
-RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
-"""Row formats that other trainers read."""
-ROWS = "data"
-# Exports of the weights instead of the configuration.
-WEIGHTS = ("model", "merged", "peft")
-_CHAT_TEMPLATE, _ADAPTER = "chat_template.jinja", "adapter_config.json"
-_TARGETS = Path(__file__).parent / "_targets"
-_DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
-
-
-@dataclass(frozen=True)
-class ExportedConfiguration:
-    """An exported folder, and the settings that the trainer lacks.
-
-    Args:
-        folder: Folder with the trainer's files, ``data/`` and ``README.md``.
-        command: Command that starts the training in that folder.
-        lost: Settings of the trial that the trainer does not support.
-    """
-
-    folder: Path
-    command: str
-    lost: tuple[LostSetting, ...]
 
 
 def export_configuration(
@@ -401,35 +421,6 @@ def _about_rows(changes: Sequence[DataChange], further_rows: Sequence[Example]) 
     return " ".join(sentences)
 
 
-class Target(FileModel):
-    """The description of a trainer: ``_targets/<name>/target.yaml``."""
-
-    title: str
-    checked_with: str = Field(description="the release whose schema the keys were checked against")
-    strategies: list[str]
-    rows: list[RowForm] = Field(description="forms of rows, the preferred one first")
-    tasks_left_out: Mapping[str, str] = Field({}, description="task: why it cannot be expressed")
-    differs: Mapping[str, str] = Field(
-        {}, description="setting: how the trainer's own differs from ours"
-    )
-    lost: Mapping[str, str] = Field({}, description="setting: what the trainer has in its place")
-    implied: list[str] = Field([], description="settings that others already determine")
-    split_names: Mapping[Split, str] = Field({}, description="file names, where they are fixed")
-    command: str = Field(description="to train in the exported folder; a Jinja template, too")
-
-
-@dataclass(frozen=True)
-class LostSetting:
-    """A setting that the trainer does not support, or not in the same way."""
-
-    setting: str
-    value: Any
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.setting} = {json.dumps(self.value)}: {self.why}"
-
-
 def targets() -> dict[str, Target]:
     """Every trainer by its name, from the folders of ``_targets/``."""
     return {path.parent.name: _read(path) for path in sorted(_TARGETS.glob(f"*/{_DESCRIPTION}"))}
@@ -464,7 +455,9 @@ def _render(
 def _lost_settings(
     target: Target, template_settings: set[str], settings: Settings
 ) -> Iterator[LostSetting]:
-    for setting, value in with_effect(settings).items():
+    for setting, value in settings.items():
+        if setting in _WITHOUT_EFFECT and value == _WITHOUT_EFFECT[setting]:
+            continue
         if setting in target.differs:
             yield LostSetting(setting, value, target.differs[setting])
         elif setting not in template_settings and setting not in target.implied:
@@ -490,10 +483,6 @@ def yaml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-ExportOutput = tuple[dict[str, Any], list[str]]
-"""Fields for JSON, and lines for the terminal."""
-
-
 def export_trial(run: RunFolder, number: int, to: str, target: Path) -> ExportOutput:
     """Export a trial into a new folder, as weights or for a trainer.
 
@@ -509,8 +498,8 @@ def export_trial(run: RunFolder, number: int, to: str, target: Path) -> ExportOu
         }
         return fields, [*lost, f"train: cd {target} && {exported.command}"]
     weights = kept_weights(run, number)
-    must_be_new(target)
     if to == "merged":
+        must_be_new(target)
         kept_files(weights)
         return _export_merged(weights, target)
     if to == "model":

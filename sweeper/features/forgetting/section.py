@@ -23,9 +23,9 @@ from sweeper.findings.study.trained_changes import (
     measure_points,
     task_changes,
 )
-from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import strategy_cell
+from sweeper.traits.traits import StrategyOnModel
 
 _MAX_TRIALS_LISTED = 20
 _LOSS_UNIT: Unit = "nats/token"
@@ -38,7 +38,7 @@ class TrialForgetting(Record):
     """One completed trial's loss on the task, and on general text before and after training."""
 
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     task_loss: float
     general_loss: float
     general_loss_base: float
@@ -98,9 +98,11 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     columns: list[Column[TrialForgetting]] = [
         Number("trial", lambda t: f"#{t.trial}"),
         Column("strategy", lambda t: strategy_cell(t.strategy)),
-        Number("validation loss", lambda t: words.loss(t.task_loss), "", report.findings.loss_unit),
-        Number("general text, base", lambda t: words.loss(t.general_loss_base), "", _LOSS_UNIT),
-        Number("general text, tuned", lambda t: words.loss(t.general_loss), "", _LOSS_UNIT),
+        Number(
+            "validation loss", lambda t: words.number(t.task_loss), "", report.findings.loss_unit
+        ),
+        Number("general text, base", lambda t: words.number(t.general_loss_base), "", _LOSS_UNIT),
+        Number("general text, tuned", lambda t: words.number(t.general_loss), "", _LOSS_UNIT),
         Number("lost", lambda t: amount(t.forgetting.value, _LOSS_UNIT), "", _LOSS_UNIT),
         Number("95% CI", lambda t: interval_text(t.forgetting, _LOSS_UNIT), "", _LOSS_UNIT),
         Column("front", lambda t: "yes" if t.trial in figures.front else ""),

@@ -21,7 +21,6 @@ from sweeper.facts.machine.measured import path_of
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features.ledger._predictions import DIFFERENCES, LEVEL, Scored
 from sweeper.spec import Task
-from sweeper.traits.traits import StrategyOnModel
 
 FOLDER = "ledger"
 OTHER = "other"
@@ -127,8 +126,7 @@ def _without_user_names(scored: Iterable[Scored]) -> Iterator[Scored]:
     book = rule_book()
     rules = {rule.id for rule in book.rules}
     for score in scored:
-        strategy = StrategyOnModel.of(score.strategy).strategy
-        against = StrategyOnModel.of(score.against).strategy
+        strategy, against = score.strategy.strategy, score.against.strategy
         yield score.model_copy(
             update={
                 "strategy": strategy if strategy in book.strategies or not strategy else OTHER,

@@ -19,7 +19,7 @@ from sweeper.planning.costs.corrections import (
     shrunk_to_half,
 )
 from sweeper.plans import Candidate, Duration, Plan, Quality
-from sweeper.traits.traits import changes_base
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel, changes_base
 
 Kind = Literal[
     "memory", "trial-time", "sweep-time", "money", "best-loss", "search-gain", "strategy-gap",
@@ -47,7 +47,7 @@ _LOSS_OF_CLASSES, _LOSS_OF_TEXTS = (0.26, 0.02, 1.0), (0.07, 0.01, 0.5)
 # Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, mean 5 to 22 per cent.
 _MORE_ROWS, _MORE_ROWS_HALF_WIDTH = 15.0, 30.0
 # The strategy with which the quality of others is compared.
-_REFERENCE = "lora"
+_REFERENCE = StrategyOnModel("lora")
 
 
 class PlanPrediction(Record):
@@ -66,8 +66,8 @@ class PlanPrediction(Record):
     """
 
     kind: Kind
-    strategy: str = ""
-    against: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
+    against: StrategyOnModel = NO_STRATEGY
     rule: str = ""
     unit: Unit
     value: Number
@@ -144,17 +144,14 @@ class RunScores(Artifact):
 
 def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     """Every prediction that a plan states as a value."""
-    candidates, pairs = plan.candidates, by_pair(plan).candidates
-    names = {
-        (each.strategy, each.model): named.strategy
-        for each, named in zip(candidates, pairs, strict=True)
-    }
-    for candidate, named in zip(candidates, pairs, strict=True):
-        yield _memory(named, MemoryFactors.of(plan.facts))
-        yield _seconds(plan, "trial-time", named.duration, named.strategy)
-        reference = names.get((_REFERENCE, candidate.model), _REFERENCE)
-        if candidate.strategy != _REFERENCE:
-            yield from _gaps(plan, candidate, named.strategy, reference)
+    candidates = by_pair(plan).candidates
+    names = {(each.strategy.strategy, each.model): each.strategy for each in candidates}
+    for candidate in candidates:
+        yield _memory(candidate, MemoryFactors.of(plan.facts))
+        yield _seconds(plan, "trial-time", candidate.duration, candidate.strategy)
+        if candidate.strategy.strategy != _REFERENCE:
+            reference = names.get((_REFERENCE, candidate.model), _REFERENCE)
+            yield from _gaps(plan, candidate, reference)
     budget = plan.budget
     sweep = _seconds(plan, "sweep-time", budget.sweep)
     yield sweep
@@ -162,27 +159,23 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     if usd is not None and low is not None and high is not None:
         money_fields = {"kind": "money", "unit": "USD", "value": usd, "low": low, "high": high}
         yield sweep.model_copy(update=money_fields)
-    first_name = names[candidates[0].strategy, candidates[0].model]
+    first = candidates[0]
     if plan.search_gain.sd:
-        yield _points(plan, "search-gain", plan.search_gain, first_name)
+        yield _points(plan, "search-gain", plan.search_gain, first.strategy)
     yield from _best_loss(plan)
     yield _more_rows(interval_factor(plan.facts, "more-rows"))
     if second := plan.runner_up:
         second_name = names[second.strategy, second.model]
-        yield _event(plan, "best-strategy", second.probability, first_name, second_name)
+        yield _event(plan, "best-strategy", second.probability, first.strategy, second_name)
     frozen = [each for each in candidates if not changes_base(each.strategy)]
     trained = [
-        each
-        for each in candidates
-        if changes_base(each.strategy) and each.model == candidates[0].model
+        each for each in candidates if changes_base(each.strategy) and each.model == first.model
     ]
     if frozen and trained:
         probability = trained[0].quality.probability_above(frozen[0].quality)
-        trained_name, frozen_name = (
-            names[each.strategy, each.model] for each in (trained[0], frozen[0])
-        )
         probability = shrunk_to_half(probability, interval_factor(plan.facts, "fine-tuning-pays"))
-        yield _event(plan, "fine-tuning-pays", probability, trained_name, frozen_name)
+        names_compared = trained[0].strategy, frozen[0].strategy
+        yield _event(plan, "fine-tuning-pays", probability, *names_compared)
 
 
 def _best_loss(plan: Plan) -> Iterator[PlanPrediction]:
@@ -225,7 +218,9 @@ def _memory(candidate: Candidate, factors: MemoryFactors) -> PlanPrediction:
     )
 
 
-def _seconds(plan: Plan, kind: Kind, duration: Duration, strategy: str = "") -> PlanPrediction:
+def _seconds(
+    plan: Plan, kind: Kind, duration: Duration, strategy: StrategyOnModel = NO_STRATEGY
+) -> PlanPrediction:
     """The prediction of a time. The interval of a sweep also has the factor of trials."""
     widened = interval_factor(plan.facts, "trial-time")
     if not strategy:
@@ -236,16 +231,21 @@ def _seconds(plan: Plan, kind: Kind, duration: Duration, strategy: str = "") -> 
     )
 
 
-def _gaps(plan: Plan, candidate: Candidate, name: str, reference: str) -> Iterator[PlanPrediction]:
+def _gaps(plan: Plan, candidate: Candidate, reference: StrategyOnModel) -> Iterator[PlanPrediction]:
     """Predictions of a strategy's gap to LoRA, and the claims of rules about it."""
-    yield _points(plan, "strategy-gap", candidate.quality, name, reference)
+    yield _points(plan, "strategy-gap", candidate.quality, candidate.strategy, reference)
     for reason in candidate.reasons:
         if reason.gap is not None:
-            yield _points(plan, "rule-gap", reason.gap, name, reference, reason.rule)
+            yield _points(plan, "rule-gap", reason.gap, candidate.strategy, reference, reason.rule)
 
 
 def _points(
-    plan: Plan, kind: Kind, quality: Quality, strategy: str, against: str = "", rule: str = ""
+    plan: Plan,
+    kind: Kind,
+    quality: Quality,
+    strategy: StrategyOnModel,
+    against: StrategyOnModel = NO_STRATEGY,
+    rule: str = "",
 ) -> PlanPrediction:
     half = DEVIATIONS * quality.sd
     return PlanPrediction(
@@ -262,7 +262,7 @@ def _points(
 
 
 def _event(
-    plan: Plan, kind: Kind, probability: float, strategy: str, against: str
+    plan: Plan, kind: Kind, probability: float, strategy: StrategyOnModel, against: StrategyOnModel
 ) -> PlanPrediction:
     return PlanPrediction(
         kind=kind,

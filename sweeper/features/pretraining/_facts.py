@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper.artifact import Record
+from sweeper.traits.traits import StrategyOnModel
 
 NAME = "pretraining"
 FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
@@ -33,7 +34,7 @@ class StageRecord(Record):
     Losses are nats per token of held-out documents; None if the corpus is too small to spare any.
     """
 
-    strategy: str
+    strategy: StrategyOnModel
     documents: int
     optimizer_steps: int
     tokens: int

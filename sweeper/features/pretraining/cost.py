@@ -160,7 +160,7 @@ def _bases(candidate: Candidate) -> tuple[str, ...]:
 
 def _key(candidate: Candidate, *details: Scalar) -> str:
     """A name that is equal for candidates, or for bases, with the same details."""
-    parts = (candidate.model, candidate.precision, candidate.sequence_length, *details)
+    parts = (candidate.model, candidate.setup.precision, candidate.setup.sequence_length, *details)
     return " ".join(map(str, parts))
 
 

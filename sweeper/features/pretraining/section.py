@@ -67,6 +67,6 @@ def _text_of(stage: FirstStageFigures) -> str:
     if before is None or after is None:
         return text
     return (
-        f"{text}; on documents that it did not read the loss went from {words.loss(before)} to "
-        f"{words.loss(after)} nats/token"
+        f"{text}; on documents that it did not read the loss went from {words.number(before)} to "
+        f"{words.number(after)} nats/token"
     )

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.errors import Problem, UsageError
-from sweeper.findings.study.item_scores import entries, stored_texts
+from sweeper.findings.study.item_scores import scores_by_model, stored_texts
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.comparisons import compared_models
 from sweeper.reporting.render import render_file, stylesheet
@@ -90,7 +90,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     Raises:
         UsageError: There are no generated answers of two models.
     """
-    scored, models = entries(run), compared_models(run)
+    scored, models = scores_by_model(run), compared_models(run)
     generated = {model.name: scored[model.name][0].generated for model in models}
     answered = {
         name: written.said for name, written in generated.items() if written and written.said

@@ -189,17 +189,15 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """The winner's win rates, how far raters agree, and how often the left side was chosen."""
     yield Text(preference_sentences(figures))
     columns: list[Column[WinRate]] = [
-        Column("against", lambda preference: preference.title),
+        Column.of("against", "/title"),
         Number(
-            "win rate (95% CI)",
-            lambda preference: words.in_percent(preference.win_rate),
-            "/win_rate/value",
+            "win rate (95% CI)", lambda rate: words.in_percent(rate.win_rate), "/win_rate/value"
         ),
-        Number("won", lambda preference: str(preference.won), "/won"),
-        Number("no difference", lambda preference: str(preference.tied), "/tied"),
-        Number("lost", lambda preference: str(preference.lost), "/lost"),
-        Number("same answer", lambda preference: str(preference.same), "/same", "items"),
-        Column("", lambda preference: preference.outcome, "/outcome"),
+        Number.of("won", "/won"),
+        Number.of("no difference", "/tied"),
+        Number.of("lost", "/lost"),
+        Number.of("same answer", "/same", unit="items"),
+        Column.of("", "/outcome"),
     ]
     yield Table.of(
         "preference-table",

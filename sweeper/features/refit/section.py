@@ -69,7 +69,7 @@ def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
     scores = [f"{name} {words.value(value)}" for name, value in figures.metrics.items()]
     yield (
         f"The final model is trial {figures.trial}, trained once on all rows and scored once on "
-        f"the test split: loss {words.loss(figures.test_loss)}"
+        f"the test split: loss {words.number(figures.test_loss)}"
         f"{''.join(f', {score}' for score in scores)}."
     )
 

@@ -18,9 +18,9 @@ from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Interval, Metric, RunSummary
 from sweeper.findings.study import paired_trials
 from sweeper.findings.study.item_scores import (
-    entries,
     model_title,
     scored_items,
+    scores_by_model,
     test_score,
     test_scores,
     trial_name,
@@ -84,7 +84,7 @@ class ComparedRun:
     @property
     def test_items(self) -> str:
         """Digest of the test items; empty if the winner was not scored on them."""
-        winner_entries = entries(self.files).get(self._winner, [])
+        winner_entries = scores_by_model(self.files).get(self._winner, [])
         return winner_entries[0].items_sha256 if winner_entries else ""
 
     @cached_property
@@ -258,8 +258,7 @@ def pair_sentence(pair: Pair) -> str:
         reasons = units.joined([*pair.reasons])
         return f"{first.name} and {second.name} cannot be compared: {reasons}."
     difference = words.difference(pair.comparison.difference, first.metric)
-    margin_points = max(run.files.plan.facts.aim.margin_points for run in (first, second))
-    outcome = words.outcome(pair.comparison, margin_points / 100)
+    outcome = words.outcome(pair.comparison, max(first.files.margin, second.files.margin))
     return f"{first.name} − {second.name} = {difference}: {outcome}."
 
 
@@ -269,7 +268,7 @@ def _runs_table(runs: Sequence[ComparedRun]) -> Table:
         Column("started", lambda run: run.summary.started or words.DASH, unit="UTC"),
         Column("base model", lambda run: ", ".join(run.summary.models)),
         Number("train rows", lambda run: f"{run.files.plan.facts.data.train_rows:,}"),
-        Number("trials", lambda run: f"{run.summary.ended} of {run.summary.trials_asked}"),
+        Number("trials", lambda run: f"{run.summary.ended} of {run.summary.trials_requested}"),
         Number("training", lambda run: units.duration(run.summary.training_seconds)),
         Column("winner", lambda run: run.winner or f"none yet ({run.summary.status})"),
         Number(

@@ -29,13 +29,13 @@ def show(
     ] = False,
 ) -> None:
     """Show one run: progress while it runs, the verdict when it is done."""
-    from sweeper.features.run_status import _shown
+    from sweeper.features.run_status import _printing
 
     folder = RunFolder.find(run)
     if as_json:
-        typer.echo(_shown.as_json(folder))
+        typer.echo(_printing.as_json(folder))
     else:
-        _shown.show(folder, follow=follow, live=live)
+        _printing.show(folder, follow=follow, live=live)
 
 
 @commands.command("list")
@@ -53,8 +53,8 @@ def list_runs(
 ) -> None:
     """List the runs here, with progress and verdict."""
     from sweeper.errors import RunError
-    from sweeper.execution.state.second_command import statuses
-    from sweeper.features.run_status._shown import listed, shortened
+    from sweeper.execution.state.continuation import statuses
+    from sweeper.features.run_status._printing import listed, shortened
     from sweeper.views.console import out, say, show_page, table
 
     runs, root = [], runs_folder or Path("runs")
@@ -77,6 +77,6 @@ def list_runs(
 
 def answers() -> dict[str, Any]:
     """The type of the ``--json`` output, by command."""
-    from sweeper.features.run_status._shown import ShownRun
+    from sweeper.features.run_status._printing import ShownRun
 
     return {"show": ShownRun}

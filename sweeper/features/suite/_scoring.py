@@ -23,10 +23,11 @@ from sweeper.plans import Candidate, Plan, frozen_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
-from sweeper.textfiles import json_object, read_text
+from sweeper.textfiles import read_json_object
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
-from sweeper.views.console import Tell
+from sweeper.views.console import Say
 from sweeper.views.work_progress import Hidden, WorkProgress
 
 HARNESS = "lm_eval"
@@ -49,7 +50,7 @@ class Subject(Record):
     dtype: str
     quantized: str = ""
     trial: int | None = None
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     weights: str = ""
 
 
@@ -116,7 +117,7 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
         return score(request, lambda _line: None)
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
+def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = None) -> SuiteFacts:
     """Score models on the tasks that have no scores yet.
 
     Args:
@@ -129,7 +130,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
         SweeperError: The models or tasks cannot be used, or the process broke.
     """
 
-    def hear(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         display.close()  # else the progress line overwrites the message
         if event["what"] == "started":
             items = "" if event["items"] is None else f", {event['items']} items"
@@ -148,7 +149,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
             fix="What it had scored is kept: the same command continues from there.",
             where=str(log),
             work=display,
-            hear=hear,
+            on_event=on_event,
             log=log,
         )
 
@@ -178,14 +179,15 @@ def request_for(
     for number in trials:
         weights = _weights(run, number)
         config = TrialConfig.read(run.trial(number) / "config.json")
-        record = json_object(read_text(weights / "sweeper.json"))
+        record = read_json_object(weights / "sweeper.json")
         untrained = base(config.model, str(record["base_dtype"]))
         subjects += [] if untrained in subjects else [untrained]
         trial_fields = {"trial": number, "strategy": config.strategy, "weights": str(weights)}
         subjects.append(untrained.model_copy(update=trial_fields))
     if not trials:
         first = plan.candidates[0]
-        dtype = "float32" if first.precision == "fp32" else frozen_dtype(first.precision)
+        precision = first.setup.precision
+        dtype = "float32" if precision == "fp32" else frozen_dtype(precision)
         subjects.append(base(first.model, dtype))
         if subjects[0].facts.kind != "decoder":
             why = "There is no general capability to score."
@@ -203,7 +205,7 @@ def _quantized_candidate(plan: Plan, model: str) -> Candidate | None:
     if all(candidate.model != model for candidate in plan.candidates):
         return None
     candidate = plan.of_base(model)
-    return candidate if candidate.quantization is not None else None
+    return candidate if candidate.setup.quantization is not None else None
 
 
 def _weights(run: RunFolder, number: int) -> Path:

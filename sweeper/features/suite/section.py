@@ -24,13 +24,13 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    look,
+    existing_panels,
+    style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels
 from sweeper.trials import GENERAL
 
 _WIDTH = 380
@@ -168,7 +168,7 @@ def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
     sheet, rows = draw.Sheet(), []
     for task in scored:
         scores = {"base": 100 * task.base.value, "tuned": 100 * task.tuned.value}
-        fill = look(task.strategy).color
+        fill = style_of(task.strategy).color
         rows.append(draw.row_of(task.strategy, task.trial, task=task.task, fill=fill, **scores))
     y = _bands(padding=0.4)
     connecting_lines = (
@@ -233,7 +233,7 @@ def _lost_row(
         task=task.task,
         offset=offset,
         lost=task.lost.value,
-        fill=look(task.strategy).color if is_recommended else draw.PAPER,
+        fill=style_of(task.strategy).color if is_recommended else draw.PAPER,
         size=110 if is_recommended else 50,
         **draw.clipped_ends(task.lost, scale),
     )

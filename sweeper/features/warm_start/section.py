@@ -11,6 +11,7 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of, default_of
 from sweeper.plans import ProposedTrial
 from sweeper.reporting.document import Report
+from sweeper.traits.traits import StrategyOnModel
 
 HEADING = Heading(76, "warm-start", "Warm starts")
 
@@ -21,7 +22,7 @@ class WarmStartResult(Record):
     ``trial`` has this configuration; it is None before there is one. Values are of the objective.
     """
 
-    strategy: str
+    strategy: StrategyOnModel
     study: str
     similarity: float
     trial: int | None = None
@@ -49,9 +50,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def _result_of(run: RunFiles, start: ProposedTrial) -> WarmStartResult:
-    # Trials and candidates that were read are named by pair already, proposals are not.
-    several_models = len({candidate.model for candidate in run.plan.candidates}) > 1
-    name = pair(start.strategy, start.model) if several_models else start.strategy
+    name = pair(run.plan, start)
     trial, best = _trial_of(run, name, start), best_of(run, name)
     default = default_of(run, name)
     return WarmStartResult(
@@ -65,7 +64,7 @@ def _result_of(run: RunFiles, start: ProposedTrial) -> WarmStartResult:
     )
 
 
-def _trial_of(run: RunFiles, name: str, start: ProposedTrial) -> TrialFiles | None:
+def _trial_of(run: RunFiles, name: StrategyOnModel, start: ProposedTrial) -> TrialFiles | None:
     trials = (trial for trial in run.trials if trial.config.strategy == name)
     parameters = start.parameters.items()
     return next((trial for trial in trials if parameters <= trial.config.parameters.items()), None)
@@ -73,7 +72,6 @@ def _trial_of(run: RunFiles, name: str, start: ProposedTrial) -> TrialFiles | No
 
 def _sentence(start: WarmStartResult, metric: Metric) -> str:
     """One warm start and its result, as a sentence."""
-    unit = f" {words.column_unit(metric)}".rstrip()
     opening = (
         f"Warm start of {words.strategy(start.strategy)} from {start.study}, "
         f"{words.share(start.similarity)} alike"
@@ -82,11 +80,10 @@ def _sentence(start: WarmStartResult, metric: Metric) -> str:
         return f"{opening}: not tried yet."
     if start.value is None:
         return f"{opening}: trial {start.trial} tried it and was not completed."
-    reached, best = (words.score(value, metric) for value in (start.value, start.best_value))
     default = ""
     if start.default_value is not None:
         default = f", its default {words.score(start.default_value, metric)}"
     return (
-        f"{opening}: trial {start.trial} reached {reached}{unit}{default}, "
-        f"the strategy's best {best}."
+        f"{opening}: trial {start.trial} reached {words.score_with_unit(start.value, metric)}"
+        f"{default}, the strategy's best {words.score(start.best_value, metric)}."
     )

@@ -57,7 +57,7 @@ def test_scores(run: RunFiles) -> TestScores:
     metrics: dict[str, dict[str, float]] = {}
     by_seed: dict[tuple[int, int], float] = {}
     scored, by_loss = scored_items(run), run.plan.objective.is_loss
-    for name, model_scores in entries(run).items():
+    for name, model_scores in scores_by_model(run).items():
         rows = [entry.item_scores for entry in model_scores]
         if (scores := _scores(model_scores, rows, scored, by_loss=by_loss)) is not None:
             by_name[name] = scores
@@ -140,13 +140,13 @@ def test_losses(run: RunFiles) -> dict[str, Scores]:
     scored = scored_items(run)
     by_name = {
         name: losses
-        for name, model_scores in entries(run).items()
+        for name, model_scores in scores_by_model(run).items()
         if (losses := _scores(model_scores, [score.item_losses for score in model_scores], scored))
     }
     return _with_pooled_seeds(run, by_name)
 
 
-def entries(run: RunFiles) -> dict[str, list[TestScore]]:
+def scores_by_model(run: RunFiles) -> dict[str, list[TestScore]]:
     """The scores of the opened seal by model: one entry for each seed."""
     grouped: dict[str, list[TestScore]] = {}
     for entry in run.seal.scores if run.seal else ():
@@ -160,7 +160,7 @@ def stored_texts(run: RunFiles) -> dict[int, ItemText]:
     scored = set(np.flatnonzero(scored_items(run)).tolist())
     return {
         item: text
-        for model_scores in entries(run).values()
+        for model_scores in scores_by_model(run).values()
         for score in model_scores
         for item, text in score.texts.items()
         if item in scored

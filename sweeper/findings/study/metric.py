@@ -91,8 +91,8 @@ def bounded(interval: Interval, bounds: Bounds) -> Interval:
     Near an end of the scale, the symmetric parts of an interval exceed it: a loss under 0, or more
     than 100 points. Cutting these values does not change the coverage.
 
-    >>> found = bounded(Interval(value=0.017, low=-0.013, high=0.052), LOSS)
-    >>> found.low, found.high
+    >>> cut = bounded(Interval(value=0.017, low=-0.013, high=0.052), LOSS)
+    >>> cut.low, cut.high
     (0.0, 0.052)
     """
     if interval.low is None or interval.high is None:

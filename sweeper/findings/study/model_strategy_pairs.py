@@ -5,26 +5,21 @@ Findings count, rank and draw by pair instead of by strategy, since pairs compet
 
 from __future__ import annotations
 
-from sweeper.plans import Plan
+from sweeper.plans import Candidate, Configuration, Plan, ProposedTrial
 from sweeper.safe_text import clean
 from sweeper.traits.traits import StrategyOnModel
 
 
 def by_pair(plan: Plan) -> Plan:
-    """The plan with strategies named ``lora@model`` where models compete, else the plan itself."""
-    if len({candidate.model for candidate in plan.candidates}) < 2:
-        return plan
+    """The plan with strategies on their models where several models compete."""
     named = (
-        candidate.model_copy(update={"strategy": pair(candidate.strategy, candidate.model)})
+        candidate.model_copy(update={"strategy": pair(plan, candidate)})
         for candidate in plan.candidates
     )
     return plan.model_copy(update={"candidates": tuple(named)})
 
 
-def pair(strategy: str, model: str) -> str:
-    """The name of a strategy on one of several base models.
-
-    >>> pair("lora", "packaged:minilm")
-    'lora@packaged:minilm'
-    """
-    return StrategyOnModel(strategy, clean(model)).name
+def pair(plan: Plan, source: Candidate | Configuration | ProposedTrial) -> StrategyOnModel:
+    """The strategy, on its base model if the plan has several."""
+    several = len({candidate.model for candidate in plan.candidates}) > 1
+    return StrategyOnModel(source.strategy, clean(source.model) if several else "")

@@ -55,7 +55,7 @@ class ComparedPair:
         """The fields of a ``Gain`` of the second trial over the first."""
         return {
             "gain": interval(self.estimate),
-            "outcome": self.reversed_().outcome(margin),
+            "outcome": self.swapped().outcome(margin),
             "lacking": lacking(self.estimate),
             "comparisons": self.comparisons,
         }
@@ -84,12 +84,11 @@ class ComparedPair:
             seed_share=estimate.seed_share,
         )
 
-    def reversed_(self) -> ComparedPair:
-        """The comparison of the second trial with the first: the interval with the opposite
-        sign."""
+    def swapped(self) -> ComparedPair:
+        """The comparison of the second trial with the first."""
         estimate = self.estimate
-        reversed_ = replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
-        return replace(self, estimate=reversed_)
+        swapped = replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
+        return replace(self, estimate=swapped)
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class ComparedPairs:
         if (number, other) in self.by_numbers:
             return self.by_numbers[number, other]
         reverse = self.by_numbers.get((other, number))
-        return reverse.reversed_() if reverse else None
+        return reverse.swapped() if reverse else None
 
 
 def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
@@ -125,15 +124,15 @@ def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
 
 
 def compare(
-    pairs: Mapping[K, tuple[Scores, Scores]], asked: Sequence[float] = ()
+    pairs: Mapping[K, tuple[Scores, Scores]], further_p_values: Sequence[float] = ()
 ) -> dict[K, ComparedPair]:
     """The difference first minus second of each pair, with Holm's correction over all pairs.
 
     Args:
-        asked: p values of further comparisons for the same question.
+        further_p_values: Those of other comparisons that answer the same question.
     """
     estimates = [paired_difference(first, second) for first, second in pairs.values()]
-    p_values = [*(estimate.p for estimate in estimates), *asked]
+    p_values = [*(estimate.p for estimate in estimates), *further_p_values]
     compared = zip(pairs, estimates, holm(p_values)[: len(estimates)], strict=True)
     return {key: ComparedPair(estimate, p, len(p_values)) for key, estimate, p in compared}
 

@@ -12,12 +12,12 @@ from pydantic import Field
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.execution.state.status import Status
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite_value, is_full
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite_value, is_full
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration
 from sweeper.spec import Scalar
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 
 _COMMAND_PHASES = ("download", "conversion")
 """Phases of the command itself, which are not in the workers' time."""
@@ -34,7 +34,7 @@ class PredictedFigure(Record):
 
     what: str
     title: str = ""
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     unit: Literal["s", "GiB", "USD"]
     predicted: float
     low: float

@@ -1,4 +1,4 @@
-"""Reads a run's folder into memory.
+"""Reads a run's folder into memory, with notes of trials.
 
 A sweep may be read while it runs or after it was killed, so that missing or incomplete files of a
 trial are no error. Only a run without a plan is refused.
@@ -6,6 +6,7 @@ trial are no error. Only a run without a plan is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import ValidationItems
-from sweeper.execution.state.second_command import statuses
+from sweeper.execution.state.continuation import statuses
 from sweeper.execution.state.status import ENDED as ENDED_PHASES
 from sweeper.execution.state.status import Status
+from sweeper.findings import words
 from sweeper.findings.study.model_strategy_pairs import by_pair, pair
-from sweeper.findings.study.trial_rows import finite, finite_value
 from sweeper.objective import LOSS, Limit, Objective, is_beyond, limits_of, order, violation
 from sweeper.plans import Plan
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RUNGS, WEIGHTS, RunFolder
@@ -150,10 +151,9 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     """
     spec = _spec(run)
     plan = Plan.read(run.plan)
-    paired_plan = by_pair(plan)
     status = statuses([run]).get(run.path)
     unfinished: State = "RUNNING" if status and status.phase not in ENDED_PHASES else "WAITING"
-    trials = [_trial(folder, plan, paired_plan, unfinished) for folder in _numbered(run.trials)]
+    trials = [_trial(folder, plan, unfinished) for folder in _numbered(run.trials)]
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
@@ -161,7 +161,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     ]
     return RunFiles(
         folder=run,
-        plan=paired_plan,
+        plan=by_pair(plan),
         spec_yaml=_text(run.spec),
         spec=spec,
         limits=limits_of(spec) if spec else (),
@@ -180,12 +180,11 @@ def _spec(run: RunFolder) -> Spec | None:
         return None
 
 
-def _trial(folder: Path, plan: Plan, paired_plan: Plan, unfinished: State) -> TrialFiles | None:
+def _trial(folder: Path, plan: Plan, unfinished: State) -> TrialFiles | None:
     config, objective = TrialConfig.read_or_none(folder / CONFIG), plan.objective
     if config is None:
         return None
-    if paired_plan is not plan:
-        config = config.model_copy(update={"strategy": pair(config.strategy, config.model)})
+    config = config.model_copy(update={"strategy": pair(plan, config)})
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
     ends = {
         number: end
@@ -282,3 +281,45 @@ def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
     notes += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]
     unique = dict.fromkeys(notes)
     return tuple(sorted(unique, key=lambda note: (SPLITS.index(note.split), note.kind)))
+
+
+def memory_note(trial: Trial) -> str:
+    """The change of batches after running out of memory; empty if there was none."""
+    config, result = trial.config, trial.result
+    tried = [config.memory_note] if config.memory_note else []
+    for name, used, planned in (
+        ("micro-batch", result.micro_batch, config.setup.micro_batch),
+        ("evaluation batch", result.evaluation_batch, config.setup.evaluation_batch),
+    ):
+        if used is not None and used < planned:
+            tried.append(f"memory ran out at {name} {planned}, tried again down to {used}")
+    return "; ".join(tried)
+
+
+def loss_note(trial: Trial) -> str:
+    """Why a trial has no validation loss; empty if it has one."""
+    state, rung, failure = trial.result.state, trial.result.pruned_at_rung, trial.result.failure
+    place = f" at rung {rung} of {trial.config.budget.rungs}" if rung is not None else ""
+    return {
+        "COMPLETE": "" if trial.completed else "the loss was not a finite number",
+        "PRUNED": f"pruned{place}: no final loss",
+        "FAIL": words.failure(failure.kind) if failure else "failed",
+        "RUNNING": "still training",
+        "WAITING": "interrupted, to be continued",
+    }[state]
+
+
+def is_full(trial: Trial, rungs: int) -> bool:
+    """Whether a trial completed a full budget of ``rungs`` rungs: not if it is shorter or
+    overfitted."""
+    return trial.completed and bool(trial.rungs) and trial.rungs[-1].rung >= rungs
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics with finite values, in the order of their names."""
+    return {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
+
+
+def finite_value(value: float | None) -> float | None:
+    """The value, or None if it is not finite."""
+    return value if value is not None and math.isfinite(value) else None

@@ -13,10 +13,10 @@ from sweeper.findings.findings import Finalist, Interval, SeedScore, StrategySum
 from sweeper.findings.study.item_scores import test_score, test_scores, trial_name, validation_costs
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, level
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite, finite_value, is_full
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite, finite_value, is_full
 from sweeper.search.finalists import Trainings, in_order
 from sweeper.spec import Scalar
+from sweeper.traits.traits import StrategyOnModel
 
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:
@@ -128,19 +128,19 @@ def same_but_for(parameter: str, *trials: TrialFiles) -> bool:
     return all(other == first for other in others)
 
 
-def strategies_of(run: RunFiles) -> tuple[str, ...]:
+def strategies_of(run: RunFiles) -> tuple[StrategyOnModel, ...]:
     """The strategies that compete, as the plan orders them, then any other that was tried."""
     planned = [candidate.strategy for candidate in run.plan.candidates]
     tried = [trial.config.strategy for trial in run.trials]
     return tuple(dict.fromkeys([*planned, *tried]))
 
 
-def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+def best_of(run: RunFiles, strategy: StrategyOnModel) -> TrialFiles | None:
     """The best completed trial of a strategy, if any."""
     return next((t for t in run.ranked if t.config.strategy == strategy), None)
 
 
-def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+def default_of(run: RunFiles, strategy: StrategyOnModel) -> TrialFiles | None:
     """The rule book's default of a strategy, if tried: the first trial of origin ``default``."""
     own = (trial for trial in run.trials if trial.config.strategy == strategy)
     return next((trial for trial in own if trial.config.origin == "default"), None)
@@ -181,9 +181,6 @@ def default_best_comparisons(run: RunFiles) -> ComparedPairs:
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
     """A summary of each strategy, in the plan's order."""
-    tested: dict[str, Interval | None] = {}
-    for finalist in finalists(run):
-        tested.setdefault(finalist.strategy, finalist.test_score)
     summaries = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.trials if trial.config.strategy == strategy]
@@ -203,7 +200,6 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             best_value=best.value if best else None,
             best_interval=value_interval(best) if best else None,
             best_metrics=finite(best.result.metrics) if best else {},
-            test_score=tested.get(strategy),
             seconds_per_trial=statistics.median(seconds) if seconds else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),

@@ -24,7 +24,7 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.evaluation.task_scores import ModelScores, ScoredTask, TaskScores, Unit, evaluations
+from sweeper.evaluation.task_scores import ModelScores, ScoredTask, TaskScores, evaluations
 from sweeper.findings import words
 from sweeper.findings.findings import Interval, MeasuredTrials
 from sweeper.findings.study.item_scores import interval
@@ -32,7 +32,8 @@ from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.paired_trials import ComparedPair, compare
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.objective import Limit
-from sweeper.textfiles import json_object, read_text
+from sweeper.textfiles import read_json_object
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
 # Share of studies in which a difference of the detectable size would be significant.
@@ -80,7 +81,7 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
     """Tuned minus base over the items of a measure; None if they were not kept."""
     folder = run.folder.trial(trial.config.number)
     try:
-        items = json_object(read_text(folder / MEASURE_ITEMS))[name]
+        items = read_json_object(folder / MEASURE_ITEMS)[name]
         weights = items["weights"]
         tuned = Scores.of([items["values"]], trained=False, weights=weights)
         base = Scores.of([items["base_values"]], trained=False, weights=weights)
@@ -146,7 +147,7 @@ class TaskChange(ScoredTask):
 
     items: int
     trial: int
-    strategy: str
+    strategy: StrategyOnModel
     base: Interval
     tuned: Interval
     lost: Interval
@@ -240,10 +241,10 @@ def score_text(task: TaskChange, score: Interval) -> str:
     """One model's score on a task: per cent, or a loss."""
     if task.unit == "points":
         return f"{100 * score.value:.1f}%"
-    return words.loss(score.value, score)
+    return words.number(score.value, score)
 
 
-def interval_text(interval: Interval, unit: Unit) -> str:
+def interval_text(interval: Interval, unit: str) -> str:
     """The ends of an interval, as ``amount`` shows them."""
     if interval.low is None or interval.high is None:
         return words.DASH
@@ -270,10 +271,8 @@ def lost(points: Interval, unit: str) -> str:
     >>> lost(Interval(value=2.5), "nats/token")
     '0.025 nats/token'
     """
-    value = f"{amount(points.value, unit)} {unit}"
-    if points.low is None or points.high is None:
-        return value
-    return f"{value} ({amount(points.low, unit)} to {amount(points.high, unit)})"
+    value, ends = f"{amount(points.value, unit)} {unit}", interval_text(points, unit)
+    return value if ends == words.DASH else f"{value} ({ends})"
 
 
 def scored_on(task: TaskChange) -> str:

@@ -22,17 +22,16 @@ from sweeper.evaluation.significance import Scores
 from sweeper.findings.findings import Comparison, Finalist, Metric
 from sweeper.findings.study.item_scores import (
     TestScores,
-    entries,
     model_title,
+    scores_by_model,
     test_losses,
     test_scores,
     trial_name,
 )
 from sweeper.findings.study.metric import headline, loss_metric
 from sweeper.findings.study.paired_trials import compare
-from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.reading import RunFiles, finite_value
 from sweeper.findings.study.strategy_figures import default_of, finalists
-from sweeper.findings.study.trial_rows import finite_value
 from sweeper.objective import Objective
 from sweeper.trials import BaselineResult
 
@@ -261,7 +260,7 @@ def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
 
     The base is the untrained model, or the best baseline if the task needs a new head.
     """
-    scored, contest = entries(run), compare_finalists(run)
+    scored, contest = scores_by_model(run), compare_finalists(run)
     best = contest.baseline.name if contest.baseline else ""
     base = "zero_shot" if "zero_shot" in scored else best
     rival = trial_name(contest.rival.trial) if contest.rival else ""

@@ -15,12 +15,20 @@ import numpy as np
 from sweeper import units
 from sweeper.evaluation.significance import Scores
 from sweeper.findings import words
-from sweeper.findings.findings import Comparison, Finalist, Metric, RunSummary, Verdict, VerdictKind
+from sweeper.findings.findings import (
+    MIN_FINALISTS,
+    MIN_SEEDS,
+    Comparison,
+    Finalist,
+    Metric,
+    RunSummary,
+    Verdict,
+    VerdictKind,
+)
 from sweeper.findings.study.item_scores import (
-    entries,
     model_title,
     scored_items,
-    test_score,
+    scores_by_model,
     trial_name,
     written_answers,
 )
@@ -35,9 +43,6 @@ from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult, GeneratedAnswers
 
-# With fewer trainings there are too few degrees of freedom for the spread of seeds.
-MIN_SEEDS = 3
-MIN_FINALISTS = 2
 _BASELINE_AS_GOOD = ("worse", "equivalent")
 """Outcomes of a trial against a baseline that does at least as well."""
 _MAX_REASON_CHARACTERS = 200
@@ -53,13 +58,13 @@ def verdict(run: RunFiles, summary: RunSummary, contest: FinalistComparisons) ->
         decided = _verdict_without_recommendation(run, summary, contest, missing)
     else:
         decided = _verdict_of_complete_study(run, contest, contest.chosen)
-    worsened_metrics = worsened(run, contest)
+    worsened = _worsened(run, contest)
     update = {
-        "sentence": decided.sentence + worsened_sentence(run, worsened_metrics),
+        "sentence": decided.sentence + _worsened_sentence(run, worsened),
         "best_baseline": contest.baseline.name if contest.baseline else None,
         "comparisons": contest.comparisons,
         "in_loss": contest.in_loss,
-        "worsened": worsened_metrics,
+        "worsened": worsened,
         "test_items": int(scored_items(run).sum()) if run.seal and run.seal.scores else None,
         "seeds": contest.seeds or (len(contest.chosen.seeds) if contest.chosen else None),
     }
@@ -86,7 +91,6 @@ def _verdict_of_complete_study(
         if contest.compared and changes_base(chosen.strategy):
             needed = True
             reasons += _fine_tuning_sentence(run, contest)
-    scored = unbeaten or contest.baseline
     return Verdict(
         kind=kind,
         answer=answer,
@@ -94,7 +98,6 @@ def _verdict_of_complete_study(
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
         recommended_baseline=unbeaten.name if unbeaten else None,
-        baseline_score=test_score(run, scored.name) if scored else None,
         fine_tuning_needed=needed,
     )
 
@@ -215,12 +218,11 @@ def _verdict_without_recommendation(
 ) -> Verdict:
     best = run.best
     number, metric = best.config.number, objective_metric(run.plan)
-    unit = f" {words.column_unit(metric)}".rstrip()
     strategy = words.strategy(best.config.strategy)
     answer = "Not enough to recommend" if summary.status == "complete" else "Not finished"
     sentence = (
         f"{answer}: {missing}. Best so far: trial {number} ({strategy}), "
-        f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
+        f"{words.on_validation(metric)} {words.score_with_unit(best.value, metric)} "
         f"({run.plan.objective.direction_in_words})."
     )
     chosen = contest.chosen.trial if contest.chosen else number
@@ -250,7 +252,7 @@ def _no_trial_sentence(run: RunFiles, summary: RunSummary) -> str:
     )
 
 
-def worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, ...]:
+def _worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, ...]:
     """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
     They are of the headline metric over all seeds, and of metrics of generated answers. Answers are
@@ -268,11 +270,11 @@ def worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, .
     return (*headline, *_worse_answer_metrics(run, trial_name(contest.chosen.trial), beaten))
 
 
-def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
+def _worsened_sentence(run: RunFiles, worsened: tuple[Comparison, ...]) -> str:
     """A sentence on the metrics that got worse, each once; empty if none did."""
-    if not fallen:
+    if not worsened:
         return ""
-    by_metric = {comparison.metric: comparison for comparison in reversed(fallen)}
+    by_metric = {comparison.metric: comparison for comparison in reversed(worsened)}
     gaps = [
         f"{metric.title} {words.difference(comparison.difference, metric)} against "
         f"{model_title(run, comparison.second)}"
@@ -284,12 +286,14 @@ def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
 
 def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
     """Metrics of generated answers that are worse, with Holm's correction over all of them."""
-    answers = {name: written_answers(of_model) for name, of_model in entries(run).items()}
+    answers = {name: written_answers(of_model) for name, of_model in scores_by_model(run).items()}
     own = answers.get(first)
     pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
     for second in seconds:
         other = answers.get(second)
-        for name in own.item_metrics if own and other else ():
+        if own is None or other is None:
+            continue
+        for name in own.item_metrics:
             if pair := _shared_item_scores(name, own, other):
                 pairs[second, name] = pair
     for (second, name), compared in compare(pairs).items():
@@ -301,21 +305,20 @@ def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iter
 
 
 def _shared_item_scores(
-    name: str, first: GeneratedAnswers | None, second: GeneratedAnswers | None
+    name: str, first: GeneratedAnswers, second: GeneratedAnswers
 ) -> tuple[Scores, Scores] | None:
     """A metric of both models on the items that both answered; None if there are none."""
-    if first is None or second is None or name not in second.item_metrics:
+    if name not in second.item_metrics:
         return None
-    values = [
-        dict(zip(values_of.places, values_of.item_metrics[name], strict=False))
-        for values_of in (first, second)
-    ]
-    shared = sorted(set(values[0]).intersection(values[1]))
-    rows = [np.array([values_of[item] for item in shared]) for values_of in values]
+    own, other = (
+        dict(zip(answers.places, answers.item_metrics[name], strict=False))
+        for answers in (first, second)
+    )
+    shared = sorted(own.keys() & other.keys())
+    rows = np.array([[own[item] for item in shared], [other[item] for item in shared]])
     if len(shared) < 2 or not np.isfinite(rows).all():
         return None
-    values_of, other = (Scores.of([row], trained=False) for row in rows)
-    return values_of, other
+    return Scores.of([rows[0]], trained=False), Scores.of([rows[1]], trained=False)
 
 
 def _metric(name: str) -> Metric:

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.findings import Findings, Interval, Metric
+from sweeper.findings.findings import Findings, Interval, Metric, TestedModel
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import Trial
 
 
@@ -15,7 +16,9 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
     """The figures of a completed trial on validation and, if it was a finalist, on the test."""
     row, finalist = findings.trial(number), findings.finalist(number)
     assert row is not None
-    lines = [f"- {words.validation_figure(row.value, findings.objective)}"]
+    metric = findings.objective
+    title = words.sentence(words.on_validation(metric))
+    lines = [f"- {title}: {words.score_with_unit(row.value, metric)}"]
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")
@@ -24,11 +27,21 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
 
 def cost_line(findings: Findings) -> str:
     """A sentence on the costs to train and to use; empty if the use was not measured."""
-    row = findings.trial(findings.verdict.recommended_trial)
+    row = findings.recommended
     if row is None or row.result.weights_bytes is None:
         return ""
     train, use = _training(findings, row), _use(findings, row)
     return f"Trial {row.number} costs {train} to train; its use takes {use}."
+
+
+def limits_line(findings: Findings) -> str:
+    """The number of limits, and the decisive one if there is one; empty without limits."""
+    if not findings.limits:
+        return ""
+    line = f"{units.plural(len(findings.limits), 'limit applies', 'limits apply')}."
+    if limit := findings.decisive_limit:
+        return f"{line} This could change the verdict: {limit.text} {limit.action}"
+    return line
 
 
 class HeadlineFigure(NamedTuple):
@@ -45,30 +58,31 @@ class HeadlineFigure(NamedTuple):
 
 def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     """Score, cost to train and cost to use of the recommended model, or of the best so far."""
-    decided, row = findings.verdict, findings.trial(findings.verdict.best_trial)
-    if (baseline := findings.baseline(decided.recommended_baseline)) is not None:
-        pointer = "/findings/verdict/baseline_score/value"
-        score = _score(f"test {findings.metric.title}", decided.baseline_score, findings, pointer)
+    row, baseline = findings.best, findings.baseline(findings.verdict.recommended_baseline)
+    if baseline is not None:
+        score = _test_score(findings, findings.tested_model(baseline.name))
         return [score, HeadlineFigure("to fit and score", units.duration(baseline.seconds))]
     if row is None:
         return []
     finalist = findings.finalist(row.number)
     if finalist is not None and finalist.test_score is not None:
-        pointer = f"/findings/finalists/{findings.finalists.index(finalist)}/test_score/value"
-        score = _score(f"test {findings.metric.title}", finalist.test_score, findings, pointer)
+        score = _test_score(findings, findings.tested_trial(row.number))
     else:
         metric = findings.objective
         name = words.sentence(words.on_validation(metric))
-        text = f"{words.score(row.value, metric)} {words.column_unit(metric)}".rstrip()
+        text = words.score_with_unit(row.value, metric)
         pointer = f"/findings/trials/{findings.trials.index(row)}/result/objective"
         score = HeadlineFigure(name, text, metric.direction_in_words, pointer)
     use = _use(findings, row)
     return [score, _training(findings, row), *([use] if use.text else [])]
 
 
-def _score(name: str, score: Interval | None, findings: Findings, pointer: str) -> HeadlineFigure:
-    text = words.score(score.value if score else None, findings.metric, score)
-    return HeadlineFigure(name, text, words.interval_text(score, findings.metric), pointer)
+def _test_score(findings: Findings, model: TestedModel | None) -> HeadlineFigure:
+    metric, score = findings.metric, model.score if model else None
+    pointer = f"/findings/tested/{findings.tested.index(model)}/score/value" if model else ""
+    text = words.score(score.value if score else None, metric, score)
+    ends = words.interval_ends(score, metric)
+    return HeadlineFigure(f"test {metric.title}", text, f"95% CI {ends}" if ends else "", pointer)
 
 
 def _training(findings: Findings, row: Trial) -> HeadlineFigure:
@@ -105,7 +119,7 @@ class ScoredModel:
     title: str
     score: Interval
     role: Role
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
     trial: int | None = None
     tied: bool = False
 
@@ -157,7 +171,7 @@ def _tested_models(findings: Findings) -> list[ScoredModel]:
                 else model.title,
                 score=model.score,
                 role="recommended" if has_recommendation and model.name == recommended else role,
-                strategy=row.strategy if row else "",
+                strategy=row.strategy if row else NO_STRATEGY,
                 trial=model.trial,
                 tied=model.name in tied,
             )

@@ -14,20 +14,19 @@ import numpy as np
 from sweeper import units
 from sweeper.data.examples import by_kind
 from sweeper.findings import words
-from sweeper.findings.findings import Limitation, RunSummary, Verdict
+from sweeper.findings.findings import MIN_SEEDS, Limitation, RunSummary, Verdict
 from sweeper.findings.study.item_scores import (
-    entries,
     model_title,
     scored_items,
+    scores_by_model,
     suspected_labels,
     trial_name,
 )
 from sweeper.findings.study.metric import loss_unit
-from sweeper.findings.study.reading import RunFiles, encoding_notes
+from sweeper.findings.study.reading import RunFiles, encoding_notes, memory_note
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
-from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import FinalistComparisons
-from sweeper.findings.verdict.decide import MIN_SEEDS
+from sweeper.traits.traits import StrategyOnModel
 
 # Share of failed trials above which the others may not be typical of a strategy.
 MAX_FAILED_SHARE = 0.2
@@ -88,7 +87,7 @@ def _partial_results(study: JudgedStudy) -> Iterator[Limitation]:
         return
     yield Limitation(
         id="partial",
-        text=f"{summary.ended} of {units.plural(summary.trials_asked, 'trial')} have ended; "
+        text=f"{summary.ended} of {units.plural(summary.trials_requested, 'trial')} have ended; "
         "results may change.",
         action="Run the same command again: it continues where it stopped.",
     )
@@ -135,7 +134,7 @@ def _small_test(study: JudgedStudy) -> Iterator[Limitation]:
     more = pair.more_items or 0
     yield Limitation(
         id="small-test-set",
-        text=f"{units.plural(int(scored_items(study.run).sum()), 'test item')} leave "
+        text=f"{units.plural(study.verdict.test_items or 0, 'test item')} leave "
         f"{units.plural(len(undecided), 'comparison')} open that more of them could settle: "
         f"{'first of all ' if len(undecided) > 1 else ''}"
         f"{model_title(study.run, pair.first)} against {model_title(study.run, pair.second)}.",
@@ -170,8 +169,8 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     yield Limitation(
         id="best-at-last-step",
         text=f"Trial {best.config.number} was still improving when its budget ended: by "
-        f"{words.loss(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
-        f"its seeds differ by {words.loss(spread)}.",
+        f"{words.number(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
+        f"its seeds differ by {words.number(spread)}.",
         action=f"Raise training.epochs above {words.value(best.config.budget.epochs)}.",
     )
 
@@ -194,7 +193,7 @@ def _data_faults(study: JudgedStudy) -> Iterator[Limitation]:
 def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
     """Test items whose class is probably wrong, according to the chosen finalist."""
     chosen = study.contest.chosen
-    trainings = entries(study.run).get(trial_name(chosen.trial)) if chosen else None
+    trainings = scores_by_model(study.run).get(trial_name(chosen.trial)) if chosen else None
     if not trainings:
         return
     counted = np.flatnonzero(scored_items(study.run)).tolist()
@@ -265,7 +264,7 @@ def _unequal_budgets(study: JudgedStudy) -> Iterator[Limitation]:
     )
 
 
-def _is_near_best(study: JudgedStudy, strategy: str) -> bool:
+def _is_near_best(study: JudgedStudy, strategy: StrategyOnModel) -> bool:
     rival, best = best_of(study.run, strategy), study.run.ranked[0]
     margin = study.run.margin
     return rival is not None and rival.cost - best.cost <= margin

@@ -11,9 +11,7 @@ from itertools import chain
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.findings import Comparison, Findings, NextStep
-from sweeper.findings.verdict.decide import MIN_FINALISTS, MIN_SEEDS
-from sweeper.trials import Trial
+from sweeper.findings.findings import MIN_FINALISTS, MIN_SEEDS, Comparison, Findings, NextStep
 
 
 def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep | None:
@@ -59,8 +57,8 @@ def _resume(findings: Findings) -> NextStep | None:
     run = findings.run
     if run.status == "complete":
         return None
-    because = f"{run.ended} of {units.plural(run.trials_asked, 'trial')} have ended"
-    if run.ended >= run.trials_asked:
+    because = f"{run.ended} of {units.plural(run.trials_requested, 'trial')} have ended"
+    if run.ended >= run.trials_requested:
         because += ", and the finalists are not yet scored on the test split"
     return NextStep(kind="resume", because=f"{because}.", command=_run_command(findings))
 
@@ -149,7 +147,7 @@ def _longer_training(findings: Findings) -> NextStep | None:
     )
     if limit is None:
         return None
-    row = _recommended_trial(findings)
+    row = findings.recommended
     command = f"{_run_command(findings)} --new"
     if row is not None and row.rungs:
         command += f" --epochs {2 * row.rungs[-1].epochs:g}"
@@ -159,7 +157,7 @@ def _longer_training(findings: Findings) -> NextStep | None:
 
 def _more_data(findings: Findings) -> NextStep | None:
     """The recommended trial overfits, so more training rows would help."""
-    row = _recommended_trial(findings)
+    row = findings.recommended
     if row is None or row.result.stopped_by != "overfitting":
         return None
     rung, why = row.result.stopped_at_rung, row.result.stopped_because
@@ -196,14 +194,10 @@ def _gap(findings: Findings, against: Comparison) -> str:
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
 
 
-def _recommended_trial(findings: Findings) -> Trial | None:
-    return findings.trial(findings.verdict.recommended_trial)
-
-
 def twice_the_trials(findings: Findings, because: str) -> NextStep:
     """A new run with twice the trials."""
     # The test split is opened once, so that later trials of the same run are not tested.
-    command = f"{_run_command(findings)} --new --trials {2 * findings.run.trials_asked}"
+    command = f"{_run_command(findings)} --new --trials {2 * findings.run.trials_requested}"
     return NextStep(kind="more-trials", because=because, command=command)
 
 

@@ -29,7 +29,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         device=run.plan.facts.hardware.device,
         status=_status(run),
         failed_because=last.failed_because if last else "",
-        trials_asked=_trials_asked(run),
+        trials_requested=_trials_requested(run),
         complete=states["COMPLETE"],
         pruned=states["PRUNED"],
         failed=states["FAIL"],
@@ -49,14 +49,14 @@ def _status(run: RunFiles) -> RunStatus:
     ended = sum(trial.ended for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.ranked
     phase = run.status.phase if run.status else ""
-    if phase == "complete" or (ended >= _trials_asked(run) and opened):
+    if phase == "complete" or (ended >= _trials_requested(run) and opened):
         return "complete"
     if phase and phase not in ENDED:
         return "running"
     return "timeout" if phase == "timeout" else "failed" if phase == "failed" else "interrupted"
 
 
-def _trials_asked(run: RunFiles) -> int:
+def _trials_requested(run: RunFiles) -> int:
     """The total number of trials: of the last command if ``status.json`` has it, else of the
     plan."""
     return run.status.trials if run.status else run.plan.budget.trials
@@ -92,7 +92,10 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
 
 def _trial_yaml(trial: TrialFiles) -> str:
     """The configuration as a ``trials:`` entry of a ``sweep.yaml``."""
-    lines = ["trials:", f"  - strategy: {trial.config.strategy}", "    parameters:"]
+    lines = ["trials:", f"  - strategy: {trial.strategy.strategy}"]
+    if trial.strategy.model:
+        lines.append(f"    model: {json.dumps(trial.strategy.model)}")
+    lines.append("    parameters:")
     lines += [
         f"      {name}: {json.dumps(value)}"
         for name, value in sorted(trial.config.parameters.items())

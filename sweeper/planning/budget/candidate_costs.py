@@ -156,7 +156,7 @@ def timed_candidate(candidate: Candidate, facts: Facts, workload: Workload) -> T
         default=seconds,
         searched=searched * usual_share(candidate.parameters.get(EPOCHS)),
         scoring=default.scoring(workload, workload.test_rows),
-        answering=default.answering(workload),
+        answering=default.generating(workload.written_items, workload.written_tokens),
         # A head on a frozen base is fitted as in the probe baseline, with unweighted classes.
         free=candidate.one_trial
         and bool(workload.classes)
@@ -239,4 +239,5 @@ def baseline_scoring(facts: Facts, lead: Candidate, workload: Workload) -> float
     clock = clock_of_base(lead, facts, workload)
     if workload.classes:
         return clock.scoring(workload, workload.test_rows)
-    return 2 * (clock.scoring(workload, workload.test_rows) + clock.answering(workload))
+    answers = clock.generating(workload.written_items, workload.written_tokens)
+    return 2 * (clock.scoring(workload, workload.test_rows) + answers)

@@ -8,9 +8,10 @@ from typing import Any
 
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval, MeasuredTrials, front_of
-from sweeper.reporting.blocks import Drawing, look
+from sweeper.reporting.blocks import Drawing, style_of
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
+from sweeper.traits.traits import NO_STRATEGY
 from sweeper.trials import Trial
 
 _WIDTH = 620
@@ -102,7 +103,12 @@ def _baseline_rows(findings: Findings, cost: Cost, min_cost: float) -> list[dict
     scale, style = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
     return [
         draw.row_of(
-            "", None, x=max(min_cost, x), y=baseline.objective, label=baseline.title, **style
+            NO_STRATEGY,
+            None,
+            x=max(min_cost, x),
+            y=baseline.objective,
+            label=baseline.title,
+            **style,
         )
         for baseline in findings.baselines
         if (x := cost.baselines.get(baseline.name)) is not None
@@ -150,7 +156,7 @@ def _row(
         x=cost.values[trial.number],
         y=value,
         best=trial.number in best,
-        fill=look(trial.strategy).color if on_front else draw.PAPER,
+        fill=style_of(trial.strategy).color if on_front else draw.PAPER,
         **draw.clipped_ends(best.get(trial.number) or Interval(value=value), scale),
     )
 

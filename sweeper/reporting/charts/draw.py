@@ -20,9 +20,11 @@ from markupsafe import Markup, escape
 
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval
-from sweeper.reporting.blocks import Drawing, LegendEntry, look
+from sweeper.reporting.blocks import Drawing, LegendEntry, style_of
 from sweeper.reporting.charts.scales import Scale, spread_labels
 from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
+from sweeper.traits.traits import StrategyOnModel
+from sweeper.trials import Trial
 
 INK = "var(--ink)"
 MUTED = "var(--muted)"
@@ -32,6 +34,8 @@ PAPER = "var(--paper)"
 LABEL_PIXELS = 14
 # Height of the plot area of charts of trials, in pixels.
 HEIGHT = 260
+# Trials outside of a chart that its caption lists.
+_MAX_LISTED = 4
 
 _THEME = {
     "view": alt.ViewConfig(stroke=None),
@@ -158,9 +162,9 @@ def call_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
         raise NotDrawn(line[:300]) from error
 
 
-def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
+def row_of(strategy: StrategyOnModel, trial: int | None, /, **fields: Any) -> dict[str, Any]:
     """A row about one trial, with the style of its strategy."""
-    style = look(strategy)
+    style = style_of(strategy)
     mark = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
     return {**mark, "trial": "" if trial is None else str(trial), **fields}
 
@@ -263,9 +267,12 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     )
 
 
-def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:
+def legend(strategies: Sequence[StrategyOnModel], *more: LegendEntry) -> tuple[LegendEntry, ...]:
     """A legend of strategies with their styles, then of other symbols."""
-    return (*(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies), *more)
+    return (
+        *(LegendEntry(words.short(s), style_of(s).css, style_of(s).glyph) for s in strategies),
+        *more,
+    )
 
 
 def value_title(findings: Findings) -> str:
@@ -273,6 +280,21 @@ def value_title(findings: Findings) -> str:
     metric = findings.objective
     parts = words.on_validation(metric), "" if metric.unit == "points" else metric.unit
     return f"{', '.join(filter(None, parts))} ({metric.direction_in_words})"
+
+
+def off_scale_sentence(findings: Findings, trials: Sequence[Trial], scale: Scale) -> str:
+    """A sentence on the trials outside of a chart's axis; empty if there is none."""
+    metric = findings.objective
+    scored = [(t.value, t.number) for t in trials if t.value is not None]
+    outside = sorted(
+        (pair for pair in scored if scale.off(pair[0])), key=lambda pair: -metric.as_cost(pair[0])
+    )
+    if not outside:
+        return ""
+    listed = [f"#{number} {words.score(value, metric)}" for value, number in outside[:_MAX_LISTED]]
+    side = "Below" if scale.is_open_below else "Above"
+    rest = f" and {len(outside) - _MAX_LISTED} more" if len(outside) > _MAX_LISTED else ""
+    return f" {side} the drawn range, with an arrow at its edge: {', '.join(listed)}{rest}."
 
 
 _SVG = "{http://www.w3.org/2000/svg}"

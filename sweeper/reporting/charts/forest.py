@@ -10,7 +10,7 @@ import vl_convert
 
 from sweeper.findings import words
 from sweeper.findings.verdict.headline import Scoreboard
-from sweeper.reporting.blocks import Drawing, look
+from sweeper.reporting.blocks import Drawing, style_of
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit
 
@@ -33,7 +33,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
     sheet = draw.Sheet()
     rows = [
         draw.row_of(
-            model.strategy or "baseline",
+            model.strategy,
             model.trial,
             place=index,
             title=words.fitted(model.title, _TITLE_CHARACTERS),
@@ -41,10 +41,10 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             low=factor * model.score.ends[0],
             high=factor * model.score.ends[1],
             **({} if model.strategy else {"shape": "circle"}),
-            fill=draw.PAPER if model.role == "baseline" else look(model.strategy).color,
+            fill=draw.PAPER if model.role == "baseline" else style_of(model.strategy).color,
             size=150 if model.role == "recommended" else 55,
             weight="bold" if model.role == "recommended" else "normal",
-            said=words.score_with_interval(model.score, board.metric).replace("95% CI ", ""),
+            figures=words.score_with_interval(model.score, board.metric, label=""),
         )
         for index, model in enumerate(models)
     ]
@@ -64,7 +64,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
     for weight in ("bold", "normal"):
         texts = sheet.chart([row for row in rows if row["weight"] == weight])
         style = {"fontWeight": weight, "fontSize": 12, "color": draw.INK}
-        for field, align, pixel in (("title", "right", -12), ("said", "left", _WIDTH + 22)):
+        for field, align, pixel in (("title", "right", -12), ("figures", "left", _WIDTH + 22)):
             label = texts.mark_text(align=align, **style)
             chart = chart + label.encode(x=alt.value(pixel), y=y, text=f"{field}:N")
     # The pieces of neighbouring rows form one bracket.

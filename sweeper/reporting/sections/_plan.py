@@ -8,9 +8,17 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.plans import Candidate, Parameter
-from sweeper.reporting.blocks import Block, Code, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import (
+    Block,
+    Code,
+    Column,
+    Number,
+    Table,
+    strategy_cell,
+    with_pointers,
+)
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import strategy_cell
+from sweeper.traits.traits import StrategyOnModel
 
 
 def plan_blocks(report: Report) -> Iterator[Block]:
@@ -42,28 +50,18 @@ def _gib(size: float) -> str:
 
 def _search_spaces(planned: Candidate) -> str:
     return " · ".join(
-        f"{name} {space_of(planned.parameters[name])}"
+        f"{name} {words.search_space(planned.parameters[name], name)}"
         for name in KEY_PARAMETERS
         if name in planned.parameters
     )
 
 
-def space_of(parameter: Parameter) -> str:
-    """The range of a parameter and its default."""
-    default = words.value(parameter.default)
-    if not parameter.searched:
-        return default
-    if parameter.choices is not None:
-        return f"{'|'.join(words.value(choice) for choice in parameter.choices)} ({default})"
-    return f"{words.span(parameter.low, parameter.high)} ({default})"
-
-
 def declared_table(report: Report) -> list[Block]:
     """A table of the parameters that the user declared, with the rule book's; empty if none."""
-    columns: list[Column[tuple[str, str, Parameter]]] = [
+    columns: list[Column[tuple[StrategyOnModel, str, Parameter]]] = [
         Column("strategy", lambda row: strategy_cell(row[0])),
         Column("parameter", lambda row: row[1]),
-        Column("declared (default)", lambda row: space_of(row[2])),
+        Column("declared (default)", lambda row: words.search_space(row[2], row[1])),
         Column("the rule book", lambda row: row[2].shipped),
         Column("where", lambda row: row[2].source),
     ]

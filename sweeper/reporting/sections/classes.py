@@ -10,12 +10,12 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
+from sweeper.findings import words
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.item_scores import entries, model_title, trial_name
+from sweeper.findings.study.item_scores import model_title, scores_by_model, trial_name
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import percent
 from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 
 HEADING = Heading(100, "by-class", "Classes")
@@ -59,7 +59,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """
     recommended = findings.verdict.recommended_trial
     name = "" if recommended is None else trial_name(recommended)
-    matrices = [score.confusion for score in entries(run).get(name, ()) if score.confusion]
+    matrices = [score.confusion for score in scores_by_model(run).get(name, ()) if score.confusion]
     label_facts = run.plan.facts.data.labels
     if not matrices or not label_facts:
         return None
@@ -117,7 +117,7 @@ def _class_table(figures: Figures) -> Table:
         Column.of("class", "/label"),
         Number.of("rows", "/rows", "{:,}".format),
         Number.of("test items", "/items", "{:,}".format),
-        *(Number.of(name, f"/{name.lower()}", percent, "%") for name in _SHARES),
+        *(Number.of(name, f"/{name.lower()}", words.percent, "%") for name in _SHARES),
     ]
     ranking = sorted(
         with_pointers(figures.classes, "/sections/by-class/classes"),

@@ -23,21 +23,23 @@ from sweeper.findings.study.strategy_figures import (
     value_interval,
 )
 from sweeper.findings.verdict.next_step import twice_the_trials
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, with_pointers
+from sweeper.reporting.blocks import (
+    Block,
+    Column,
+    Drawing,
+    Empty,
+    Figure,
+    Number,
+    Table,
+    existing_panels,
+    strategy_cell,
+    with_pointers,
+)
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import Cost, cost_panel, cost_scale, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import (
-    existing_panels,
-    interval_text,
-    memory_name,
-    nothing_to_compare,
-    number_text,
-    off_scale_sentence,
-    strategy_cell,
-    time_unit,
-)
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import BaselineResult
 
 _SLOPE_WIDTH = 230
@@ -54,7 +56,7 @@ class SearchGain(Gain):
     difference.
     """
 
-    strategy: str
+    strategy: StrategyOnModel
     default_trial: int | None
     best_trial: int | None
     default: Interval | None = None
@@ -75,7 +77,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
     return Figures(gains=tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run)))
 
 
-def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
+def _gain(run: RunFiles, strategy: StrategyOnModel, pairs: ComparedPairs) -> SearchGain:
     best, default = best_of(run, strategy), default_of(run, strategy)
     completed = default if default is not None and default.completed else None
     comparison = pairs.of(completed, best) if completed and best else None
@@ -94,7 +96,7 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
     """Advise more trials if the search gained beyond noise and still improved at its end."""
     run, last_gain = findings.run, findings.last_gain
-    row = findings.trial(findings.verdict.recommended_trial)
+    row = findings.recommended
     gain = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
     if run.search_ended or last_gain is None or last_gain + 1 <= _LATE_SHARE * run.ended:
         return None
@@ -105,23 +107,44 @@ def advise(figures: Figures, findings: Findings) -> NextStep | None:
     verb = "raised" if metric.higher_is_better else "lowered"
     reason = (
         f"The search gained {gain_text} over the default, and trial {last_gain}, one of the last "
-        f"of {run.ended}, still {verb} the best {words.bare(metric)}."
+        f"of {run.ended}, still {verb} the best {metric.title.removeprefix('validation ')}."
     )
     return twice_the_trials(findings, reason)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """A figure of all trials by cost, and of each default against the best trial."""
-    yield nothing_to_compare(report) or _figure(figures, report)
+    yield _nothing_to_compare(report) or _figure(figures, report)
+
+
+def _nothing_to_compare(report: Report) -> Empty | None:
+    """A block with the reason if fewer than two trials have completed, else None."""
+    run, completed, metric = (
+        report.findings.run,
+        report.findings.best_first(),
+        report.findings.objective,
+    )
+    if len(completed) > 1:
+        return None
+    if completed:
+        figure = (
+            f"{words.on_validation(metric)} {words.score_with_unit(completed[0].value, metric)}"
+        )
+        return Empty("one-trial", f"One trial completed ({figure}): no comparison possible.")
+    if run.ended == 0:
+        return Empty("no-trials", "No trial has ended yet.")
+    if run.failed == run.ended:
+        return Empty("all-failed", "Every trial failed: the section on failures says why.")
+    return Empty("none-completed", "No trial has completed yet, so there is no final loss.")
 
 
 def _figure(figures: Figures, report: Report) -> Figure:
     findings = report.findings
     finding, trials = search_sentence(figures, findings), findings.best_first()
-    memory, limit = memory_name(report), report.plan.memory_limit_gib
+    memory, limit = report.plan.memory_name, report.plan.memory_limit_gib
     costs = [
         Cost(
-            title=f"{time_unit(report)} a trial",
+            title=f"{report.plan.time_unit} a trial",
             name="time",
             values={t.number: t.seconds / 60 for t in trials if t.seconds},
             baselines={b.name: b.seconds / 60 for b in findings.baselines if b.seconds > 0},
@@ -147,7 +170,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
     return Figure(
         id="cost-quality",
         finding=finding,
-        note=note + off_scale_sentence(findings, trials, scale),
+        note=note + draw.off_scale_sentence(findings, trials, scale),
         options=tuple((name, panel) for name, panel in drawn_costs if panel is not None),
         panels=existing_panels(slope(figures, findings, finding)),
         legend=draw.legend([s.strategy for s in findings.strategies if s.best_trial is not None]),
@@ -160,7 +183,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
 
 def search_sentence(figures: Figures, findings: Findings) -> str:
     """The gain of the search over the defaults, with its interval."""
-    row = findings.trial(findings.verdict.best_trial)
+    row = findings.best
     best = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
     if best is None:
         return "No trial completed."
@@ -207,7 +230,9 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
             "/gain/value",
             metric.unit,
         ),
-        Number("95% CI", lambda g: interval_text(g.gain, metric), "", metric.unit),
+        Number(
+            "95% CI", lambda g: words.interval_ends(g.gain, metric) or words.DASH, "", metric.unit
+        ),
         Column("best against default", lambda g: _outcome(g, findings.margin_points), "/outcome"),
     ]
     return Table.of(
@@ -234,7 +259,7 @@ def _baseline_table(report: Report) -> Table:
     metric = findings.metric
     columns: list[Column[BaselineResult]] = [
         Column.of("baseline", "/title"),
-        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
+        Number.of("validation loss", "/validation_loss", words.number, findings.loss_unit),
     ]
     if metric.name != "loss":
         title = f"validation {metric.title}"
@@ -245,7 +270,7 @@ def _baseline_table(report: Report) -> Table:
             lambda b: words.score(_test_figure(findings, b.name), metric),
             unit=words.column_unit(metric),
         ),
-        Number.of("time", "/seconds", number_text, "s"),
+        Number.of("time", "/seconds", words.number, "s"),
         Column("note", lambda b: b.note or words.DASH, "/note"),
     ]
     caption = "Baselines: models to beat, without fine-tuning"
@@ -255,7 +280,7 @@ def _baseline_table(report: Report) -> Table:
 
 
 def _test_figure(findings: Findings, name: str) -> float | None:
-    model, metric = next((m for m in findings.tested if m.name == name), None), findings.metric
+    model, metric = findings.tested_model(name), findings.metric
     if model is None or metric.name == "loss":
         return model.test_loss.value if model and model.test_loss else None
     return model.metrics.get(metric.name)

@@ -16,8 +16,7 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite_value
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite_value
 from sweeper.reporting.blocks import (
     Block,
     Column,
@@ -27,13 +26,14 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    look,
+    existing_panels,
+    strategy_cell,
+    style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels, strategy_cell
 from sweeper.trials import RungReport, Trial
 
 # With more curves, only the best and a sample of each strategy are drawn.
@@ -43,8 +43,6 @@ _HEIGHT = 340
 # Dashes of the lines of pruned trials, and of training losses.
 _PRUNED_DASH = [3, 3]
 _TRAINING_DASH = [1, 2]
-LOSS = "/validation_loss"
-
 
 HEADING = Heading(60, "curves", "Curves")
 
@@ -190,8 +188,13 @@ def _table(report: Report) -> Table:
         Number("rung", lambda row: str(row[1].rung), "/rung"),
         Number("optimizer steps", lambda row: f"{row[1].optimizer_steps:,}", "/optimizer_steps"),
         Number("tokens", lambda row: f"{row[1].tokens:,}", "/tokens"),
-        Number("validation loss", lambda row: words.loss(row[1].validation_loss), LOSS, unit),
-        Number("training loss", lambda row: words.loss(row[1].train_loss), "/train_loss", unit),
+        Number(
+            "validation loss",
+            lambda row: words.number(row[1].validation_loss),
+            "/validation_loss",
+            unit,
+        ),
+        Number("training loss", lambda row: words.number(row[1].train_loss), "/train_loss", unit),
     ]
     rows = [
         (pointer, (trial, point))
@@ -364,7 +367,7 @@ def _best_curves(axes: _Axes, trials: Sequence[Trial]) -> Any:
     Solid lines are drawn first, so that they are visible below dashed ones.
     """
     sheet, x, y, scale = axes.sheet, axes.x, axes.y, axes.scale
-    trials = sorted(trials, key=lambda t: look(t.strategy).dash != (1, 0))
+    trials = sorted(trials, key=lambda t: style_of(t.strategy).dash != (1, 0))
     validation_lines = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
     training_rows = [row | {"dash": _TRAINING_DASH} for row in _rows(axes, trials, "train_loss")]
     training_lines = _line(axes, training_rows, strokeWidth=1)

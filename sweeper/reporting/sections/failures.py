@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import strategy_cell
 from sweeper.trials import Trial
 
 HEADING = Heading(120, "failures", "Failures")

@@ -46,14 +46,16 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    look,
+    existing_panels,
+    strategy_cell,
+    style_of,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import existing_panels, off_scale_sentence, strategy_cell
 from sweeper.spec import Scalar
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import Trial
 
 # A value within this share of the range from a bound is at its edge.
@@ -68,7 +70,7 @@ FOLDS = 5
 class ParameterFinding(Record):
     """What the trials of a strategy show about a parameter."""
 
-    strategy: str
+    strategy: StrategyOnModel
     parameter: str
     log: bool
     unit: str = ""
@@ -94,7 +96,7 @@ class ParameterFinding(Record):
 class EffectFinding(Gain):
     """A trial with a parameter on, compared on validation with a trial in which it is off."""
 
-    strategy: str
+    strategy: StrategyOnModel
     parameter: str
     with_trial: int
     without_trial: int
@@ -106,7 +108,9 @@ class Figures(Record):
 
     parameters: tuple[ParameterFinding, ...]
     effects: tuple[EffectFinding, ...] = ()
-    best_strategy: str = Field("", description="of the best trial within the limits")
+    best_strategy: StrategyOnModel = Field(
+        NO_STRATEGY, description="of the best trial within the limits"
+    )
 
 
 def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
@@ -178,7 +182,7 @@ def _strategy_findings(
 def _parameter_finding(
     trials: list[TrialFiles],
     tied_trials: list[TrialFiles],
-    strategy: str,
+    strategy: StrategyOnModel,
     name: str,
     parameter: Parameter,
     importance: Interval | None,
@@ -389,11 +393,11 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield Text(tuple(sentences))
 
 
-def _trial_count(figures: Figures, strategy: str) -> int:
+def _trial_count(figures: Figures, strategy: StrategyOnModel) -> int:
     return max(p.trials for p in figures.parameters if p.strategy == strategy)
 
 
-def _drawn_strategies(figures: Figures) -> Iterator[str]:
+def _drawn_strategies(figures: Figures) -> Iterator[StrategyOnModel]:
     """The strategies with enough trials for charts and a varied parameter."""
     for strategy in dict.fromkeys(p.strategy for p in figures.parameters if p.varied):
         if _trial_count(figures, strategy) >= MIN_TRIALS:
@@ -422,7 +426,7 @@ def _effect_sentences(figures: Figures, findings: Findings) -> Iterator[str]:
 
 
 def _figure(
-    findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: str
+    findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: StrategyOnModel
 ) -> Figure | None:
     """The panels of one strategy, all with the same vertical scale."""
     key_parameters = _key_parameters(parameters, strategy)
@@ -444,7 +448,7 @@ def _figure(
         note += " Bars: medians."
     if any(p.importance for p in of_strategy):
         note += " Importance: whiskers are its range when a fifth of the trials is left out."
-    note += off_scale_sentence(findings, trials, scale)
+    note += draw.off_scale_sentence(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
         finding=_answer_sentence(main_parameter),
@@ -455,7 +459,7 @@ def _figure(
 
 
 def _key_parameters(
-    parameters: tuple[ParameterFinding, ...], strategy: str
+    parameters: tuple[ParameterFinding, ...], strategy: StrategyOnModel
 ) -> list[ParameterFinding]:
     of_strategy = [p for p in parameters if p.strategy == strategy and p.varied]
     of_strategy.sort(key=lambda p: [*KEY_PARAMETERS, p.parameter].index(p.parameter))
@@ -556,7 +560,7 @@ def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
     x_of = {name: alt.X(f"{name}:Q", scale=scale.altair()) for name in ("low", "zero")}
     y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
     bars = sheet.chart(rows).mark_bar(
-        height=7, color=look(findings[0].strategy).color, opacity=0.55
+        height=7, color=style_of(findings[0].strategy).color, opacity=0.55
     )
     whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=draw.INK)
     labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=draw.INK)
@@ -574,7 +578,7 @@ def is_strip(finding: ParameterFinding, trials: list[Trial]) -> bool:
     """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
     parameters, name = [t.config.parameters for t in trials], finding.parameter
     values = {configuration[name] for configuration in parameters if name in configuration}
-    is_numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    is_numeric = all(map(is_number, values))
     is_integer = all(isinstance(v, int) for v in values)
     return not is_numeric or (is_integer and len(values) <= 12)
 
@@ -610,7 +614,7 @@ def _scatter(
         band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
         shade = (
             sheet.chart(band)
-            .mark_rect(color=look(finding.strategy).color, opacity=0.13)
+            .mark_rect(color=style_of(finding.strategy).color, opacity=0.13)
             .encode(x=x, x2="x2:Q")
         )
         chart = shade + chart
@@ -652,7 +656,7 @@ def _strip(
 
 
 def _strip_order(value: object) -> tuple[int, float, str]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return (0, float(value), "")
     return (1, 0.0, str(value))
 

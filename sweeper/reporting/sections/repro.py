@@ -10,7 +10,6 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.reporting.blocks import Block, Code, FactList, ListedFact
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import mix_lines, recommended_trial
 from sweeper.reporting.sections._plan import plan_table
 
 HEADING = Heading(140, "repro", "Use and repeat")
@@ -23,7 +22,7 @@ def finding(figures: None, report: Report) -> str:
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Command, spec, versions, hardware, seeds, data and revisions."""
-    reproduction, row = report.findings.reproduction, recommended_trial(report)
+    reproduction, row = report.findings.reproduction, report.findings.best
     if row is not None and row.result.weights:
         title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
         weights = json.dumps(f"{report.findings.run.place}/{row.result.weights}")
@@ -53,10 +52,7 @@ def _facts(report: Report) -> tuple[ListedFact, ...]:
         ListedFact(
             "data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"
         ),
-        *(
-            ListedFact("training data", line)
-            for line in mix_lines(report, recommended_trial(report))
-        ),
+        *(ListedFact("training data", line) for line in report.data_lines()),
         *(ListedFact("examples", note.text) for note in report.findings.notes),
         ListedFact(
             "data SHA-256",

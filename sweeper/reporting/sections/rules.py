@@ -12,6 +12,7 @@ from sweeper.plans import DECLARED, Reason
 from sweeper.reporting.blocks import Block, Column, Table, with_pointers
 from sweeper.reporting.document import PlanExcerpt, Report
 from sweeper.reporting.sections._plan import declared_table
+from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 
 HEADING = Heading(150, "rules", "Reasons of the plan")
 
@@ -21,7 +22,7 @@ class _AppliedRule:
     """A rule and its strategy, which is empty for warnings and cautions."""
 
     reason: Reason
-    strategy: str = ""
+    strategy: StrategyOnModel = NO_STRATEGY
 
     @property
     def text(self) -> str:
@@ -29,7 +30,15 @@ class _AppliedRule:
 
     @property
     def effect(self) -> str:
-        effect = words.effects(self.reason)
+        """Its effects on the strategy: the expected quality, ranges of parameters."""
+        reason = self.reason
+        if reason.disagrees_with:
+            effect = f"disagrees with {reason.disagrees_with}"
+        elif not reason.applied:
+            effect = f"not applied to {units.joined([*reason.changes])}"
+        else:
+            texts = [f"quality {reason.gap}"] if reason.gap else []
+            effect = "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 

@@ -16,7 +16,12 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, NotMeasured
-from sweeper.findings.study.item_scores import entries, scored_items, stored_texts, suspected_labels
+from sweeper.findings.study.item_scores import (
+    scored_items,
+    scores_by_model,
+    stored_texts,
+    suspected_labels,
+)
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import ComparedModel, compared_models
 from sweeper.reporting.blocks import (
@@ -96,7 +101,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     Items are chosen by the change of their loss from base to winner. For classes, the winner's most
     confident errors and probable label errors are added.
     """
-    scored, models = entries(run), compared_models(run)
+    scored, models = scores_by_model(run), compared_models(run)
     winner_name = next((model.name for model in models if model.role == "winner"), None)
     if not run.texts:
         return NotMeasured(reason="Texts of rows and answers were left out of this report.")
@@ -280,7 +285,7 @@ def _title(group: OutputGroup) -> str:
 def _sample(figures: Figures, item: ShownItem) -> Sample:
     pairs = zip(figures.models, item.answers, strict=True)
     answers = [(model.role, answer) for model, answer in pairs if answer is not None]
-    losses = [f"{role} {words.loss(answer.loss)}" for role, answer in answers]
+    losses = [f"{role} {words.number(answer.loss)}" for role, answer in answers]
     return Sample(
         f"Row {item.line}; loss of the reference: {', '.join(losses)}",
         (

@@ -13,7 +13,6 @@ from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import time_unit
 
 _TITLES = {
     "sweep": "the sweep, elapsed time",
@@ -49,7 +48,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     if figures.predictions:
         yield _table(figures.predictions, report.plan.device)
     if run.seconds is not None:
-        name = "GPU time" if time_unit(report).startswith("GPU") else "training time"
+        name = "GPU time" if report.plan.device == "cuda" else "training time"
         message = f"The trials used {units.duration(run.seconds)} of {name}"
         confirmation = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
         yield Text((f"{message}{f', confirmation {confirmation} more' if confirmation else ''}.",))

@@ -24,11 +24,10 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import best_of
-from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import interval_text, minutes, number_text, strategy_cell, time_unit
 from sweeper.reporting.sections._plan import rejected_table
-from sweeper.traits.traits import find
+from sweeper.traits.traits import StrategyOnModel
 
 HEADING = Heading(50, "strategies", "Strategies")
 
@@ -36,8 +35,8 @@ HEADING = Heading(50, "strategies", "Strategies")
 class QualityShare(Record):
     """The share of the second strategy's quality that the first one reached, on the same items."""
 
-    first: str
-    second: str
+    first: StrategyOnModel
+    second: StrategyOnModel
     first_trial: int
     second_trial: int
     share: Interval
@@ -62,17 +61,17 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     full fine-tuning for the first that trains the base. Their best trials are compared on the test
     split if both were scored there, else on validation. If the metric is a loss, quality is the
     decrease from the untrained model's loss on the same items. Returns None without this loss, with
-    few items, or if one of the trials has only one seed.
+    few items or several base models, or if one of the trials has only one seed.
     """
-    planned = [traits for item in run.plan.candidates if (traits := find(item.strategy))]
-    if run.plan.objective.function:
-        return None  # the function's zero may mean anything
+    planned = [(item.strategy, item.strategy.traits) for item in run.plan.candidates]
+    if run.plan.objective.function or planned[0][0].model:
+        return None  # the function's zero may mean anything; models have untrained losses apart
     low_rank = [
-        traits.name
-        for traits in planned
-        if traits.adds == "low-rank" and traits.quantization is None
+        strategy
+        for strategy, traits in planned
+        if traits and traits.adds == "low-rank" and traits.quantization is None
     ]
-    full = [traits.name for traits in planned if traits.trains_base]
+    full = [strategy for strategy, traits in planned if traits and traits.trains_base]
     if not low_rank or not full:
         return None
     low_rank_best, full_best = best_of(run, low_rank[0]), best_of(run, full[0])
@@ -179,13 +178,11 @@ def _leader_sentence(report: Report) -> str:
     metric = report.findings.objective
     scored = [s for s in report.findings.strategies if s.best_value is not None]
     best = min(scored, key=lambda s: metric.as_cost(s.best_value or 0.0))
-    value = words.score(best.best_value, metric, best.best_interval)
     return words.sentence(
         f"{words.strategy(best.strategy)} has the "
         f"{'highest' if metric.higher_is_better else 'lowest'} {words.on_validation(metric)} of "
-        f"{units.plural(report.findings.run.ended, 'trial')} tried, {value} "
-        f"{words.column_unit(metric)}".rstrip()
-        + "."
+        f"{units.plural(report.findings.run.ended, 'trial')} tried, "
+        f"{words.score_with_unit(best.best_value, metric, best.best_interval)}."
     )
 
 
@@ -193,6 +190,8 @@ def _table(report: Report) -> Table:
     findings = report.findings
     metric, objective = findings.metric, findings.objective
     unit = words.column_unit(objective)
+    # The first finalist of a strategy is its best.
+    tested = {f.strategy: f.test_score for f in reversed(findings.finalists)}
     columns: list[Column[StrategySummary]] = [
         Column.of("strategy", "/strategy", strategy_cell),
         Number.of("best trial", "/best_trial", "#{}".format),
@@ -202,7 +201,12 @@ def _table(report: Report) -> Table:
             "/best_value",
             unit,
         ),
-        Number("95% CI", lambda s: interval_text(s.best_interval, objective), "", unit),
+        Number(
+            "95% CI",
+            lambda s: words.interval_ends(s.best_interval, objective) or words.DASH,
+            "",
+            unit,
+        ),
     ]
     if metric.higher_is_better and metric.name != objective.name:
         title = f"validation {metric.title}"
@@ -212,13 +216,13 @@ def _table(report: Report) -> Table:
     columns.append(
         Number(
             f"test {metric.title}",
-            lambda s: words.score_with_interval(s.test_score, metric).replace("95% CI ", ""),
+            lambda s: words.score_with_interval(tested.get(s.strategy), metric, label=""),
             unit=words.column_unit(metric),
         )
     )
     columns += [
-        Number(f"{time_unit(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
-        Number.of("peak memory", "/peak_memory_gib", number_text, "GiB"),
+        Number(f"{report.plan.time_unit} a trial", lambda s: words.minutes(s.seconds_per_trial)),
+        Number.of("peak memory", "/peak_memory_gib", words.number, "GiB"),
         Number("trained", _trainable_share, unit="% of parameters"),
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]

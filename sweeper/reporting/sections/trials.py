@@ -11,7 +11,7 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Metric
-from sweeper.findings.study.trial_rows import loss_note
+from sweeper.findings.study.reading import loss_note
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -21,20 +21,12 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
+    strategy_cell,
     with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import trial_scale
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import (
-    minutes,
-    number_text,
-    off_scale_sentence,
-    parameters_text,
-    searched_parameters,
-    strategy_cell,
-    time_unit,
-)
 from sweeper.trials import Trial
 
 _STATE_WORDS = {
@@ -71,7 +63,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
             id="progress",
             finding=f"{panel.title}.",
             note="Every completed trial; steps: the best so far."
-            + off_scale_sentence(report.findings, report.findings.trials, scale),
+            + draw.off_scale_sentence(report.findings, report.findings.trials, scale),
             panels=(panel,),
             legend=draw.legend([*dict.fromkeys(t.strategy for t in report.findings.best_first())]),
         )
@@ -125,7 +117,7 @@ def _table(report: Report) -> Table:
             "/result/state",
             lambda state: Cell(_STATE_WORDS[state], css=f"st-{_STATE_WORDS[state]}"),
         ),
-        Number.of("validation loss", "/result/validation_loss", words.loss, findings.loss_unit),
+        Number.of("validation loss", "/result/validation_loss", words.number, findings.loss_unit),
     ]
     if metric.name != "loss":
         score = partial(words.score, metric=metric)
@@ -134,8 +126,8 @@ def _table(report: Report) -> Table:
         Number.of("learning rate", "/config/parameters/learning_rate", words.value),
         Column("other searched parameters", lambda t: _other_parameters(report, t)),
         Number("steps", _steps),
-        Number("time", lambda t: minutes(t.seconds), unit=time_unit(report)),
-        Number.of("peak", "/result/peak_memory_gib", number_text, "GiB"),
+        Number("time", lambda t: words.minutes(t.seconds), unit=report.plan.time_unit),
+        Number.of("peak", "/result/peak_memory_gib", words.number, "GiB"),
         Column("remark", _remark),
     ]
     states = [state for state in _STATES if any(t.result.state == state for t in findings.trials)]
@@ -162,10 +154,9 @@ def _sort_key(trial: Trial, metric: Metric) -> tuple[int, float, int]:
 
 
 def _other_parameters(report: Report, trial: Trial) -> str:
-    fixed_parameters = set(trial.config.parameters) - searched_parameters(report, trial.strategy)
-    return (
-        parameters_text(trial.config.parameters, "learning_rate", *fixed_parameters) or words.DASH
-    )
+    values = report.plan.searched_values(trial)
+    values.pop("learning_rate", None)
+    return words.configuration(values) or words.DASH
 
 
 def _steps(trial: Trial) -> str:

@@ -9,7 +9,7 @@ from sweeper.evaluation.significance import MIN_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Findings, Interval, Metric, TestedModel
-from sweeper.findings.verdict.headline import headline_figures, scoreboard, trial_title
+from sweeper.findings.verdict.headline import headline_figures, limits_line, scoreboard, trial_title
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.metrics.metric import metrics
 from sweeper.reporting.blocks import (
@@ -20,22 +20,12 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     VerdictCard,
-    look,
+    existing_panels,
+    style_of,
     with_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import (
-    existing_panels,
-    interval_text,
-    limits_line,
-    memory_name,
-    number_text,
-    parameters_text,
-    percent,
-    recommended_trial,
-    searched_parameters,
-)
 from sweeper.reporting.sections._plan import plan_blocks
 from sweeper.trials import Trial
 
@@ -45,24 +35,18 @@ HEADING = Heading(10, "verdict", "What to train")
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """The verdict card; the plan for a run without trials."""
     verdict, step = report.findings.verdict, report.findings.next_step
-    row = recommended_trial(report)
+    row = report.findings.best
     yield VerdictCard(
         lead=verdict.answer,
         sentence=words.sentence(verdict.reasons),
         because=report.because,
         forest=_forest(report),
         figures=tuple(headline_figures(report.findings)),
-        configuration=parameters_text(
-            {
-                name: value
-                for name, value in (row.config.parameters if row else {}).items()
-                if name in searched_parameters(report, row.strategy if row else "")
-            }
-        ),
+        configuration=words.configuration(report.plan.searched_values(row)) if row else "",
         step=next_step_line(step) if step else "",
         command=step.command if step else "",
         limits=limits_line(report.findings),
-        css=look(row.strategy).css if row and not verdict.recommended_baseline else "",
+        css=style_of(row.strategy).css if row and not verdict.recommended_baseline else "",
         trial=row.number if row else None,
     )
     if report.findings.run.ended == 0:
@@ -132,7 +116,7 @@ def model_title(report: Report, name: str) -> str:
 
 def _test_table(report: Report) -> Table:
     findings = report.findings
-    models, metric = findings.tested, findings.metric
+    models, metric, loss = findings.tested, findings.metric, _loss_metric(findings)
     metric_names = [
         name
         for name, description in metrics().items()
@@ -146,14 +130,14 @@ def _test_table(report: Report) -> Table:
         unit = "%" if metric.unit == "points" else metric.unit
         columns += [
             Number(metric.title, lambda m: _score(m.score, metric), "/score/value", unit),
-            Number("95% CI", lambda m: interval_text(m.score, metric), "", unit),
+            Number(
+                "95% CI", lambda m: words.interval_ends(m.score, metric) or words.DASH, "", unit
+            ),
         ]
     unit = findings.loss_unit
     columns += [
-        Number(
-            "loss", lambda m: _score(m.test_loss, _loss_metric(findings)), "/test_loss/value", unit
-        ),
-        Number("95% CI", lambda m: interval_text(m.test_loss), "", unit),
+        Number("loss", lambda m: _score(m.test_loss, loss), "/test_loss/value", unit),
+        Number("95% CI", lambda m: words.interval_ends(m.test_loss, loss) or words.DASH, "", unit),
         *(_metric_column(name, "/metrics") for name in metric_names if name != metric.name),
         *(
             _metric_column(n, "/generated/metrics")
@@ -185,11 +169,12 @@ def _cost_columns(report: Report) -> list[Column[TestedModel]]:
     return [
         Number("one training", of_trial(lambda t: units.duration(t.seconds))),
         Number(
-            f"peak {memory_name(report)}", of_trial(lambda t: units.gib(t.result.peak_memory_gib))
+            f"peak {report.plan.memory_name}",
+            of_trial(lambda t: units.gib(t.result.peak_memory_gib)),
         ),
         Number("weights on disk", of_trial(lambda t: units.size(t.result.weights_bytes))),
         Number("their base", of_trial(lambda t: units.size(t.result.base_bytes))),
-        Number.of("use", "/seconds_per_thousand", number_text, "s per 1,000"),
+        Number.of("use", "/seconds_per_thousand", words.number, "s per 1,000"),
     ]
 
 
@@ -216,7 +201,9 @@ def _loss_metric(findings: Findings) -> Metric:
 def _metric_column(name: str, parent: str) -> Column[TestedModel]:
     metric = metrics().get(name)
     title, unit = (metric.title, metric.unit) if metric else (name, "%")  # pass@k, of any k
-    return Number.of(title, f"{parent}/{name}", percent if unit == "%" else number_text, unit)
+    return Number.of(
+        title, f"{parent}/{name}", words.percent if unit == "%" else words.number, unit
+    )
 
 
 def _note(models: tuple[TestedModel, ...]) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch.nn.functional import linear
 
 from sweeper.artifact import Record
-from sweeper.facts.machine.calibration import Calibration, versions, write
-from sweeper.facts.machine.detect_hardware import processor
+from sweeper.facts.machine.hardware import processor
+from sweeper.facts.machine.measured import Calibration, store_calibration, versions
 
 # (Rows, inputs, outputs) of matrix products in MiniLM and SmolLM2-135M at a few hundred tokens.
 SHAPES = ((512, 384, 384), (512, 384, 1536), (512, 1536, 384), (512, 576, 1536))
@@ -71,4 +71,4 @@ def calibrate() -> Calibration:
 
 def answer(_request: Record) -> None:
     """Measure, and store the result in the cache folder."""
-    write(calibrate())
+    store_calibration(calibrate())

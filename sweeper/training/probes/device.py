@@ -7,7 +7,7 @@ import os
 import psutil
 import torch
 
-from sweeper.facts.machine.detect_hardware import VISIBLE, Device, Devices, Visible, processor
+from sweeper.facts.machine.hardware import VISIBLE, Device, Devices, Visible, processor
 from sweeper.units import GIB
 
 
@@ -19,7 +19,6 @@ def gpu(number: int) -> Device:
         kind="cuda",
         name=properties.name,
         torch=torch.__version__,
-        uuid=f"GPU-{getattr(properties, 'uuid', '')}",
         free_gib=free / GIB,
         total_gib=total / GIB,
         capability=float(f"{properties.major}.{properties.minor}"),

@@ -30,8 +30,7 @@ from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classification import Classifier
 from sweeper.training.base_model.base_lender import set_gradient_checkpointing
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
-from sweeper.training.loop.trainable_cache import trainable_cache
-from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
+from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments, trainable_cache
 from sweeper.training.probes.bare_models import base_of, config_of, with_adapter_and_head
 from sweeper.units import GIB
 

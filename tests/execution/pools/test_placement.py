@@ -12,7 +12,8 @@ from sweeper.execution.pools.placement import (
     mismatch,
     place,
 )
-from sweeper.facts.machine.detect_hardware import DetectedGpu, Device
+from sweeper.facts.machine.hardware import Device
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Plan
 
 
@@ -96,7 +97,7 @@ def test_the_largest_demands_of_memory_and_gpus_may_be_of_different_strategies()
     first, second, *others = make_plan().candidates
     memory = second.memory.model_copy(update={"high_gib": 7.5})
     wide, large = (
-        first.model_copy(update={"strategy": "full", "gpus": 2}),
+        first.model_copy(update={"strategy": "full", "setup": TrainingSetup(gpus=2)}),
         second.model_copy(update={"strategy": "head", "memory": memory}),
     )
     plan = make_plan().model_copy(update={"candidates": (wide, large, *others)})
@@ -121,7 +122,10 @@ def test_workers_that_share_a_gpu_have_a_share_of_its_memory() -> None:
 
 def test_workers_get_the_gpus_that_were_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan()
-    two = tuple(DetectedGpu("A100", 80.0, True, 8.0, handle) for handle in ("GPU-a", "GPU-b"))
+    two = tuple(
+        Device(name="A100", free_gib=80.0, capability=8.0, handle=handle)
+        for handle in ("GPU-a", "GPU-b")
+    )
     monkeypatch.setattr(placement, "detected_gpus", lambda: two)
     assert machine_of(plan).gpus == ()
     assert machine_of(on(plan)).gpus == ("GPU-a", "GPU-b")

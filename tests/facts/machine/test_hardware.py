@@ -8,9 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from sweeper.errors import UsageError
-from sweeper.facts.machine import detect_hardware, gpus
-from sweeper.facts.machine.detect_hardware import DetectedGpu, Device
-from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine import gpus, hardware
+from sweeper.facts.machine.hardware import Device, hardware_facts
 from sweeper.spec import HardwareSpec
 
 pytestmark = pytest.mark.usefixtures("real_machine")
@@ -121,8 +120,8 @@ def driver(monkeypatch, tmp_path):
     """What nvidia-smi and torch answer; the latter by what is visible."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     device_file = tmp_path / "nvidiactl"
-    monkeypatch.setattr(detect_hardware, "_DRIVERS", (str(device_file),))
-    detect_hardware._from_torch.cache_clear()
+    monkeypatch.setattr(hardware, "_DRIVERS", (str(device_file),))
+    hardware._from_torch.cache_clear()
 
     def answer(text, torch=()):
         device_file.touch()
@@ -138,10 +137,10 @@ def driver(monkeypatch, tmp_path):
 
         def in_child(_function, request, *_, **__):
             visible = ",".join(request.chosen) or None
-            return detect_hardware.Devices(gpus=tuple(dict(torch).get(visible, ())))
+            return hardware.Devices(gpus=tuple(dict(torch).get(visible, ())))
 
         monkeypatch.setattr(subprocess, "run", run)
-        monkeypatch.setattr(detect_hardware, "in_child", in_child)
+        monkeypatch.setattr(hardware, "in_child", in_child)
 
     return answer
 
@@ -175,20 +174,20 @@ def test_the_gpus_are_those_that_training_will_see(
     driver(text, torch)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = detect_hardware.detected_gpus()
-    assert [(gpu.handle, round(gpu.memory_gib, 1)) for gpu in found] == expected
+    found = hardware.detected_gpus()
+    assert [(gpu.handle, round(gpu.free_gib, 1)) for gpu in found] == expected
 
 
 def test_without_a_drivers_file_torch_is_not_asked(driver, monkeypatch):
     driver(None, {None: [SLICE]})
-    monkeypatch.setattr(detect_hardware, "_DRIVERS", ())
-    assert detect_hardware.detected_gpus() == ()
+    monkeypatch.setattr(hardware, "_DRIVERS", ())
+    assert hardware.detected_gpus() == ()
 
 
 @pytest.mark.parametrize(("capability", "version"), [(8.9, 2), (9.0, 3), (10.0, 2), (12.0, 2)])
 def test_flash_attention_3_is_for_hopper_alone(monkeypatch, capability, version):
-    monkeypatch.setattr(detect_hardware, "find_spec", lambda name: name)
-    assert detect_hardware.flash_attention(capability) == version
+    monkeypatch.setattr(hardware, "find_spec", lambda name: name)
+    assert hardware.flash_attention(capability) == version
 
 
 @pytest.mark.parametrize(
@@ -196,8 +195,8 @@ def test_flash_attention_3_is_for_hopper_alone(monkeypatch, capability, version)
     [(8.0, True, True), (8.0, False, False), (7.5, True, False)],
 )
 def test_fused_kernels_need_their_package_and_ampere(monkeypatch, capability, installed, expected):
-    monkeypatch.setattr(detect_hardware, "find_spec", lambda name: installed or None)
-    assert detect_hardware.fused_kernels(capability) is expected
+    monkeypatch.setattr(hardware, "find_spec", lambda name: installed or None)
+    assert hardware.fused_kernels(capability) is expected
 
 
 def line(name, mebibytes, capability):
@@ -229,19 +228,20 @@ def test_a_detected_gpu_that_is_not_in_the_table_has_its_own_memory(driver):
 def test_only_visible_gpus_count(driver, monkeypatch, visible, count):
     driver(line("NVIDIA L4", 23034, 8.9) * 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert len(detect_hardware.detected_gpus()) == count
+    assert len(hardware.detected_gpus()) == count
 
 
 def test_a_driver_that_answers_nonsense_means_no_gpu(driver):
     driver("A, B, [N/A]\n")
-    assert detect_hardware.detected_gpus() == ()
+    assert hardware.detected_gpus() == ()
 
 
 def test_what_is_stated_wins_over_what_is_detected(driver):
     driver(line("NVIDIA L4", 23034, 8.9))
     assert hardware_facts(HardwareSpec(gpu="H100")).name == "H100"
-    assert detect_hardware.detected_gpus() == (
-        DetectedGpu("NVIDIA L4", 23034 / 1024, True, 8.9, FIRST),
+    size = 23034 / 1024
+    assert hardware.detected_gpus() == (
+        Device(name="NVIDIA L4", free_gib=size, total_gib=size, capability=8.9, handle=FIRST),
     )
 
 
@@ -262,7 +262,7 @@ def test_without_a_gpu_this_processor_is_the_machine(driver):
 def test_a_processor_trains_in_bf16_where_it_has_the_instructions(driver, monkeypatch, flags, bf16):
     driver(None)
     told = {"model name": "a cpu", "flags": flags}
-    monkeypatch.setattr(detect_hardware, "_cpuinfo", lambda: told)
+    monkeypatch.setattr(hardware, "_cpuinfo", lambda: told)
     assert hardware_facts(HardwareSpec()).bf16 is bf16
 
 
@@ -285,12 +285,10 @@ def test_a_containers_limits_bound_memory_and_cores(monkeypatch):
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    found = detect_hardware.processor()
+    found = hardware.processor()
     assert (found.memory_gib, found.cores) == (2, 1)
     files.update({"memory.max": "max\n", "cpu.max": "max 100000\n"})
-    assert detect_hardware.processor().memory_gib == pytest.approx(
-        psutil.virtual_memory().total / 2**30
-    )
+    assert hardware.processor().memory_gib == pytest.approx(psutil.virtual_memory().total / 2**30)
 
 
 def test_a_stated_memory_means_every_card_that_has_it():

@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 
 from sweeper.facts.machine import measured
-from sweeper.facts.machine.calibration import versions
-from sweeper.facts.machine.detect_hardware import DetectedGpu
-from sweeper.facts.machine.hardware import _detected_hardware
-from sweeper.facts.machine.measured import append, path_of, read, shape_of, with_measured
+from sweeper.facts.machine.hardware import Device, _detected_hardware
+from sweeper.facts.machine.measured import (
+    Calibration,
+    append,
+    calibration_path,
+    path_of,
+    read,
+    read_calibration,
+    shape_of,
+    store_calibration,
+    versions,
+    with_measured,
+)
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import HardwareFacts, Measured
+from sweeper.facts.record import HardwareFacts, Measured, TrainingSetup
 from sweeper.spec import HardwareSpec, ModelSpec
 
 MINILM = model_facts(ModelSpec(id="sentence-transformers/all-MiniLM-L6-v2"))
@@ -45,7 +54,9 @@ def one(**changes: Any) -> Measured:
         "when": "2026-01-01",
         "versions": versions(),
     }
-    return Measured(**(fields | changes))
+    fields |= changes
+    setup = {name: fields.pop(name) for name in TrainingSetup.model_fields if name in fields}
+    return Measured(setup=TrainingSetup(**setup), **fields)
 
 
 def test_trainings_of_one_setup_become_one_record_with_their_medians() -> None:
@@ -53,7 +64,7 @@ def test_trainings_of_one_setup_become_one_record_with_their_medians() -> None:
         append(one(seconds_per_step=seconds, when=when), "cpu", 2)
     append(one(micro_batch=4), "cpu", 2)
     found = read("cpu", 2)
-    assert [(m.micro_batch, m.trainings) for m in found] == [(8, 3), (4, 1)]
+    assert [(m.setup.micro_batch, m.trainings) for m in found] == [(8, 3), (4, 1)]
     assert (found[0].seconds_per_step, found[0].when) == (0.2, "2026-01-03")
 
 
@@ -80,7 +91,7 @@ def test_damaged_lines_are_skipped_and_do_not_damage_the_next() -> None:
     with path.open("ab") as file:
         file.write(b'\xff{"half a li')
     append(one(micro_batch=2), "cpu", 2)
-    assert {m.micro_batch for m in read("cpu", 2)} == {8, 2}
+    assert {m.setup.micro_batch for m in read("cpu", 2)} == {8, 2}
 
 
 def test_writers_at_once_lose_nothing() -> None:
@@ -93,14 +104,16 @@ def test_writers_at_once_lose_nothing() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {m.micro_batch: m.trainings for m in read("cpu", 2)} == dict.fromkeys(range(1, 6), 20)
+    assert {m.setup.micro_batch: m.trainings for m in read("cpu", 2)} == dict.fromkeys(
+        range(1, 6), 20
+    )
 
 
 def test_only_the_newest_part_of_a_long_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for batch in range(1, 9):
         append(one(micro_batch=batch), "cpu", 2)
     monkeypatch.setattr(measured, "_TAIL_BYTES", path_of("cpu", 2).stat().st_size // 2)
-    assert {m.micro_batch for m in read("cpu", 2)} <= {5, 6, 7, 8}
+    assert {m.setup.micro_batch for m in read("cpu", 2)} <= {5, 6, 7, 8}
 
 
 def test_facts_hold_what_was_measured_of_their_models_on_a_detected_machine() -> None:
@@ -117,8 +130,37 @@ def test_a_shape_is_of_the_architecture_and_not_of_a_name() -> None:
 
 
 def test_a_card_that_no_table_holds_is_found_by_the_name_that_torch_knows() -> None:
-    gpu = DetectedGpu("Some Card", 24.0, bf16=True)
+    gpu = Device(name="Some Card", free_gib=24.0, capability=8.0)
     name = _detected_hardware(HardwareSpec(), (gpu,)).name
     assert name != "Some Card"
     assert path_of(name, 0) == path_of("Some Card", 0)
     assert path_of("Some Processor (Icelake)", 2) != path_of("Some Processor", 2)
+
+
+FOUND = Calibration(
+    processor="cpu",
+    cores=2,
+    versions=versions(),
+    fp32_gflops=100.0,
+    bandwidth_gb_per_second=20.0,
+    when="2026-01-31",
+)
+
+
+def test_a_calibration_is_kept_for_its_machine_alone() -> None:
+    assert store_calibration(FOUND) == calibration_path("cpu", 2)
+    assert read_calibration("cpu", 2) == FOUND
+    assert read_calibration("cpu", 1) is None
+    assert read_calibration("other", 2) is None
+
+
+def test_another_torch_needs_another_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    store_calibration(FOUND)
+    monkeypatch.setattr(measured, "versions", lambda: "torch 99")
+    assert read_calibration("cpu", 2) is None
+
+
+def test_a_damaged_file_counts_as_none() -> None:
+    path = store_calibration(FOUND.model_copy(update={"cores": 3}))
+    path.write_text("{")
+    assert read_calibration("cpu", 3) is None

@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.data.prepared import prepared_data
 from sweeper.features.answers import facts
-from sweeper.features.answers._saved import prompts
+from sweeper.features.answers._saved_answers import prompts
 from sweeper.specfile import resolve
 from sweeper.steps.planned import planned
 from tests.features.answers.answer_files import batch_line, write

@@ -11,7 +11,7 @@ from training_fixtures import facts_of
 
 from sweeper.data.prepared import prepared_data
 from sweeper.features import parts
-from sweeper.features.answers._saved import prompts
+from sweeper.features.answers._saved_answers import prompts
 from sweeper.features.answers.trial import baselines
 from sweeper.metrics.objectives import objective_of
 from sweeper.spec import DataSpec, ModelSpec, Spec

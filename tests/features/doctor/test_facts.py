@@ -9,8 +9,8 @@ import pytest
 from scenes import make_scene
 
 from sweeper.facts.gather import gather
-from sweeper.facts.machine import detect_hardware, hardware
-from sweeper.facts.machine.detect_hardware import DetectedGpu
+from sweeper.facts.machine import hardware
+from sweeper.facts.machine.hardware import Device
 from sweeper.features.doctor import _results, facts
 from sweeper.features.doctor._results import Result, Results
 from sweeper.features.parts import record_of
@@ -18,7 +18,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.spec import DataSpec, HardwareSpec
 
-CARD = DetectedGpu("NVIDIA Unknown 9000", 40.0, bf16=True, capability=8.0, handle="GPU-1")
+CARD = Device(name="NVIDIA Unknown 9000", free_gib=40.0, capability=8.0, handle="GPU-1")
 Try = Callable[..., Plan]
 
 
@@ -27,9 +27,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, sweeper_home: Any, tmp_path: Any) -> 
     """What was tried on the card of this machine, in whose checks nothing fails yet."""
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
     monkeypatch.setattr(hardware, "detected_gpus", lambda: (CARD,))
-    monkeypatch.setattr(
-        detect_hardware, "find_spec", lambda name: name in ("flash_attn", "liger_kernel")
-    )
+    monkeypatch.setattr(hardware, "find_spec", lambda name: name in ("flash_attn", "liger_kernel"))
     monkeypatch.setattr(hardware, "joins_rows", lambda _capability: True)
     return []
 
@@ -60,7 +58,11 @@ def lora(plan: Plan) -> dict[str, Any]:
     values = candidate.defaults()
     shown = ("padding_free", "attn_implementation")
     fused = {"fused_kernels": plan.facts.hardware.fused_kernels}
-    return fused | {"precision": candidate.precision} | {name: values.get(name) for name in shown}
+    return (
+        fused
+        | {"precision": candidate.setup.precision}
+        | {name: values.get(name) for name in shown}
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_what_fails_is_not_planned(
 def test_an_old_card_whose_half_precision_fails_trains_in_float32(
     plan: Try, monkeypatch: pytest.MonkeyPatch, failed: tuple[str, ...], precision: str
 ) -> None:
-    old = DetectedGpu("Quadro RTX 8000", 45.0, bf16=False, capability=7.5, handle="GPU-2")
+    old = Device(name="Quadro RTX 8000", free_gib=45.0, capability=7.5, handle="GPU-2")
     monkeypatch.setattr(hardware, "detected_gpus", lambda: (old,))
     assert lora(plan(*failed))["precision"] == precision
 

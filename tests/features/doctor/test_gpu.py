@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from sweeper.cli.main import app
 from sweeper.errors import ChildFailed, UsageError
 from sweeper.facts.machine import hardware
-from sweeper.facts.machine.detect_hardware import DetectedGpu, Device
+from sweeper.facts.machine.hardware import Device
 from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
 from sweeper.features.doctor._checks import CHECKS, CheckContext, answer, loss_and_gradient, result
@@ -47,7 +47,7 @@ def test_each_check_works_on_a_cpu(
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch) -> DetectedGpu:
+def card(monkeypatch: pytest.MonkeyPatch) -> Device:
     """A made-up GPU of 40 GiB, 30 of them free, which torch and the plan see."""
     capability, bytes_free = 8.0, (30 * 2**30, 40 * 2**30)
     seen = Device(
@@ -58,32 +58,32 @@ def card(monkeypatch: pytest.MonkeyPatch) -> DetectedGpu:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: bytes_free)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 4 * 2**30)
-    gpu = DetectedGpu("NVIDIA A100-SXM4-40GB", 40.0, bf16=True, capability=capability)
+    gpu = Device(name="NVIDIA A100-SXM4-40GB", free_gib=40.0, capability=capability)
     plan_for(monkeypatch, gpu)
     return gpu
 
 
-def plan_for(monkeypatch: pytest.MonkeyPatch, *gpus: DetectedGpu) -> None:
+def plan_for(monkeypatch: pytest.MonkeyPatch, *gpus: Device) -> None:
     """Let plans see these GPUs."""
     for module in (hardware, _checks):
         monkeypatch.setattr(module, "detected_gpus", lambda: gpus)
 
 
 def test_a_plan_for_another_device_than_torch_has_is_found(
-    bench: CheckContext, card: DetectedGpu, monkeypatch: pytest.MonkeyPatch
+    bench: CheckContext, card: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked = result("device", bench)
     assert (checked.state, checked.figures) == (
         "ok", {"name": "A card", "gib": 40.0, "gpus": 1, "capability": 8.0}
     )  # fmt: skip
-    for gpus in ((), (card, card), (card._replace(memory_gib=80.0),)):
+    for gpus in ((), (card, card), (card.model_copy(update={"free_gib": 80.0}),)):
         plan_for(monkeypatch, *gpus)
         checked = result("device", bench)
         assert (checked.state, checked.figures["capability"]) == ("failed", 8.0)
 
 
 def test_a_step_on_a_gpu_tells_memory_within_and_outside_torch(
-    tmp_path: Path, card: DetectedGpu, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, card: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = Probed(peak_gib=1.5, reserved_gib=3.0, seconds_per_step=0.5)
     monkeypatch.setattr(_checks, "probe", lambda *_: measured)

@@ -65,7 +65,7 @@ def test_the_score_and_the_cost_of_a_recommended_baseline_are_its_own(sweeper, m
     assert sweeper("report", "done").code == 0
     found = Findings.read(run.findings)
     model = found.tested[-1]
-    chosen = {"recommended_baseline": model.name, "baseline_score": model.score}
+    chosen = {"recommended_baseline": model.name}
     verdict = found.verdict.model_copy(update=chosen)
     found.model_copy(update={"verdict": verdict}).write(run.findings)
     row = json.loads(sweeper("list", "--json").out)[0]

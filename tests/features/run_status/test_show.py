@@ -115,7 +115,7 @@ def test_the_live_page_is_the_report_that_reloads_itself_until_the_run_has_ended
         seen.append((run.path / "live.html").read_text())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweeper.features.run_status._shown.time.sleep", sleep)
+    monkeypatch.setattr("sweeper.features.run_status._printing.time.sleep", sleep)
     with run.lock():
         ran = sweeper("show", "mine", "--live")
     assert ran.code == 0

@@ -122,7 +122,6 @@ def test_a_baseline_that_does_as_well_means_that_one_need_not_fine_tune(contest)
     assert verdict.sentence.startswith("Fine-tuning is not shown to pay")
     assert "is not shown to be better than frozen probe" in verdict.sentence
     assert verdict.sentence.endswith(": within noise.")
-    assert verdict.baseline_score is not None
 
 
 def test_a_baseline_that_does_better_is_recommended(contest):
@@ -145,7 +144,6 @@ def test_fine_tuning_pays_only_against_every_baseline(contest):
     assert verdict.fine_tuning_needed is None
     assert verdict.kind == "tie"
     assert "ays" not in verdict.sentence.replace("not shown to pay", "")
-    assert verdict.baseline_score.value == pytest.approx(0.91, abs=0.01)
 
 
 def test_the_correction_covers_all_baselines_and_finalists(contest):

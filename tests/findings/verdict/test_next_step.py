@@ -6,7 +6,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.findings import Comparison, Interval, Limitation, NextStep
 from sweeper.findings.verdict.next_step import next_step, next_step_line
 
-ENDED = {"status": "complete", "complete": 20, "pruned": 0, "failed": 0, "trials_asked": 20}
+ENDED = {"status": "complete", "complete": 20, "pruned": 0, "failed": 0, "trials_requested": 20}
 
 
 def with_results(trials, **changes):

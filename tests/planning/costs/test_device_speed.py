@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 
 from sweeper.facts.machine.gpus import table
+from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import speed_of, step_seconds
+from sweeper.planning.costs.device_speed import possible_machines, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
 from sweeper.planning.costs.trial_seconds import Workload, clock_of, formula_duration
 from sweeper.plans import Duration
-from sweeper.spec import ModelSpec
+from sweeper.spec import HardwareSpec, ModelSpec
 
 
 def seconds_per_step(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> float:
@@ -132,7 +133,7 @@ def test_qlora_of_65b_on_a_card_of_48_gb_is_inside_the_interval(card: str) -> No
         gradient_accumulation_steps=4, sequence_length=400, r=64, gradient_checkpointing=True,
         lora_dropout=0.05, optimizer="paged_adamw_32bit",
     )  # fmt: skip
-    hardware = _gpu(table()[card].bf16_tflops or 0.0, table()[card].bandwidth)
+    hardware = _gpu(table()[card].bf16_tflops or 0.0, table()[card].bandwidth_gb_per_second)
     model = model_facts(ModelSpec(id="huggyllama/llama-65b"))
     interval = speed_of(hardware, setup).range(seconds_per_step(model, setup, hardware))
     tokens = setup.gradient_accumulation_steps * setup.tokens
@@ -308,3 +309,10 @@ def test_an_uncalibrated_processor_is_told_by_its_cores_and_less_surely() -> Non
 def test_float32_runs_at_the_cards_float32_rate() -> None:
     fp32 = LORA.replace(precision="fp32")
     assert speed_of(A100, fp32).flops == pytest.approx(speed_of(A100, LORA).flops * 20 / 312)
+
+
+def test_a_stated_memory_is_planned_at_the_speed_of_each_card_that_has_it() -> None:
+    stated = hardware_facts(HardwareSpec(gpu_memory_gib=24))
+    speeds = [machine.bandwidth_gb_per_second for machine in possible_machines(stated)]
+    assert speeds == [card.bandwidth_gb_per_second for card in stated.cards]
+    assert possible_machines(A100) == (A100,)

@@ -37,15 +37,15 @@ def test_micro_batch_and_accumulation_make_the_effective_batch(
 ) -> None:
     for candidate in plan(scene, gpu_gib=gib, gpus=gpus, **EVERY).candidates:
         effective = candidate.parameters["per_device_train_batch_size"].default
-        seen = candidate.micro_batch * candidate.gradient_accumulation_steps
-        assert seen * candidate.gpus == effective
-        assert candidate.evaluation_batch >= candidate.micro_batch
+        seen = candidate.setup.micro_batch * candidate.setup.gradient_accumulation_steps
+        assert seen * candidate.setup.gpus == effective
+        assert candidate.setup.evaluation_batch >= candidate.setup.micro_batch
 
 
 def test_70b_fits_one_80_gib_gpu_with_qlora_only(scene: Any) -> None:
     made = plan(scene, model="70B", gpu_gib=80.0)
     assert [c.strategy for c in made.candidates] == ["qlora"]
-    assert made.candidates[0].quantization == "nf4-dq"
+    assert made.candidates[0].setup.quantization == "nf4-dq"
     out = {item.strategy: item for item in made.rejected}
     assert out["full"].needs_gib is not None
     assert out["full"].needs_gib > 250
@@ -77,7 +77,7 @@ def _full(scene: Any, gib: float) -> Candidate:
 
 def test_smaller_states_come_before_weights_without_a_master(scene: Any) -> None:
     found = {gib: _full(scene, gib) for gib in (200.0, 141.0, 80.0, 64.0, 48.0, 40.0)}
-    setups = {gib: (one.precision, one.optimizer) for gib, one in found.items()}
+    setups = {gib: (one.setup.precision, one.setup.optimizer) for gib, one in found.items()}
     assert setups == {
         200.0: ("bf16-mixed", "adamw_torch_fused"),
         141.0: ("bf16-mixed", "adamw_bnb_8bit"),  # it needs no checkpointing
@@ -91,23 +91,35 @@ def test_smaller_states_come_before_weights_without_a_master(scene: Any) -> None
     assert found[48.0].memory.peak_gib < 48  # no temporary copy of all weights
 
 
+def test_a_faster_set_up_that_costs_quality_is_taken_where_time_costs_more(scene: Any) -> None:
+    full: dict[str, Any] = {"model": "7B", "gpu_gib": 64.0}
+    found = {
+        price: plan(scene, **full, aim={"strategies": ["full"], "points_per_doubling": price})
+        for price in (0.35, 5.0)
+    }
+    chosen = {price: made.candidates[0].precision for price, made in found.items()}
+    assert chosen == {0.35: "bf16-mixed", 5.0: "bf16-pure"}
+
+
 @pytest.mark.parametrize(("gib", "optimizer"), [(4.0, "adamw_bnb_8bit"), (3.0, "adafactor")])
 def test_a_processor_has_no_other_memory_for_states(scene: Any, gib: float, optimizer: str) -> None:
     asked = {"hardware": {"memory_gib": gib}, "aim": {"strategies": ["full"]}}
     made = plan(scene, model="smollm2", gpu_gib=None, **asked)
-    assert made.candidates[0].optimizer == optimizer
+    assert made.candidates[0].setup.optimizer == optimizer
 
 
 def test_qlora_keeps_the_states_of_its_adapter_in_32_bits_where_they_fit(scene: Any) -> None:
     qlora = {"model": "7B", "aim": {"strategies": ["qlora"]}}
-    found = {gib: plan(scene, gpu_gib=gib, **qlora).candidates[0].optimizer for gib in (24.0, 5.6)}
+    found = {
+        gib: plan(scene, gpu_gib=gib, **qlora).candidates[0].setup.optimizer for gib in (24.0, 5.6)
+    }
     assert found == {24.0: "adamw_torch_fused", 5.6: "adamw_bnb_8bit"}
 
 
 def test_a_frozen_model_is_planned_in_the_precision_of_its_features(scene: Any) -> None:
     facts = {"task": "classification", "labels": 5, "gpu_gib": None, "hardware": {"bf16": True}}
     made = plan(scene, model="smollm2", **facts, **EVERY)
-    found = {one.strategy: one.precision for one in made.candidates}
+    found = {one.strategy: one.setup.precision for one in made.candidates}
     assert (found["head"], found["lora"]) == ("fp32", "bf16-mixed")
 
 
@@ -116,7 +128,7 @@ def test_prefix_tuning_never_checkpoints(scene: Any) -> None:
         made = plan(scene, gpu_gib=gib, aim={"strategies": ("prefix", "lora")})
         for candidate in made.candidates:
             if candidate.strategy == "prefix":
-                assert not candidate.gradient_checkpointing
+                assert not candidate.setup.gradient_checkpointing
 
 
 def test_prefix_tuning_is_refused_on_encoders_with_the_reason(scene: Any) -> None:
@@ -129,15 +141,15 @@ def test_prefix_tuning_is_refused_on_encoders_with_the_reason(scene: Any) -> Non
 def test_the_users_wishes_are_kept(scene: Any) -> None:
     training = {"precision": "bf16-pure", "gradient_checkpointing": True, "max_length": 256}
     for candidate in plan(scene, training=training).candidates:
-        assert candidate.precision == "bf16-pure"
-        assert candidate.gradient_checkpointing
-        assert candidate.sequence_length == 256
+        assert candidate.setup.precision == "bf16-pure"
+        assert candidate.setup.gradient_checkpointing
+        assert candidate.setup.sequence_length == 256
 
 
 def test_a_cpu_without_bf16_trains_in_fp32(scene: Any) -> None:
     made = plan(scene, model="smollm2", gpu_gib=None)
-    assert {c.precision for c in made.candidates} == {"fp32"}
-    assert {c.gpus for c in made.candidates} == {1}
+    assert {c.setup.precision for c in made.candidates} == {"fp32"}
+    assert {c.setup.gpus for c in made.candidates} == {1}
 
 
 def test_a_cpu_with_bf16_computes_in_it(scene: Any) -> None:
@@ -157,12 +169,12 @@ TURING = {"bf16": False, "bf16_tflops": None, "fp16_tflops": 65.0, "fp32_tflops"
 
 def test_cards_without_bf16_compute_in_scaled_float16(scene: Any) -> None:
     half = plan(scene, gpu_gib=15.0, hardware=TURING).candidate("qlora")
-    assert half.precision == "fp16-mixed"
+    assert half.setup.precision == "fp16-mixed"
     assert any("the loss is scaled" in note for note in half.setup_notes)
     # Its loss is scaled after it is made, which takes the logits of all tokens.
     assert half.memory.peak_gib > plan(scene, gpu_gib=15.0).candidate("qlora").memory.peak_gib
     slow = plan(scene, gpu_gib=15.0, hardware=TURING | {"fp16_tflops": None}).candidate("qlora")
-    assert slow.precision == "fp32"
+    assert slow.setup.precision == "fp32"
     assert any("cards without tensor cores" in note for note in slow.setup_notes)
     assert slow.duration.seconds > 3 * half.duration.seconds
 
@@ -170,7 +182,7 @@ def test_cards_without_bf16_compute_in_scaled_float16(scene: Any) -> None:
 def test_float16_is_not_for_models_that_leave_its_range(scene: Any) -> None:
     facts = {"gpu_gib": 15.0, "hardware": TURING, "model_changes": {"model_type": "gemma2"}}
     wide = plan(scene, **facts).candidate("qlora")
-    assert wide.precision == "fp32"
+    assert wide.setup.precision == "fp32"
     assert any("gemma2, whose activations leave its range" in note for note in wide.setup_notes)
 
 
@@ -186,7 +198,7 @@ def test_logits_of_answers_alone_are_planned(scene: Any) -> None:
 
 def test_no_evaluation_batch_is_larger_than_the_split(scene: Any) -> None:
     made = plan(scene, model="smollm2", rows=28)
-    assert all(one.evaluation_batch <= 6 for one in made.candidates)
+    assert all(one.setup.evaluation_batch <= 6 for one in made.candidates)
 
 
 def test_the_heaviest_configuration_of_the_range_fits_too(scene: Any) -> None:
@@ -195,12 +207,12 @@ def test_the_heaviest_configuration_of_the_range_fits_too(scene: Any) -> None:
     setup = Setup(
         strategy="lora",
         r=int(lora.parameters["r"].high or 0),
-        micro_batch=lora.micro_batch,
-        gradient_accumulation_steps=lora.gradient_accumulation_steps,
-        sequence_length=lora.sequence_length,
-        gradient_checkpointing=lora.gradient_checkpointing,
-        precision=lora.precision,
-        evaluation_batch=lora.evaluation_batch,
+        micro_batch=lora.setup.micro_batch,
+        gradient_accumulation_steps=lora.setup.gradient_accumulation_steps,
+        sequence_length=lora.setup.sequence_length,
+        gradient_checkpointing=lora.setup.gradient_checkpointing,
+        precision=lora.setup.precision,
+        evaluation_batch=lora.setup.evaluation_batch,
         lora_dropout=0.0,
         loss="by-rows",
     )

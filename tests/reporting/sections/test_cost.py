@@ -99,7 +99,7 @@ def test_chart_and_table_show_the_means_that_the_gain_compares(make):
         ends = {row["y"] for row in marks if row["strategy"] == gain.strategy}
         assert ends == {gain.default.value, gain.best.value}
         shown = cells[words.short(gain.strategy)]
-        assert shown[2].text == words.loss(gain.best.value)
+        assert shown[2].text == words.number(gain.best.value)
 
 
 def test_last_useful_trial_is_the_last_that_lowered_the_best(make):

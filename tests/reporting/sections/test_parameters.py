@@ -5,6 +5,7 @@ import json
 import pytest
 from section_figures import figures_of
 
+from sweeper.findings import words
 from sweeper.findings.compute import compute
 from sweeper.plans import Parameter, Plan
 from sweeper.reporting.compose import report_of
@@ -55,14 +56,14 @@ def test_best_at_a_bound_is_seen_and_becomes_a_limit(make):
         candidates.append(candidate.model_copy(update={"parameters": changed}))
     plan.model_copy(update={"candidates": tuple(candidates)}).write(run.plan)
     figures = figures_of(run, parameters)
-    edge = [limit.id for limit in parameters.limits(figures, compute(run))]
+    edge = {limit.id: limit.text for limit in parameters.limits(figures, compute(run))}
     finding = next(
         p
         for p in figures.parameters
         if p.strategy == winner.strategy and p.parameter == "learning_rate"
     )
     assert finding.at_edge == "low"
-    assert "bound-learning_rate" in edge
+    assert f"({words.value(finding.low)})" in edge["bound-learning_rate"]
     assert "bound-learning_rate" not in before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,15 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeper.plans import Parameter
-from sweeper.search.cost_model.axes import CANDIDATE_DISTANCE, Axes, Rows, axis_of, is_repeat
+from sweeper.search.cost_model.axes import (
+    CANDIDATE_DISTANCE,
+    Axes,
+    Axis,
+    Rows,
+    axis_of,
+    cumulative,
+    is_repeat,
+)
 
 CHOICES = ("random", "probe")
 
@@ -70,3 +80,14 @@ def test_the_same_configuration_is_known_again() -> None:
     found = [is_repeat(row, tried) for row in rows.matrix([*points, *other])]
     assert found == [True, False, False]
     assert np.isfinite(rows.matrix(other)).all()
+
+
+def test_best_practice_is_a_part_of_the_allowed_range() -> None:
+    axis = LOW["learning_rate"]
+    assert isinstance(axis, Axis)
+    half_width = math.log(3) / math.log(100) / 2
+    assert axis.practice == pytest.approx((0.5 - half_width, 0.5 + half_width))
+
+
+def test_cumulative_weights_end_at_one() -> None:
+    assert cumulative([1.0, 3.0, 4.0]) == [0.125, 0.5, 1.0]

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from sweeper.features.run_status._shown import current_next_step
+from sweeper.features.run_status._printing import current_next_step
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import NextStep
 

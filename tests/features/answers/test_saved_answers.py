@@ -10,7 +10,7 @@ import pytest
 
 from sweeper.data.prepared import prepared_data
 from sweeper.errors import DataError
-from sweeper.features.answers._saved import HELD_OUT, SavedAnswers, prompts
+from sweeper.features.answers._saved_answers import HELD_OUT, SavedAnswers, prompts
 from sweeper.spec import DataSpec, Spec
 from tests.features.answers.answer_files import batch_line, chat_row, write
 

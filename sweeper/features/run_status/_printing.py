@@ -14,16 +14,17 @@ from rich.live import Live
 
 from sweeper.artifact import Record
 from sweeper.errors import UsageError
-from sweeper.execution.state.events import Event
-from sweeper.execution.state.second_command import statuses
-from sweeper.execution.state.status import ENDED, Status
+from sweeper.execution.state.continuation import statuses
+from sweeper.execution.state.status import ENDED, Event, Status
 from sweeper.findings.findings import Findings, NextStep, Verdict
 from sweeper.findings.verdict.headline import headline_figures
+from sweeper.findings.verdict.next_step import next_step
 from sweeper.runfolder import RunFolder
 from sweeper.textfiles import write_text
 from sweeper.views import progress
 from sweeper.views.console import MAX_WIDTH, html_of, is_live, out, show_line, show_page
 from sweeper.views.progress import SILENT_EVENTS, plain_line
+from sweeper.views.verdict_view import verdict_lines
 
 
 class ShownRun(Record):
@@ -121,8 +122,6 @@ def _print_events(folder: RunFolder) -> None:
 
 
 def _print_verdict(folder: RunFolder, status: Status) -> None:
-    from sweeper.views.verdict_view import verdict_lines  # loads numpy
-
     findings, lines = Findings.read_or_none(folder.findings), []
     if findings is not None:
         ended = status.phase in ENDED
@@ -166,7 +165,7 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     if status is None:
         row |= {
             "status": run_figures.status,
-            "trials": f"{run_figures.ended}/{run_figures.trials_asked}",
+            "trials": f"{run_figures.ended}/{run_figures.trials_requested}",
         }
     if row["status"] == "complete":
         failed = f", {run_figures.failed} failed" if run_figures.failed else ""
@@ -200,13 +199,11 @@ def current_next_step(findings: Findings, place: str, status: Status) -> NextSte
         place: The run's folder, as a command names it now.
         status: Status of the ended run; its numbers of trials may be newer.
     """
-    from sweeper.findings.verdict.next_step import next_step  # loads numpy
-
     last_status, step = findings.run.status, findings.next_step
     update = {
         "place": place,
         "status": status.phase if last_status == "running" else last_status,
-        "trials_asked": status.trials,
+        "trials_requested": status.trials,
         "complete": status.complete,
         "pruned": status.pruned,
         "failed": status.failed,
