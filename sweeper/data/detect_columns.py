@@ -87,7 +87,7 @@ def _null_words(
 
 
 _ANSWER_ROLES = ("label", "output", "completion")
-_CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
+CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
 """Columns that are read for tests of code, besides those with a role."""
 
 INFORMATIVE_WORDS = 3
@@ -97,7 +97,7 @@ INFORMATIVE_WORDS = 3
 def _unused_columns(table: RowTable, form: Form) -> list[str]:
     """The columns that are not read at all."""
     used_columns = {name for variant in (form, *form.others) for name in variant.columns.values()}
-    used_columns |= _CODE_TEST_COLUMNS | marking_columns()
+    used_columns |= CODE_TEST_COLUMNS | marking_columns()
     return [name for name in table.columns if name not in used_columns]
 
 
