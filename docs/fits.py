@@ -82,11 +82,12 @@ def _rows(book: RuleBook, gib: int, size: str) -> Iterator[str]:
 
 
 def _fits(item: Candidate) -> str:
-    checkpointing = ", checkpointing" if item.gradient_checkpointing else ""
+    setup = item.setup
+    checkpointing = ", checkpointing" if setup.gradient_checkpointing else ""
     memory = units.gib(item.memory.peak_gib).removesuffix(" GiB")
     return (
-        f"{memory} | {item.precision}, micro-batch "
-        f"{item.micro_batch} x {item.gradient_accumulation_steps}{checkpointing}"
+        f"{memory} | {setup.precision}, micro-batch "
+        f"{setup.micro_batch} x {setup.gradient_accumulation_steps}{checkpointing}"
     )
 
 
