@@ -240,35 +240,29 @@ def _matching_forms(
 ) -> Iterator[Form]:
     """Forms by the names of columns, then by values for formats that the names do not suggest."""
     present = {column.lower(): column for column in reversed(columns)}
+
+    def form_of(row_format: RowFormat, shape: Shape) -> Form | None:
+        role_columns = shape.columns(present, user_columns)
+        if not role_columns or not set(user_columns) <= set(role_columns):
+            return None
+        return _matching_form(row_format, role_columns, shape, sample)
+
     unnamed_formats = []
     for row_format in formats().values():
-        matches = [
-            form
-            for shape in row_format.shapes
-            if (form := _matching_form(row_format, shape, sample, present, user_columns))
-        ]
+        matches = [form for shape in row_format.shapes if (form := form_of(row_format, shape))]
         yield from matches
         if not matches:
             unnamed_formats.append(row_format)
     for row_format in unnamed_formats:
         shape = row_format.guessed_shape(sample, present, user_columns)
-        if shape is not None and (
-            form := _matching_form(row_format, shape, sample, present, user_columns)
-        ):
+        if shape is not None and (form := form_of(row_format, shape)):
             yield form if user_columns else _guessed_form(form)
 
 
 def _matching_form(
-    row_format: RowFormat,
-    shape: Shape,
-    sample: Sequence[Fields],
-    present: Mapping[str, str],
-    user_columns: Mapping[str, str],
-) -> Form | None:
-    """The form of a table in this shape, or None if it lacks columns."""
-    columns = shape.columns(present, user_columns)
-    if not columns or not set(user_columns) <= set(columns):
-        return None
+    row_format: RowFormat, columns: Mapping[str, str], shape: Shape, sample: Sequence[Fields]
+) -> Form:
+    """The form of a table with these columns by role, as far as their values have the roles."""
     required = {role: columns[role] for role in shape.required}
     share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
     role_columns = {

@@ -65,8 +65,7 @@ def layout(
     Raises:
         DataError: There is no data file, nothing to train on, or no such configuration or split.
     """
-    sorted_names = sorted(names)
-    files = [name for name in sorted_names if _is_data_file(name)]
+    files = sorted(filter(_is_data_file, names))
     if not files:
         raise DataError(
             f"the folder has no data file ({listing(SUFFIXES)})",
