@@ -18,7 +18,6 @@ from sweeper.child_process import in_child
 from sweeper.data.examples import Message
 from sweeper.data.tools import as_text, for_template, text_with_calls
 from sweeper.errors import ChildFailed, ModelError
-from sweeper.facts.models.chat_template import FallbackTemplate, fallback
 from sweeper.textfiles import read_json_object, read_text
 
 
