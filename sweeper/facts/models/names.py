@@ -13,16 +13,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.catalogue import Entry
+from sweeper.facts.models.catalogue import Entry, entries
 
 Words = tuple[str, ...]
 
 _NAME_WITH_VERSION = re.compile(
     r"^(meta)?(llama|qwen|phi|gemma|smollm|falcon|starcoder|olmo|granite|glm|yi)(\d[\w.]*)$"
 )
-_SIZE = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
+_SIZE_PATTERN = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
 _ACTIVE_SIZE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
 _NO_NUMBER = r"(?:-[^-\d]+)*"
 _RELEASE = re.compile(r"^(?:v\d+(?:\.\d+)*|\d{4}|\d{6,8})$")
@@ -93,14 +92,14 @@ def match(name: str) -> NameMatch | None:
     model_id, how = _find(name)
     if model_id is None:
         return None
-    words, entry = _words(name), catalogue.entries()[model_id]
+    words, entry = _words(name), entries()[model_id]
     chat = True if _CHAT_WORDS & set(words) else False if {"base", "pt"} & set(words) else None
     return NameMatch(model_id, entry, how != "named after", _assumption(name, model_id, how), chat)
 
 
 def nearest(name: str) -> str | None:
     """The most similar known id, of the same family if there is one; None if none is similar."""
-    ids = catalogue.entries()
+    ids = entries()
     words, size = _words(name), size_of(name)
     family = [model_id for model_id in ids if _family(model_id) == _family(name)]
     longest = max((_common_length(_words(model_id), words) for model_id in family), default=0)
@@ -118,7 +117,7 @@ def nearest(name: str) -> str | None:
 def size_of(name: str) -> float | None:
     """The parameters that a name states, or None. ``8x7B`` is 56e9, as if experts shared none."""
     for word in _words(name):
-        if match := _SIZE.match(word):
+        if match := _SIZE_PATTERN.match(word):
             return int(match[1] or 1) * float(match[2]) * (1e9 if match[3] == "b" else 1e6)
     return None
 
@@ -145,7 +144,7 @@ def _find(name: str) -> tuple[str | None, How]:
 
 def _mixture(words: Words) -> str | None:
     """The mixture of experts that sizes alone mean, such as ``8x7B``; None if unclear."""
-    sizes = tuple(word for word in words if _SIZE.match(word) or _ACTIVE_SIZE.match(word))
+    sizes = tuple(word for word in words if _SIZE_PATTERN.match(word) or _ACTIVE_SIZE.match(word))
     if sizes != words or not any("x" in word or _ACTIVE_SIZE.match(word) for word in words):
         return None
     return _first_if_same_shape(
@@ -161,7 +160,7 @@ def _named_after(words: Words) -> str | None:
     """The known model with most words among those whose words are in the name, in order."""
     best: tuple[int, str] | None = None
     for known_words, model_id in _index().words.items():
-        sized = any(_SIZE.match(word) for word in known_words)
+        sized = any(_SIZE_PATTERN.match(word) for word in known_words)
         if best and best[0] >= len(known_words):
             continue
         if not (
@@ -172,7 +171,7 @@ def _named_after(words: Words) -> str | None:
             continue
         excluded = _SHAPE_WORDS if sized else _SHAPE_WORDS | _SIZE_WORDS
         rest = [word for word in words if word not in known_words]
-        if not any(word in excluded or _SIZE.match(word) for word in rest):
+        if not any(word in excluded or _SIZE_PATTERN.match(word) for word in rest):
             best = (len(known_words), model_id)
     return best[1] if best else None
 
@@ -201,14 +200,14 @@ class _Index(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _index() -> _Index:
-    spelled = {model_id.lower(): model_id for model_id in catalogue.entries()}
+    spelled = {model_id.lower(): model_id for model_id in entries()}
     words: dict[Words, str] = {}
     undated: dict[Words, tuple[str, ...]] = {}
     for model_id, name in _names():
         spelled.setdefault(name.lower(), model_id)
         spelled.setdefault(name.lower().rsplit("/", 1)[-1], model_id)
         essential = _shape_words(_words(name))
-        shape = architecture(catalogue.entries()[model_id].shape)
+        shape = architecture(entries()[model_id].shape)
         if shape.kind == "decoder":  # in encoders, "base" is a size
             essential = tuple(word for word in essential if word != "base")
         words.setdefault(essential, model_id)
@@ -219,7 +218,7 @@ def _index() -> _Index:
 
 def _names() -> Iterable[tuple[str, str]]:
     """(id, name) for each name of each entry."""
-    for model_id, entry in catalogue.entries().items():
+    for model_id, entry in entries().items():
         yield from ((model_id, name) for name in (model_id, *entry.also))
 
 
@@ -233,7 +232,7 @@ def _words(name: str) -> Words:
 
 def _shape_words(words: Words) -> Words:
     """The words that distinguish shapes; all words if none does."""
-    sized = any(_SIZE.match(word) for word in words)
+    sized = any(_SIZE_PATTERN.match(word) for word in words)
     dropped = {*_TUNING_WORDS, *_STORAGE_WORDS} | ({"base"} if sized else set())
     kept = tuple(word for word in words if word not in dropped)
     return kept or words
@@ -259,7 +258,7 @@ def _common_length(first: Words, other: Words) -> int:
 
 def _first_if_same_shape(ids: tuple[str, ...]) -> str | None:
     """The first of these models if all have the same shape, else None."""
-    shapes = {str(sorted(catalogue.entries()[model_id].shape.items(), key=str)) for model_id in ids}
+    shapes = {str(sorted(entries()[model_id].shape.items(), key=str)) for model_id in ids}
     return ids[0] if len(shapes) == 1 else None
 
 
@@ -274,7 +273,7 @@ def _family(name: str) -> str | None:
 @lru_cache(maxsize=1)
 def _families() -> tuple[str, ...]:
     """The first words of all known names, longest first."""
-    first = {_words(model_id)[0] for model_id in catalogue.entries()} - {"all", "meta"}
+    first = {_words(model_id)[0] for model_id in entries()} - {"all", "meta"}
     return tuple(sorted((word for word in first if len(word) > 1), key=len, reverse=True))
 
 
