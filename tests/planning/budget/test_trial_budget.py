@@ -169,7 +169,7 @@ def test_a_plan_counts_the_rows_beyond_its_cap(
     assert lengths.too_long is not None
     assert lengths.too_long.model_dump() == {"cap": cap, "rows": rows, "of": 405, "becomes": "cut"}
     assert lengths.longest > 5_300
-    assert {one.sequence_length for one in plan.candidates} == {cap}
+    assert {one.setup.sequence_length for one in plan.candidates} == {cap}
     rules = {warning.rule for warning in plan.warnings}
     assert ("sequence-cap" in rules) is (rows > 4)
     assert ("longer-than-context" in rules) is (cap == 512)
@@ -219,7 +219,7 @@ def test_assumed_lengths_are_used_wherever_measured_ones_are() -> None:
     lengths = plan.facts.data.lengths
     assert lengths is not None
     assert lengths.assumed
-    assert lengths.mean < lengths.p99 == plan.candidates[0].sequence_length
+    assert lengths.mean < lengths.p99 == plan.candidates[0].setup.sequence_length
     assert plan.recommended == "full"
     full = plan.candidates[0]
     assert "beyond-lora-capacity" in {reason.rule for reason in plan.candidate("lora").cautions}
@@ -242,7 +242,7 @@ def test_a_cap_only_caps_and_lengths_are_stated_apart() -> None:
     ]
     means = [plan.facts.data.lengths.mean for plan in plans if plan.facts.data.lengths]
     assert means == [225, 225, 900]
-    assert plans[1].candidates[0].sequence_length == 2048
+    assert plans[1].candidates[0].setup.sequence_length == 2048
 
 
 def test_texts_of_a_corpus_are_divided_and_all_their_tokens_are_planned(scene: Any) -> None:
