@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sweeper.data.examples import SPLIT_NAMES
-from sweeper.data.formats.preference import refuse_preferences
 from sweeper.data.formats.row_format import AGREEMENT, Form, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
@@ -102,7 +101,7 @@ def _unused_columns(table: RowTable, form: Form) -> list[str]:
     return [name for name in table.columns if name not in used_columns]
 
 
-def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
+def column_cautions(table: RowTable, form: Form) -> tuple[str, ...]:
     """Sentences about columns that no role uses: those with text, and those that name splits."""
     sample = list(table.sample(SAMPLE_ROWS))
     with_text: list[str] = []
@@ -141,7 +140,7 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
     user_columns = dict(spec.columns)
     user_format = _user_format(table, task, spec)
     if user_format is None:
-        refuse_preferences(table, sample)
+        _refuse_preferences(table, sample)
     forms = list(_matching_forms(table.columns, sample, user_columns))
     suitable = [
         form
@@ -164,6 +163,37 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
     if user_columns:
         reason = f"named by you: {', '.join(user_columns.values())}"
     return replace(form, evidence=(*form.evidence, reason))
+
+
+def _refuse_preferences(table: RowTable, sample: Sequence[Fields]) -> None:
+    """Refuse preference data, and say what to train on instead.
+
+    Raises:
+        DataError: The table holds pairs of answers, or ratings of answers or steps.
+    """
+    present = {column.lower(): column for column in table.columns}
+    has_ratings = {"completion", "label"} <= present.keys() and all(
+        isinstance(fields.get(present["label"]), bool) for fields in sample
+    )
+    if {"chosen", "rejected"} <= present.keys():
+        what = "preference pairs (`chosen` and `rejected`)"
+        fix = "Name the chosen answers: data.columns: {prompt: prompt, completion: chosen}, or "
+        fix += "{messages: chosen}."
+    elif "kto_tag" in present or has_ratings:
+        what = "ratings of answers (`kto_tag`, or `completion` with a true or false `label`)"
+        fix = "Keep the rows that were rated good, and drop the column of ratings."
+    elif {"completions", "labels"} <= present.keys():
+        what, fix = "stepwise ratings (`completions` and `labels`)", "Use data with one answer."
+    else:
+        return
+    raise DataError(
+        f"this is preference data: {what}",
+        why="Every strategy here learns from one right answer a row, not from comparisons. For "
+        "those there are TRL's trainers (DPOTrainer, KTOTrainer, RewardTrainer).",
+        fix=fix,
+        where=table.name,
+        code="preference-data",
+    )
 
 
 def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:

@@ -22,8 +22,8 @@ from sweeper.data.load import (
     chosen_rows,
     dataset_of_rows,
     fingerprint_of,
+    load,
 )
-from sweeper.data.load_large import load
 from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.similar import held_out
 from sweeper.data.splits import in_order, repeated_in

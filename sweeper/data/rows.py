@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.contents import limited_by_memory
-from sweeper.data.detect_columns import SAMPLE_ROWS, detect, unused_columns
+from sweeper.data.detect_columns import SAMPLE_ROWS, column_cautions, detect
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.row_format import (
     EMPTY_ROW,
@@ -318,7 +318,7 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
             f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
             f"and are read as such (line {where})"
         )
-    return (*cautions, *unused_columns(table, form))
+    return (*cautions, *column_cautions(table, form))
 
 
 def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
@@ -333,7 +333,10 @@ def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequ
     )
     rows = table.rows
     if isinstance(rows, LazySequence):
-        return concatenate((LazySequence(len(rows), lambda i: file_row(rows[i])), broken))
+        readable = LazySequence(
+            len(rows), lambda index: file_row(rows[index]), lambda: map(file_row, rows)
+        )
+        return concatenate((readable, broken))
     rows_with_progress = with_progress(rows, f"reading examples of {table.name}", len(rows))
     return tuple(sorted((*map(file_row, rows_with_progress), *broken), key=lambda row: row.line))
 

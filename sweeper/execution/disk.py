@@ -74,7 +74,7 @@ def weights_bytes(candidate: Candidate) -> int:
 
 
 def _bytes_per_weight(candidate: Candidate) -> int:
-    return 2 if candidate.precision == "bf16-pure" else 4
+    return 2 if candidate.setup.precision == "bf16-pure" else 4
 
 
 def _in_flight_bytes(candidate: Candidate) -> int:
@@ -84,7 +84,7 @@ def _in_flight_bytes(candidate: Candidate) -> int:
     """
     if candidate.duration.seconds <= LONG_TRIAL_SECONDS:
         return weights_bytes(candidate)
-    trained, optimizer = candidate.trainable_parameters, candidate.optimizer
+    trained, optimizer = candidate.trainable_parameters, candidate.setup.optimizer
     return weights_bytes(candidate) + 2 * checkpoint_bytes(
         trained, _bytes_per_weight(candidate), optimizer
     )

@@ -140,10 +140,10 @@ class TorchBackend:
             weights_folder(spec, facts, self._on_progress),
             self._dataset,
             self._spec,
-            candidate.sequence_length,
-            candidate.evaluation_batch,
+            candidate.setup.sequence_length,
+            candidate.setup.evaluation_batch,
             self._device,
-            mixed_dtype=autocast_dtype(candidate.precision),
+            mixed_dtype=autocast_dtype(candidate.setup.precision),
             on_progress=self._on_progress,
             objective=self._plan.objective,
             base_dtype=dtype,
@@ -271,13 +271,13 @@ class TorchBackend:
 
 def _untrained_base_form(candidate: Candidate, device: torch.device) -> tuple[torch.dtype, Any]:
     """The dtype and quantisation in which the untrained base is scored."""
-    strategy = strategy_named(candidate.strategy)
-    if candidate.quantization is not None:
-        dtype = strategy.base_dtype(candidate.precision)
+    strategy, setup = strategy_named(candidate.strategy), candidate.setup
+    if setup.quantization is not None:
+        dtype = strategy.base_dtype(setup.precision)
         return dtype, strategy.quantization_config(candidate.defaults(), dtype=dtype)
-    if device.type == "cpu" or candidate.precision == "fp32":
+    if device.type == "cpu" or setup.precision == "fp32":
         return torch.float32, None
-    return getattr(torch, frozen_dtype(candidate.precision)), None
+    return getattr(torch, frozen_dtype(setup.precision)), None
 
 
 def scores_on_test(

@@ -42,8 +42,10 @@ PLACES = {
     "CSV": lambda text, _: str(harmless(text)),
     "Markdown": lambda text, _: plain(text),
     "terminal": on_terminal,
-    "prediction": lambda text, _: steps.shown(json.dumps({"text": text})),
-    "label": lambda text, _: steps.shown(json.dumps({"label": text, "probabilities": {text: 1.0}})),
+    "prediction": lambda text, _: steps.readable_line(json.dumps({"text": text})),
+    "label": lambda text, _: steps.readable_line(
+        json.dumps({"label": text, "probabilities": {text: 1.0}})
+    ),
     "event": lambda text, _: plain_line(Event(at="now", kind="warning", text=text), None),
 }
 

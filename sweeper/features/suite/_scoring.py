@@ -186,7 +186,8 @@ def request_for(
         subjects.append(untrained.model_copy(update=trial_fields))
     if not trials:
         first = plan.candidates[0]
-        dtype = "float32" if first.precision == "fp32" else frozen_dtype(first.precision)
+        precision = first.setup.precision
+        dtype = "float32" if precision == "fp32" else frozen_dtype(precision)
         subjects.append(base(first.model, dtype))
         if subjects[0].facts.kind != "decoder":
             why = "There is no general capability to score."
@@ -204,7 +205,7 @@ def _quantized_candidate(plan: Plan, model: str) -> Candidate | None:
     if all(candidate.model != model for candidate in plan.candidates):
         return None
     candidate = plan.of_base(model)
-    return candidate if candidate.quantization is not None else None
+    return candidate if candidate.setup.quantization is not None else None
 
 
 def _weights(run: RunFolder, number: int) -> Path:
