@@ -8,11 +8,11 @@ from sweeper.artifact import now
 from sweeper.evaluation.significance import Scores
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.repair import baselines, finished_result, read_stored
+from sweeper.execution.state.repair import baselines, finished_result
 from sweeper.execution.state.run_state import RunState
 from sweeper.objective import Limit
 from sweeper.plans import Plan
-from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
+from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder, read_stored
 from sweeper.search.finalists import Trainings, in_order, recommend
 from sweeper.trials import TestScore, TestSeal
 
