@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.errors import NothingFits
-from sweeper.facts.dataset.stated import stated_facts
+from sweeper.facts.dataset.data_facts import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
@@ -82,11 +82,12 @@ def _rows(book: RuleBook, gib: int, size: str) -> Iterator[str]:
 
 
 def _fits(item: Candidate) -> str:
-    checkpointing = ", checkpointing" if item.gradient_checkpointing else ""
+    setup = item.setup
+    checkpointing = ", checkpointing" if setup.gradient_checkpointing else ""
     memory = units.gib(item.memory.peak_gib).removesuffix(" GiB")
     return (
-        f"{memory} | {item.precision}, micro-batch "
-        f"{item.micro_batch} x {item.gradient_accumulation_steps}{checkpointing}"
+        f"{memory} | {setup.precision}, micro-batch "
+        f"{setup.micro_batch} x {setup.gradient_accumulation_steps}{checkpointing}"
     )
 
 

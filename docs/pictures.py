@@ -21,8 +21,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from sweeper.execution.state.events import Event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Event, Status
 from sweeper.findings.words import fitted
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -155,6 +156,11 @@ class Artifact(Record):
             synced: See ``write_text``.
         """
         write_text(path, self.to_json(), synced=synced)
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def require_version(name: str, fields: dict[str, Any], where: str) -> None:

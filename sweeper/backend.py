@@ -94,10 +94,11 @@ class Backend(Protocol):
         ...
 
 
-Tell = Callable[[str, int, int], None]
-"""Called with the current work ("writing answers"), the amount done, and the total."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with the current work ("writing answers"), the amount done, and the total: at most twice a
+second, as by ``ProgressReporter``."""
 
-MakeBackend = Callable[[RunFolder, Plan, Spec, Tell], Backend]
+MakeBackend = Callable[[RunFolder, Plan, Spec, OnProgress], Backend]
 
 Steps = Callable[[int, int], None]
 """Called with the amount done of some work, and the total."""
@@ -105,23 +106,23 @@ Steps = Callable[[int, int], None]
 _MIN_REPORT_SECONDS = 0.5
 
 
-def nothing(_done: int, _of: int) -> None:
-    """Ignore progress."""
+def no_progress(*_: object) -> None:
+    """Ignore progress: an ``OnProgress`` or ``Steps``."""
 
 
 class ProgressReporter:
     """Reports the progress of the current work, and interrupts it on request.
 
     Args:
-        tell: Callback at the beginning of each piece of work, then at most twice a second.
+        on_progress: Callback at the beginning of each piece of work, then at most twice a second.
     """
 
     def __init__(
         self,
-        tell: Tell = lambda _what, _done, _of: None,
+        on_progress: OnProgress = no_progress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tell = tell
+        self._on_progress = on_progress
         self._clock = clock
         self._last_report: tuple[str, float] | None = None
         self.should_stop: Callable[[], bool] = lambda: False
@@ -147,7 +148,7 @@ class ProgressReporter:
             if what == last and now - reported_at < _MIN_REPORT_SECONDS:
                 return
         self._last_report = what, now
-        self._tell(what, done, of)
+        self._on_progress(what, done, of)
 
     def steps(self, what: str) -> Steps:
         return partial(self, what)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sweeper.textfiles import replacing
 
 # Interval at which a process checks whether another one has finished a folder.
 _LOCK_POLL_SECONDS = 0.2
@@ -89,16 +90,13 @@ def _lock(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def _replace(folder: Path, make: Callable[[Path], None]) -> None:
-    for leftover in folder.parent.glob(f".{folder.name}.*/"):
+    for leftover in folder.parent.glob(f".????????.{folder.name}/"):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        make(temporary)
-        temporary.chmod(0o755)
-        for path in temporary.iterdir():
+    with replacing(folder) as part:
+        part.mkdir(0o700)
+        make(part)
+        part.chmod(0o755)
+        for path in part.iterdir():
             # safetensors writes files that only their owner can read.
             path.chmod(0o755 if path.is_dir() else 0o644)
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

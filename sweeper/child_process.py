@@ -261,7 +261,7 @@ def in_child(
     seconds: float | None = None,
     threads: int | None = None,
     work: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
-    hear: Callable[[dict[str, Any]], None] = lambda _event: None,
+    on_event: Callable[[dict[str, Any]], None] = lambda _event: None,
     log: Path | None = None,
 ) -> A:
     """Call a function in a child process. An exception here, such as Ctrl-C, ends the child.
@@ -273,7 +273,7 @@ def in_child(
         seconds: Time limit; no limit if None.
         threads: Number of threads for torch; the number of cores if None.
         work: Callback for the progress that the function sends.
-        hear: Callback for the events that the function sends.
+        on_event: Callback for the events that the function sends.
         log: File for standard error.
 
     Raises:
@@ -299,7 +299,7 @@ def in_child(
                 if "progress" in message:
                     work(*message["progress"])
                 elif "event" in message:
-                    hear(message["event"])
+                    on_event(message["event"])
                 elif message:
                     reply = message
         status = child.wait(left())

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts, TrainingSetup
 from sweeper.facts.record import Precision as Precision
-from sweeper.hyperparameters import EPOCHS
+from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Declared, Scalar, SearchSpec
 from sweeper.traits.traits import StrategyOnModel
@@ -273,13 +273,14 @@ class Remedy(Record):
     text: str
 
 
-class Candidate(StrategySpace, TrainingSetup):
+class Candidate(StrategySpace):
     """One (model, strategy) pair that will compete in the study.
 
     ``per_device_train_batch_size`` in ``parameters`` is the effective batch of a trial; the
-    device sees ``micro_batch`` examples at a time.
+    device sees ``setup.micro_batch`` examples at a time.
     """
 
+    setup: TrainingSetup = Field(description="of the default")
     fits: bool = True
     reasons: tuple[Reason, ...]
     cautions: tuple[Reason, ...] = ()
@@ -302,6 +303,19 @@ class Candidate(StrategySpace, TrainingSetup):
         (), description="why this length limit, and the stated margin"
     )
     time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
+
+    def trial_setup(self, parameters: Mapping[str, Scalar]) -> TrainingSetup:
+        """The set-up of a trial with these parameters, which may set its batch and optimizer."""
+        planned = self.setup
+        whole = planned.micro_batch * planned.gradient_accumulation_steps * planned.gpus
+        batch = int(parameters.get(BATCH, whole))
+        micro, accumulation = split_batch(batch, planned.micro_batch, planned.gpus)
+        return TrainingSetup.taken_from(
+            planned,
+            micro_batch=micro,
+            gradient_accumulation_steps=accumulation,
+            optimizer=str(parameters.get(OPTIMIZER, planned.optimizer)),
+        )
 
 
 class Rejected(Record):
@@ -632,7 +646,9 @@ class Plan(Space, Artifact):
     def of_base(self, model: str) -> Candidate:
         """The candidate whose set-up loads a model's untrained base, unquantised if that fits."""
         candidates = (each for each in self.candidates if each.model == model)
-        return min(candidates, key=lambda each: (not each.fits, each.quantization is not None))
+        return min(
+            candidates, key=lambda each: (not each.fits, each.setup.quantization is not None)
+        )
 
     def workers(self, search: SearchSpec) -> int:
         """The number of workers of a run: the user's, or the plan's number of trials at once."""

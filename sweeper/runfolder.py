@@ -137,9 +137,6 @@ class RunFolder:
         """The folder of one trial."""
         return self.trials / str(number)
 
-    def attempt(self, number: int, attempt: int) -> Path:
-        return self.trial(number) / "attempts" / str(attempt)
-
     def seed(self, number: int, seed: int) -> Path:
         return self.trial(number) / "seeds" / str(seed)
 

@@ -88,6 +88,16 @@ def read_text(path: Path, errors: str = "strict") -> str:
     return content.decode("utf-8", errors).replace("\r\n", "\n")
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        OSError: As in ``read_text``.
+        ValueError: The text is not a JSON object in UTF-8.
+    """
+    return json_object(read_text(path))
+
+
 def write_text(path: Path, text: str, *, synced: bool = True) -> None:
     """Replace a file's text atomically.
 

@@ -70,8 +70,8 @@ def test_a_second_maker_waits_and_uses_what_the_first_made(tmp_path: Path) -> No
 
 
 def test_what_a_killed_maker_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
-    (tmp_path / ".model.x1y2").mkdir()
-    (tmp_path / ".model.x1y2" / "half.bin").write_text("half")
+    (tmp_path / ".01234567.model").mkdir()
+    (tmp_path / ".01234567.model" / "half.bin").write_text("half")
     (tmp_path / ".models-of-another").mkdir()
 
     make_once(tmp_path / "model", lambda folder: (folder / "whole").write_text("x") and None)

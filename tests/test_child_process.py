@@ -115,7 +115,7 @@ def test_progress_and_events_are_heard_and_the_log_is_kept(tmp_path: Path) -> No
         Record,
         what="it",
         work=lambda *state: seen.append(state),
-        hear=seen.append,
+        on_event=seen.append,
         log=log,
     )
     assert seen == [*(("reading", n, 3) for n in range(3)), {"model": "m"}]
@@ -194,7 +194,7 @@ def test_an_exception_of_the_caller_ends_it(tmp_path: Path) -> None:
     before = threading.active_count()
     children = set(psutil.Process().children())
     with pytest.raises(Stop):
-        in_child("called:works", ModelSpec(id="m"), Record, what="it", hear=stop)
+        in_child("called:works", ModelSpec(id="m"), Record, what="it", on_event=stop)
     assert threading.active_count() <= before + 1
     assert set(psutil.Process().children()) <= children
 

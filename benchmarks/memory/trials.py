@@ -107,7 +107,7 @@ def measured(work: Work, strategy: str, data: Path, folder: Path, home: Path) ->
         "high_seconds": candidate["duration"]["high"],
         "measured_seconds": trial["training_seconds"] + trial["evaluation_seconds"],
         "parts": memory["parts"],
-        **{name: candidate[name] for name in setup},
+        **{name: candidate["setup"][name] for name in setup},
     }
 
 

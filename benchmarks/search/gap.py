@@ -27,7 +27,7 @@ from benchmarks.search.tasks import KEPT
 from benchmarks.search.world import TableWorld
 from benchmarks.tables import head, line
 from sweeper.plans import Configuration
-from sweeper.search.search import known_starts
+from sweeper.search.search import first_trials
 
 BASELINE, ORACLE = "TPE, median", "oracle"
 COMPARED = (OURS, BASELINE, "engineer", "race", "GP by strategy")
@@ -47,7 +47,7 @@ def oracle(world: TableWorld, seed: int, limit: float) -> Replay:
     optimum = Configuration(
         strategy=candidate.strategy, model=candidate.model, parameters=best.parameters
     )
-    starts = [*known_starts(world.plan, world.plan.budget.trials), optimum]
+    starts = [*first_trials(world.plan, world.plan.budget.trials), optimum]
     return replay(_STARTS_ALONE, world, seed, limit, starts, trials=len(starts))
 
 

@@ -37,7 +37,7 @@ from benchmarks.tables import head, line
 from sweeper.search import pruner
 from sweeper.search.alone import SearchResult, StopCondition, TrialCosts, search
 from sweeper.search.cost_model.trial_costs import START
-from sweeper.search.search import known_starts
+from sweeper.search.search import first_trials
 
 # Tables in which trials report before their end, with and without the head.
 TASKS = ",".join(f"{name}{without}" for name in WITHOUT_HEAD for without in ("", "-head"))
@@ -123,7 +123,7 @@ def bill(task: str, seed: int, trials: int) -> Bill:
     make = task_worlds(task)
     world = make(seed)
     plan, unit = seeded(world.plan, seed), world.unit
-    starts = list(known_starts(plan, plan.budget.trials))
+    starts = list(first_trials(plan, plan.budget.trials))
     searched: list[SearchResult] = []
     losses: list[float] = []
     for name in (NO_PRUNER, OURS):

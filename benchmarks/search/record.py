@@ -34,7 +34,7 @@ from sweeper.facts.machine.hardware import processor
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Configuration, Plan
 from sweeper.runfolder import ITEM_LOSSES
-from sweeper.search.cost_model.untrained import BASE
+from sweeper.search.cost_model.trial_costs import BASE
 from sweeper.tasks.task import Evaluation
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.torch_backend import TorchBackend

@@ -18,8 +18,8 @@ from benchmarks.search.world import Ground, Realised, TableWorld, is_scored
 from sweeper.planning.budget.budget import first_rung
 from sweeper.plans import Configuration, Plan
 from sweeper.search.alone import Objective, StopCondition, search
-from sweeper.search.cost_model.untrained import NOTHING
-from sweeper.search.search import known_starts
+from sweeper.search.cost_model.trial_costs import NOTHING
+from sweeper.search.search import first_trials
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport
 
@@ -86,7 +86,7 @@ def replay(
     plan = seeded(world.plan, seed)
     realised: list[Realised] = []
     if starts is None:
-        starts = list(known_starts(plan, plan.budget.trials))
+        starts = list(first_trials(plan, plan.budget.trials))
     # Ours knows its baselines, and pays for what it knows.
     ours = method.sampler == OURS
     spent = world.baseline_seconds if ours else 0.0

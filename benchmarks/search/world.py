@@ -20,7 +20,7 @@ from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.axes import Axis, ChoiceAxis, axis_of
-from sweeper.search.cost_model.untrained import Untrained
+from sweeper.search.cost_model.trial_costs import Untrained
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,7 +54,7 @@ def check_subset(parts: Parts, before: Parts, max_rows: int) -> None:
         )
 
 
-def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
+def check_sizes(parts: Mapping[Split, Sequence[Example]], name: str) -> None:
     """Check that no split is empty.
 
     Raises:

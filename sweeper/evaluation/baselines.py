@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from sweeper.backend import Steps, nothing
+from sweeper.backend import Steps, no_progress
 from sweeper.facts.record import Split
 from sweeper.tasks.classification import Classification, class_metrics
 from sweeper.tasks.task import Decisions, Evaluation, Floats
@@ -74,7 +74,7 @@ def fit_path(
     classes: int,
     path: Sequence[float] = PATH,
     class_weights: NDArray[np.float64] | None = None,
-    on_progress: Steps = nothing,
+    on_progress: Steps = no_progress,
 ) -> Probe:
     """The best probe of a path from strong to weak regularisation, with warm starts.
 
@@ -188,7 +188,7 @@ class Tfidf(_ClassBaseline):
     name = "tfidf"
     title = "TF-IDF with logistic regression"
 
-    def __init__(self, task: Classification, on_progress: Steps = nothing) -> None:
+    def __init__(self, task: Classification, on_progress: Steps = no_progress) -> None:
         super().__init__(task)
         self._on_progress = on_progress
 

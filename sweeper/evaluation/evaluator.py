@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sweeper.backend import Steps, nothing
+from sweeper.backend import Steps, no_progress
 from sweeper.cache import home, made_and_touched
 from sweeper.data.examples import Example
 from sweeper.data.table import LazySequence, item_writer, stored_items
@@ -109,7 +109,7 @@ class TokenizedSplit:
         self,
         task: Task,
         examples: Sequence[Example],
-        on_progress: Steps = nothing,
+        on_progress: Steps = no_progress,
         *,
         in_pieces: bool = False,
     ) -> None:
@@ -238,7 +238,7 @@ class Evaluator:
     items: TokenizedSplit
     batch_size: int
     mixed_dtype: Half | None = None
-    on_progress: Steps = nothing
+    on_progress: Steps = no_progress
 
     def evaluate(self, model: nn.Module, count: int | None = None) -> Evaluation:
         """Score the first ``count`` items (all if None), in item order.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.generation import StoppingCriteria
 
-from sweeper.backend import ProgressReporter, Steps, nothing
+from sweeper.backend import ProgressReporter, Steps, no_progress
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 from sweeper.memory.estimate import MIN_PROMPTS, cache_bytes, prompts_at_once
@@ -52,7 +52,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int | None = None,
     sampling: Sampling | None = None,
-    on_progress: Steps = nothing,
+    on_progress: Steps = no_progress,
 ) -> list[list[str]]:
     """The model's answers to each prompt.
 

@@ -15,7 +15,7 @@ from typing import Literal
 from sweeper.backend import TRAINING
 from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
-from sweeper.execution.disk_budget import DiskBudget, disk_budget
+from sweeper.execution.disk import disk_budget
 from sweeper.execution.interruption import counted_signals
 from sweeper.execution.job import Briefing, WorkItem
 from sweeper.execution.next_attempt import configure
@@ -24,21 +24,20 @@ from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
 from sweeper.execution.run_progress import STOP_SECONDS, RunProgress
-from sweeper.execution.state import attempts, repair, seal, work_items
+from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
-from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.status import Phase, Status
+from sweeper.execution.state.status import Event, Status
 from sweeper.features import parts
 from sweeper.objective import limits_of
 from sweeper.packages import install_command, needed_for
 from sweeper.plans import Plan
-from sweeper.runfolder import CONFIG, RESULT, RunFolder
+from sweeper.runfolder import CONFIG, RESULT, RUNGS, RunFolder
 from sweeper.search import study_end
 from sweeper.search.finalists import seeds_dominate
-from sweeper.search.search import Search, known_starts, useful_total
+from sweeper.search.search import Search, first_trials, useful_total
 from sweeper.spec import Spec
-from sweeper.trials import TestSeal, TrialConfig, TrialResult
+from sweeper.trials import RungReport, TestSeal, TrialConfig, TrialResult
 from sweeper.units import duration, plural
 
 # Errors that are ignored while a failed run is stopped.
@@ -108,7 +107,7 @@ def run_sweep(
             state=state,
             search=Search(
                 plan,
-                tuple(known_starts(plan, total)),
+                tuple(first_trials(plan, total)),
                 spec.search.sampler,
                 spec.search.pruner,
                 limits=state.limits,
@@ -161,10 +160,6 @@ class Coordinator:
     def total(self) -> int:
         return self.owner.progress.total
 
-    @property
-    def _disk(self) -> DiskBudget:
-        return disk_budget(self.plan, self.plan.workers(self.spec.search))
-
     def run_all(self) -> RunOutcome:
         """Run all phases in order. Ends all workers, also after an error."""
         try:
@@ -174,7 +169,7 @@ class Coordinator:
             if not disk.no_room(error):
                 self._fail(error)
                 raise
-            full = disk.full(self.run.path, self._disk.least)
+            full = disk.full(self.run.path, self.owner.least_bytes)
             self._fail(full)
             raise full from error
         except BaseException as error:
@@ -188,17 +183,17 @@ class Coordinator:
             self._prepare()
             self._search()
             if self.owner.state.best is None:
-                return self._end("none-completed", "failed")
+                return self._end("none-completed")
             self._confirm_and_test()
             self._feature_phases()
         except Stopped:
             self.owner.stop_workers()
             if self.owner.signals.count:
-                return self._end("interrupted", "interrupted")
+                return self._end("interrupted")
             if self.owner.progress.seconds_left <= STOP_SECONDS:
                 self.owner.warn("the budget is spent; a larger one goes on from here")
-            return self._end("timeout", "timeout")
-        return self._end("complete", "complete")
+            return self._end("timeout")
+        return self._end("complete")
 
     def _fail(self, error: BaseException) -> None:
         """End the run after an error: stop all workers, and write the status if possible."""
@@ -219,10 +214,11 @@ class Coordinator:
         repaired: list[str] = []
         unfinished = restore(owner.state, owner.search, repaired.append)
         owner.progress.total = max(self.total, len(owner.state.configs))
-        owner.state.drop_other_weights(self.plan.budget.finalists)
+        owner.state.drop_other_weights()
         owner.add(work_items.trial(number) for number in unfinished)
         done = len(owner.state.results)
-        need = self._disk.sentence(self.run.path)
+        budget = disk_budget(self.plan, owner.progress.workers)
+        need = budget.sentence(self.run.path)
         owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
         for text in repaired:
             owner.warn(text)
@@ -302,10 +298,10 @@ class Coordinator:
         return study_end.Ending(kind="budget", because=because, total=self.spec.search.trials)
 
     def _confirm_and_test(self) -> None:
-        owner, finalists = self.owner, self.plan.budget.finalists
+        owner = self.owner
         if not self.run.test_seal.exists():
             owner.set_phase("confirmation")
-            chosen, seeds = owner.state.finalists(finalists), seal.seeds_of(self.plan)
+            chosen, seeds = owner.state.finalists(), seal.seeds_of(self.plan)
             planned = self.plan.budget.confirmation_seeds - 1
             self._train_again(chosen, seeds[:planned])
             if seeds[planned:]:
@@ -340,7 +336,7 @@ class Coordinator:
                 self.owner.warn(parts.failure(name, error))
 
     def _note_late_trials(self, opened: TestSeal) -> None:
-        if set(self.owner.state.finalists(self.plan.budget.finalists)) - set(opened.order):
+        if set(self.owner.state.finalists()) - set(opened.order):
             self.owner.warn(
                 f"the test split was scored once, at {opened.opened_at}: later trials are compared "
                 "on validation only"
@@ -375,9 +371,9 @@ class Coordinator:
             self.owner.say("optional-phase", text=decided.text)
         return decided.made
 
-    def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:
+    def _end(self, kind: OutcomeKind) -> RunOutcome:
         self.owner.stop_workers()
-        status = self.owner.end(kind, phase)
+        status = self.owner.end(kind)
         return RunOutcome(kind, status, self.owner.signals.number)
 
 
@@ -412,7 +408,7 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
             search.restore(config)
             unfinished.append(number)
             continue
-        search.restore(config, attempts.read_rungs(run.trial(number)), result)
+        search.restore(config, RungReport.read_lines(run.trial(number) / RUNGS), result)
         state.results[number] = result
     return unfinished
 

@@ -1,4 +1,4 @@
-"""Disk space: how much is free, and which errors mean that the disk is full."""
+"""Disk space: what a run will need, how much is free, and which errors mean a full disk."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper import units
+from sweeper.cache import home
 from sweeper.errors import NO_SPACE, RunError
+from sweeper.plans import Candidate, Plan
+from sweeper.training.checkpoints import LONG_TRIAL_SECONDS, checkpoint_bytes
 
-GIB = 1024**3
 # Space for files other than weights that a run writes while it stops: study, logs, status, report.
 # Measured: 0.5 MiB for 8 finished trials, so this is enough for about 500.
 RESERVE_BYTES = 32 * 1024**2
@@ -40,7 +43,7 @@ def free_bytes(folder: Path) -> int:
     limit = os.environ.get("SWEEPER_DISK_LIMIT_GIB")
     if limit is None:
         return free
-    return min(free, max(0, int(float(limit) * GIB) - sum(_sizes(folder))))
+    return min(free, max(0, int(float(limit) * units.GIB) - sum(_sizes(folder))))
 
 
 def _sizes(folder: Path) -> Iterator[int]:
@@ -51,20 +54,126 @@ def _sizes(folder: Path) -> Iterator[int]:
                 yield Path(parent, name).stat().st_size
 
 
-def size(count: int) -> str:
-    """A number of bytes as text, in GiB or MiB."""
-    return units.gib(count / GIB) if count >= GIB / 10 else f"{count / 1024**2:.0f} MiB"
-
-
 def full(folder: Path, needed: int = RESERVE_BYTES) -> RunError:
     """The error that ends a run whose disk is full."""
     try:
-        free = size(free_bytes(folder))
+        free = units.size(free_bytes(folder))
     except OSError:
         free = "an unknown amount"
     return RunError(
-        f"the disk has no room left: {free} free, {size(needed)} needed",
+        f"the disk has no room left: {free} free, {units.size(needed)} needed",
         why="The trials under way could not keep their weights; all that has ended is kept.",
         fix="Free some space, then give the same command again: it resumes.",
         where=str(folder),
     )
+
+
+def weights_bytes(candidate: Candidate) -> int:
+    """Bytes of the kept weights of one trial."""
+    return candidate.trainable_parameters * _bytes_per_weight(candidate)
+
+
+def _bytes_per_weight(candidate: Candidate) -> int:
+    return 2 if candidate.setup.precision == "bf16-pure" else 4
+
+
+def _in_flight_bytes(candidate: Candidate) -> int:
+    """Most bytes of a running trial: its weights, and two checkpoints if it saves them.
+
+    The earlier checkpoint is deleted once the later one is complete.
+    """
+    if candidate.duration.seconds <= LONG_TRIAL_SECONDS:
+        return weights_bytes(candidate)
+    trained, optimizer = candidate.trainable_parameters, candidate.setup.optimizer
+    return weights_bytes(candidate) + 2 * checkpoint_bytes(
+        trained, _bytes_per_weight(candidate), optimizer
+    )
+
+
+@dataclass(frozen=True)
+class DiskBudget:
+    """The most bytes that a run's weights take at once.
+
+    ``kept``, ``confirmation`` and ``in_flight``: weights kept by the search, of confirmation runs
+    and of running trials. ``bases``: base models that features make, in the cache for all runs;
+    ``base_copies``: copies in the run's folder that adapters need. If cache and run are on one
+    file system, copies are links and take no space.
+    """
+
+    kept: int
+    confirmation: int
+    in_flight: int
+    bases: int = 0
+    base_copies: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights of trials, with a reserve."""
+        return self.kept + self.confirmation + self.in_flight + RESERVE_BYTES
+
+    @property
+    def least(self) -> int:
+        """Bytes that must stay free so that the running trials can be completed."""
+        return self.in_flight + RESERVE_BYTES
+
+    def sentence(self, folder: Path) -> str:
+        """A sentence on the space that the run will need and whether it is free."""
+        one_disk = _on_one_disk(folder, home())
+        needed = self.weights + (self.bases if one_disk else self.base_copies)
+        free = free_bytes(folder)
+        text = f"weights need up to {units.size(needed)} of disk, {units.size(free)} are free"
+        short = free < needed
+        if self.bases and one_disk:
+            text += f"; {units.size(self.bases)} of it for bases that are made before trials"
+        elif self.bases:
+            free_in_cache = shutil.disk_usage(_nearest_existing(home())).free
+            text += f"; bases that are made before trials need up to {units.size(self.bases)} in "
+            text += f"{home()}, {units.size(free_in_cache)} are free"
+            short |= free_in_cache < self.bases
+        if short:
+            text += "; the run ends before the disk is full"
+        return text
+
+
+def disk_budget(plan: Plan, workers: int) -> DiskBudget:
+    """The disk budget of a plan.
+
+    A run keeps the weights of each candidate's default and best trial, and of the finalists. It
+    keeps all bases that trials may ask for, at most one for each trial.
+    """
+    sizes = [weights_bytes(candidate) for candidate in plan.candidates]
+    largest, budget = max(sizes), plan.budget
+    bases = _base_sizes(plan)[: budget.trials]
+    kept_trials = 2 * len(sizes) + budget.finalists
+    return DiskBudget(
+        kept=2 * sum(sizes) + budget.finalists * largest,
+        confirmation=budget.finalists
+        * max(0, budget.confirmation_seeds + budget.extra_seeds - 1)
+        * largest,
+        in_flight=workers * max(map(_in_flight_bytes, plan.candidates)),
+        bases=sum(bases),
+        base_copies=sum(bases[:kept_trials]),
+    )
+
+
+def _base_sizes(plan: Plan) -> list[int]:
+    """Bytes of each base that a trial of the plan may ask for, largest first."""
+    staged = [(each, stage) for each in plan.candidates for stage in each.stages.values()]
+    sizes = {name: stage.base_bytes for _, stage in staged for name in stage.bases}
+    off_values = {
+        stage.parameter: each.parameters[stage.parameter].off_value for each, stage in staged
+    }
+    user_bases = sum(
+        any(trial.parameters.get(name, value) != value for name, value in off_values.items())
+        for trial in plan.own_trials
+    )
+    return sorted([*sizes.values(), *[max(sizes.values(), default=0)] * user_bases], reverse=True)
+
+
+def _on_one_disk(folder: Path, other: Path) -> bool:
+    return _nearest_existing(folder).stat().st_dev == _nearest_existing(other).stat().st_dev
+
+
+def _nearest_existing(folder: Path) -> Path:
+    """The folder, or its nearest existing parent."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

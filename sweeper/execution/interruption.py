@@ -16,15 +16,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def _handled_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call ``hear`` on signals; no effect outside the main thread, where Python forbids it."""
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call ``handler`` on signals; no effect outside the main thread, where Python forbids it."""
     main = threading.current_thread() is threading.main_thread()
-    earlier_handlers = {number: signal.signal(number, hear) for number in _SIGNALS if main}
+    earlier_handlers = {number: signal.signal(number, handler) for number in _SIGNALS if main}
     try:
         yield
     finally:
-        for number, handler in earlier_handlers.items():
-            signal.signal(number, handler)
+        for number, earlier in earlier_handlers.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ class Signals:
         self.number: int | None = None
         self.count = 0
 
-    def hear(self, number: int, _frame: FrameType | None) -> None:
+    def count_signal(self, number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self.number is None:
             self.number = _COUNTS_AS.get(signal.Signals(number), number)
@@ -69,5 +69,5 @@ class Signals:
 def counted_signals() -> Iterator[Signals]:
     """A context that counts the signals received within it."""
     signals = Signals()
-    with _handled_by(signals.hear):
+    with _handled_by(signals.count_signal):
         yield signals

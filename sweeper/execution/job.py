@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.backend import Decision
+from sweeper.errors import Problem
 from sweeper.facts.machine.hardware import Device
 from sweeper.spec import Spec
 from sweeper.trials import AttemptEndKind, BaselineResult, RungReport, TrialConfig
@@ -118,7 +119,7 @@ class Hello(Record):
 
     host: str
     process: int
-    problems: tuple[tuple[str, str, str], ...] = Field((), description="what, why, where")
+    problems: tuple[Problem, ...] = ()
 
 
 class Ready(Record):
@@ -145,12 +146,10 @@ class ProgressMessage(Record):
 class JobEnded(Record):
     """The job ended.
 
-    ``done``: its results are complete. Else ``end`` says why not; after ``error`` or ``disk-full``
+    ``end`` says why it has no complete results; None if it has. After ``error`` or ``disk-full``
     the process ends as well, since training may have left it unsound.
     """
 
-    name: str
-    done: bool
     end: AttemptEndKind | None = None
     detail: str = ""
 

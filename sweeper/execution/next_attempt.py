@@ -10,17 +10,12 @@ from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
-from sweeper.facts.record import TrainingSetup
-from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
+from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Configuration, Plan, TrialBudget
 from sweeper.runfolder import CONFIG
 from sweeper.spec import Scalar
-from sweeper.training.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
+from sweeper.training.checkpoints import LONG_TRIAL_SECONDS, MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.trials import RungReport, TrialConfig
-
-# A trial that is expected to take longer than this saves checkpoints, and continues from the last
-# one after an interruption. A shorter trial starts again.
-LONG_TRIAL_SECONDS = 30 * 60
 
 
 def next_attempt(state: RunState, batches: ReducedBatches, item: WorkItem) -> Job:
@@ -85,11 +80,7 @@ def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig
     only in their parameters; confirmation runs have other seeds.
     """
     candidate = plan.candidate(trial.strategy, trial.model)
-    parameters, gpus = trial.parameters, candidate.gpus
-    planned = candidate.micro_batch * candidate.gradient_accumulation_steps * gpus
-    batch = int(parameters.get(BATCH, planned))
-    micro, accumulation = split_batch(batch, candidate.micro_batch, gpus)
-    budget = trial_budget(plan, parameters)
+    budget = trial_budget(plan, trial.parameters)
     seconds = candidate.duration.seconds * budget.epochs / plan.budget.epochs
     trial_fields = {name: getattr(trial, name) for name in Configuration.model_fields}
     return TrialConfig(
@@ -98,12 +89,7 @@ def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig
         seed=plan.seed,
         task=plan.facts.task,
         budget=budget,
-        setup=TrainingSetup.taken_from(
-            candidate,
-            micro_batch=micro,
-            gradient_accumulation_steps=accumulation,
-            optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
-        ),
+        setup=candidate.trial_setup(trial.parameters),
         keep_weights=True,
         train_rows=plan.budget.train_rows,
         checkpoints=seconds > LONG_TRIAL_SECONDS,

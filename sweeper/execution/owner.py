@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.backend import Decision
-from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
+from sweeper.errors import NoTrialCompleted, RunError, SpecError
 from sweeper.execution import disk
 from sweeper.execution.interruption import Signals
 from sweeper.execution.job import (
@@ -30,18 +30,17 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.pools.placement import mismatch
-from sweeper.execution.pools.pool import Pool, WorkerGone, WorkerMessage
+from sweeper.execution.pools.pool import Pool, WorkerGone, WorkerMessage, last_log_lines, log_of
 from sweeper.execution.run_progress import STOP_SECONDS, RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
-from sweeper.execution.state.events import Event, EventKind, make_event
 from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.status import Phase, Status
+from sweeper.execution.state.status import Event, EventKind, Phase, Status, make_event
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.runfolder import RESULT
 from sweeper.safe_text import without_secrets
-from sweeper.search.cost_model.untrained import of_baseline
+from sweeper.search.cost_model.trial_costs import of_baseline
 from sweeper.search.search import Search
 from sweeper.training.checkpoints import drop_checkpoints
 from sweeper.trials import (
@@ -219,10 +218,7 @@ class Owner:
     def _handle(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
             if message.problems:
-                fix = "Share it between the machines under the same path, or install it on each."
-                raise RunError(
-                    [Problem(what, why, fix, place) for what, why, place in message.problems]
-                )
+                raise RunError(message.problems)
         elif isinstance(message, Ready):
             if message.device and (problem := mismatch(self.plan.facts.hardware, message.device)):
                 raise RunError([problem])
@@ -283,8 +279,7 @@ class Owner:
         baseline.write(path)
         figures = baseline.model_dump(include={"validation_loss", "objective", "seconds"})
         name, title = baseline.name, baseline.title
-        event = make_event("baseline", worker=worker, job=name, text=title, **figures)
-        self._publish(event)
+        self.say("baseline", worker=worker, job=name, text=title, **figures)
 
     def learn(self, baseline: BaselineResult) -> None:
         """Tell the search the losses of an untrained baseline."""
@@ -296,11 +291,11 @@ class Owner:
         if job is None:
             return
         # A refused job cannot be done, but the worker's process is intact.
-        if ended.done or ended.end == "refused":
+        if ended.end in (None, "refused"):
             state.productive = True
             self._idle_workers[worker] = None
-        if not ended.done:
-            self._attempt_failed(worker, job, ended.end or "error", ended.detail)
+        if ended.end is not None:
+            self._attempt_failed(worker, job, ended.end, ended.detail)
         elif job.kind == "baselines":
             work_items.note_baselines(self.run)
             self.progress.enter("search")
@@ -351,7 +346,7 @@ class Owner:
         number = job.config.number
         self.search.tell(number, result)
         self.state.results[number] = result
-        self.state.drop_other_weights(self.plan.budget.finalists)
+        self.state.drop_other_weights()
         self._say(
             worker,
             "trial-ended",
@@ -406,7 +401,7 @@ class Owner:
     # Events and status
 
     def say(self, kind: EventKind, **fields: object) -> None:
-        """Emit an event about the command itself."""
+        """Emit an event."""
         self._publish(make_event(kind, **fields))
 
     def warn(self, text: str) -> None:
@@ -427,10 +422,10 @@ class Owner:
             fields |= {"trial": job.trial, "attempt": job.attempt}
             fields |= {"job": "" if job.kind == "trial" else job.name}
             fields |= {"strategy": job.config.strategy} if job.config else {}
-        self._publish(make_event(kind, worker=worker, **fields))
+        self.say(kind, worker=worker, **fields)
 
     def _publish(self, event: Event) -> None:
-        self.progress.hear(event)
+        self.progress.update(event)
         if event.kind != "progress":
             self._append(event)
         self.on_event(event, self.progress.status())
@@ -494,9 +489,9 @@ class Owner:
         self.say("phase", state="failed")
         self.progress.status(ended=True).write(self.run.status)
 
-    def end(self, kind: str, phase: Phase) -> Status:
+    def end(self, kind: str) -> Status:
         """Write the last status, call ``on_trial_end``, and emit ``run-ended``."""
-        self.progress.enter(phase)
+        self.progress.enter("failed" if kind == "none-completed" else kind)
         status = self.progress.status(ended=True)
         status.write(self.run.status)
         event = make_event("run-ended", state=kind)
@@ -509,7 +504,7 @@ class Owner:
         kind = RunError if self.state.best else NoTrialCompleted
         return kind(
             "workers end again and again without getting anything done",
-            why=self.pool.log(self._last_ended_worker),
+            why=last_log_lines(self.run, self._last_ended_worker),
             fix="Fix what the log reports, then give the same command again: it resumes.",
-            where=str(self.run.path / f"worker-{self._last_ended_worker}.log"),
+            where=str(log_of(self.run, self._last_ended_worker)),
         )

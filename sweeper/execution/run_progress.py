@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sweeper import units
-from sweeper.execution.state.events import Event, now
+from sweeper.artifact import now
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Status
+from sweeper.execution.state.status import ENDED, Eta, Event, OptionalPhase, Phase, Status
 from sweeper.objective import cost_within
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
@@ -140,7 +140,7 @@ class RunProgress:
         self.phase, self._entered = phase, clock
         self._phase_jobs = self.jobs - self.jobs_done
 
-    def hear(self, event: Event) -> None:
+    def update(self, event: Event) -> None:
         """Update ``running`` after an event."""
         if event.kind in ("trial-started", "job-started"):
             self._had_work = True
@@ -274,6 +274,6 @@ class RunProgress:
 
     def _seconds_of_best(self) -> float:
         """Mean seconds of the current finalists; 0 without any."""
-        best = self.state.finalists(self.plan.budget.finalists)
+        best = self.state.finalists()
         seconds = [result.seconds for result in (self.state.results[number] for number in best)]
         return statistics.fmean(seconds) if seconds else 0.0

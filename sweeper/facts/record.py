@@ -281,8 +281,8 @@ NO_EXTRA = StepExtra()
 class TrainingSetup(Record):
     """Settings of training, besides the parameters, on which time and memory depend.
 
-    Plans, trials, measurements and the memory formula share it. The effective batch is
-    ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
+    Plans, trials and measurements hold one, and the memory formula extends it. The effective
+    batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
 
     Args:
         micro_batch: Examples in a forward pass on one device.
@@ -311,7 +311,7 @@ class TrainingSetup(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Measured(TrainingSetup):
+class Measured(Record):
     """Time and memory of one set-up on this machine, as medians over ``trainings`` trainings.
 
     Args:
@@ -330,6 +330,7 @@ class Measured(TrainingSetup):
         versions: Versions of libraries that affect speed.
     """
 
+    setup: TrainingSetup
     shape: str
     strategy: str
     mean_length: int

@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sweeper.data.long_rows import IN_WORDS
-from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, TrainingSetup
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.memory.states import trainable_parameters
-from sweeper.planning.budget.candidate_costs import workload_of
-from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.budget.study_phases import workload_of
+from sweeper.planning.budget.trial_budget import Cap, sequence_cap
 from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
-from sweeper.planning.fitting.fit import MARGIN, Fit, fit
-from sweeper.planning.fitting.remedies import too_large
+from sweeper.planning.fitting import MARGIN, Fit, fit, too_large
 from sweeper.planning.ranking import gap_reason, lower_default, risk_of, setup_penalty
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook
@@ -237,8 +236,9 @@ def _candidate(
     if learnt is not None and learnt.gap is not None:
         quality, reasons = Quality.pooled([quality, learnt.gap]), [*reasons, learnt]
     quality = quality.plus(setup_penalty(setup)).plus(lower)
-    return Candidate.taken_from(
-        setup,
+    return Candidate(
+        setup=TrainingSetup.taken_from(setup),
+        attention=setup.attention,
         strategy=strategy.name,
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),

@@ -177,7 +177,9 @@ def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | N
         lambda option: option.summary.kind == kind,
         lambda option: option.in_time,
         lambda option: option.fits_context,
-        lambda option: option.plan is not None and option.plan.candidates[0].quantization is None,
+        lambda option: (
+            option.plan is not None and option.plan.candidates[0].setup.quantization is None
+        ),
     )
     left = [option for option in options if option.plan is not None]
     for test in tests:

@@ -24,8 +24,7 @@ from typing import TextIO
 
 from sweeper.artifact import Record
 from sweeper.child_process import Child, outcome, start_child, tell_event
-from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Event, Status, make_event
 from sweeper.features import parts
 from sweeper.runfolder import RunFolder
 from sweeper.safe_text import without_secrets

@@ -18,8 +18,7 @@ from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, Model
 from sweeper.memory.estimate import KNOWN
 from sweeper.memory.setup import Probed, ProbeRequest, Setup
 from sweeper.packages import TRAINING, require
-from sweeper.planning.budget.sequence_cap import sequence_cap
-from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES
+from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES, sequence_cap
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan
@@ -33,7 +32,7 @@ _TIMEOUT_SECONDS = 600
 # If less than this share of the device's memory was free, it may have run out because of other
 # processes. Smaller uses by others are within the interval of predictions.
 _MIN_FREE_SHARE = 1 / KNOWN[1]
-_CALIBRATE = "sweeper.training.probes.calibrate:answer"
+_CALIBRATE = "sweeper.training.probes.device:answer"
 # A calibration takes a second or two, and loading torch some more.
 _CALIBRATION_SECONDS = 60.0
 _FIX = "The formula's estimate stands without --probe."
@@ -132,12 +131,11 @@ def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> 
     targets, targeted = setup.target_modules, setup.traits.adds in TARGETED
     names = targets if isinstance(targets, str) else ",".join(targets)
     return measured_now(
-        setup,
+        setup.replace(evaluation_batch=1),
         model,
         **answer.model_dump(exclude={"free_gib", "total_gib"}),
         r=setup.r if targeted else None,
         target_modules=names if targeted else None,
-        evaluation_batch=1,
         mean_length=mean,
         probe=setup.key(),
     )
@@ -197,7 +195,7 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
     models = {model.id: model for model in plan.facts.models}
     for candidate in plan.candidates:
         traits = traits_of(candidate.strategy)
-        if traits.gradients_through_base and candidate.gpus == 1:
+        if traits.gradients_through_base and candidate.setup.gpus == 1:
             model = models[candidate.model]
             mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
             setup = _setup_of(candidate, plan.facts)
@@ -212,7 +210,7 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
     setup = candidate_setup(
         candidate,
         candidate.defaults(),
-        candidate.sequence_length,
+        candidate.setup.sequence_length,
         (len(facts.data.labels) or TYPICAL_CLASSES) if head else 0,
         facts.hardware.device,
     )

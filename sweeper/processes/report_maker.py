@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -153,6 +152,18 @@ class ReportMaker:
             break
         return self._make_in_this_process()
 
+    @property
+    def warning(self) -> str:
+        """The warning to a user whose last report has no charts; empty if it has."""
+        if not self.no_charts:
+            return ""
+        command = f"sweeper report {self.folder.quoted}"
+        return (
+            f"the report has no charts: {self.no_charts}. The drawing engine reserves up to 100 GB "
+            "of address space (not of memory), which `ulimit -v` or a batch system may forbid. "
+            f"Draw them without that limit: {command}"
+        )
+
     def close(self) -> None:
         """End the child process at once. Files stay complete."""
         if self._child is not None:
@@ -282,13 +293,3 @@ def shows_texts(folder: RunFolder) -> bool:
         return not resolve({}, folder.spec).evaluation.no_texts
     except (SweeperError, OSError):
         return False
-
-
-def lost_charts(folder: RunFolder, why: str) -> str:
-    """The message to a user whose report has no charts."""
-    command = f"sweeper report {shlex.quote(str(folder.path))}"
-    return (
-        f"the report has no charts: {why}. The drawing engine reserves up to 100 GB of address "
-        "space (not of memory), which `ulimit -v` or a batch system may forbid. "
-        f"Draw them without that limit: {command}"
-    )

@@ -14,8 +14,7 @@ from typing import Any
 
 from sweeper.objective import Limit
 from sweeper.plans import Configuration, Space, StrategySpace, TrialBudget
-from sweeper.search.cost_model.trial_costs import TrialCosts, lowest_final
-from sweeper.search.cost_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.trial_costs import NOTHING, TrialCosts, Untrained, lowest_final
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar

@@ -64,7 +64,7 @@ class PruningDecision:
     because: str = ""
 
 
-GO_ON = PruningDecision(False)
+NOT_PRUNED = PruningDecision(False)
 
 
 def rung_title(objective: Objective) -> str:
@@ -123,7 +123,7 @@ class SweeperPruner:
         """
         rung = max(own.reported, default=own.rungs)
         if rung >= own.rungs:
-            return GO_ON
+            return NOT_PRUNED
         searched = rung >= self._first_rung and own.searched
         guessing = self._guessing(own)
         lowest = min(best_so_far(own.losses).values(), default=math.inf)
@@ -298,7 +298,7 @@ def _diverging(
     if lowest > RISE_FACTOR * guessing or (searched and lowest > guessing):
         text = f"the validation loss of {loss:.4g} at rung {rung} is worse than guessing"
         return PruningDecision(True, f"it diverges: {text} ({guessing:.4g})")
-    return GO_ON
+    return NOT_PRUNED
 
 
 @dataclass(frozen=True)
@@ -333,11 +333,11 @@ class View:
         the best of all."""
         best, best_of_all = lowest_final(self.strategy), lowest_final(self.others)
         if not 0 < best_of_all < math.inf:
-            return GO_ON
+            return NOT_PRUNED
         by_strategy = self._by_peers(best) if 0 < best < math.inf else None
         if self.objective.at_rungs and not self.objective.is_loss:
-            return by_strategy or GO_ON  # recorded gains are those of losses
-        return by_strategy or self._by_recorded_gains(best_of_all) or GO_ON
+            return by_strategy or NOT_PRUNED  # recorded gains are those of losses
+        return by_strategy or self._by_recorded_gains(best_of_all) or NOT_PRUNED
 
     def _by_recorded_gains(self, best: float) -> PruningDecision | None:
         scored = _most_recent(self.others, lambda trial: self.rung in trial.items)
@@ -360,9 +360,9 @@ class View:
             return None
         half_width = self._confidence(len(pairs)) * prediction.std
         if prediction.log_end - half_width <= math.log(best):
-            return GO_ON
+            return NOT_PRUNED
         if prediction.log_end <= prediction.usual + AS_USUAL * prediction.std:
-            return GO_ON  # a new trial would not be predicted to end lower
+            return NOT_PRUNED  # a new trial would not be predicted to end lower
         low, high = (math.exp(prediction.log_end + side * half_width) for side in (-1, 1))
         better = sum(1 for peer in self.peers if peer.reported[self.rung] < self.now)
         text = f"worse than {better} of {len(self.peers)} {self._peers_text()}"

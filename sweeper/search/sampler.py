@@ -35,8 +35,7 @@ from sweeper.search.cost_model.axes import (
 )
 from sweeper.search.cost_model.cost_model import CostModel, StudyCosts, Suggestion, Trials
 from sweeper.search.cost_model.gaussian_process import Vector, one_thread
-from sweeper.search.cost_model.trial_costs import TrialCosts, lowest_final
-from sweeper.search.cost_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.trial_costs import NOTHING, TrialCosts, Untrained, lowest_final
 from sweeper.spec import Scalar
 
 # A candidate with fewer ended trials is young: its default is a single draw, and seeds of one

@@ -21,10 +21,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeper.objective import Limit, Objective
 from sweeper.plans import Configuration, Plan, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.cost_model.trial_costs import TrialCosts, as_costs
-from sweeper.search.cost_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.trial_costs import NOTHING, TrialCosts, Untrained, as_costs
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.pruner import GO_ON, PruningDecision, SweeperPruner, rung_title, value_text
+from sweeper.search.pruner import NOT_PRUNED, PruningDecision, SweeperPruner, rung_title, value_text
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport, TrialResult
@@ -169,7 +168,7 @@ class Search:
         # with the first rungs of all later trials.
         own, trial = self._pruner_trials[number], self._optuna_trial(number)
         if self.candidates[own.key].one_trial or not self._pruner.prune(self.study, trial):
-            return GO_ON
+            return NOT_PRUNED
         name, title = type(self._pruner).__name__, rung_title(self.objective)
         value = value_text(own.reported[report.rung], self.objective)
         return PruningDecision(
@@ -256,7 +255,7 @@ class Search:
         return is_same_kind and values.items() <= trial.parameters.items()
 
 
-def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
+def first_trials(plan: Plan, total: int) -> Iterator[Configuration]:
     """The first trials: defaults, defaults with one parameter off, the user's own.
 
     If the total is too small for all of them, the plan's last defaults are left out.
@@ -286,4 +285,4 @@ def useful_total(plan: Plan, total: int) -> int:
     """The total, or the number of starts if there is nothing to search."""
     if any(candidate.searchable for candidate in plan.candidates):
         return total
-    return min(total, sum(1 for _ in known_starts(plan, total)))
+    return min(total, sum(1 for _ in first_trials(plan, total)))

@@ -87,34 +87,34 @@ class Ending(Record):
     """Why a search ended before its last trial."""
 
     kind: Literal["target", "settled", "budget"] = Field(
-        description="target: the loss that was asked for is reached; settled: more "
+        description="target: the loss that was requested is reached; settled: more "
         "trials are expected to gain less than noise shows; budget: it has no room for one more"
     )
     because: str
     total: int = Field(description="requested trials at that time")
 
 
-def decide(search: Search, asked: SearchSpec) -> Ending | None:
+def decide(search: Search, request: SearchSpec) -> Ending | None:
     """Whether the trials so far end the search.
 
     Args:
-        asked: The request, with target loss and whether a settled search ends.
+        request: The options of the search, with target loss and whether a settled search ends.
     """
-    because = _target_reason(search, asked.target_loss)
+    because = _target_reason(search, request.target_loss)
     if because:
-        return Ending(kind="target", because=because, total=asked.trials)
-    because = _settled_reason(search) if asked.stop_when_settled else ""
-    return Ending(kind="settled", because=because, total=asked.trials) if because else None
+        return Ending(kind="target", because=because, total=request.trials)
+    because = _settled_reason(search) if request.stop_when_settled else ""
+    return Ending(kind="settled", because=because, total=request.trials) if because else None
 
 
-def still_ends(ending: Ending, asked: SearchSpec) -> bool:
+def still_ends(ending: Ending, request: SearchSpec) -> bool:
     """Whether the ending of an earlier command still holds.
 
     A settled search stays ended unless this command asks for more trials, or not to stop when
     settled. Targets and budgets are checked again, since they may have changed.
     """
-    settled = ending.kind == "settled" and asked.stop_when_settled
-    return settled and asked.trials <= ending.total
+    settled = ending.kind == "settled" and request.stop_when_settled
+    return settled and request.trials <= ending.total
 
 
 def _target_reason(search: Search, target: float | None) -> str:

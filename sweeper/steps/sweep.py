@@ -23,10 +23,8 @@ from sweeper.errors import (
 )
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.interruption import leaving_on_signals
-from sweeper.execution.state.continuation import plan_to_run
-from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.second_command import refuse_if_running
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.continuation import plan_to_run, refuse_if_running
+from sweeper.execution.state.status import Event, Status, make_event
 from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing
@@ -40,7 +38,7 @@ from sweeper.objective import limits_of
 from sweeper.plans import Plan
 from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.processes.probe_process import measured_plan
-from sweeper.processes.report_maker import ReportMaker, lost_charts
+from sweeper.processes.report_maker import ReportMaker
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
@@ -268,7 +266,7 @@ def sweep(
             incomplete = f"study.db lacks a part of this run: {maker.no_study}"
             warnings = [
                 *(note.text for note in report.findings.notes),
-                lost_charts(folder, maker.no_charts) if maker.no_charts else "",
+                maker.warning,
                 f"{incomplete}. Give the same command again to write it" if maker.no_study else "",
             ]
             for text in filter(None, warnings):

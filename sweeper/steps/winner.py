@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
-from sweeper.runfolder import WEIGHTS, RunFolder
+from sweeper.runfolder import CONFIG, RESULT, WEIGHTS, RunFolder
 from sweeper.trials import TrialConfig, TrialResult
 
 
@@ -63,8 +63,8 @@ def refit_config(run: RunFolder, number: int) -> TrialConfig:
     Raises:
         UsageError: The trial has not completed.
     """
-    config = TrialConfig.read_or_none(run.trial(number) / "config.json")
-    result = TrialResult.read_or_none(run.trial(number) / "result.json")
+    config = TrialConfig.read_or_none(run.trial(number) / CONFIG)
+    result = TrialResult.read_or_none(run.trial(number) / RESULT)
     if config is None or result is None or result.state != "COMPLETE":
         raise UsageError(
             f"trial {number} has not completed",

@@ -19,6 +19,9 @@ from sweeper.facts.record import TrainingSetup
 from sweeper.memory.states import optimizer_cost
 from sweeper.trials import PreparedBase, RungReport, TrialConfig
 
+# A trial that is expected to take longer than this saves checkpoints, and continues from the last
+# one after an interruption. A shorter trial starts again.
+LONG_TRIAL_SECONDS = 30 * 60
 MANIFEST = "checkpoint.json"
 # Folder in which a checkpoint is written until it is complete.
 UNFINISHED = ".unfinished-checkpoint"

@@ -58,12 +58,11 @@ def measurement(
     scored = scored_items if result.evaluation_seconds > 0 else 0
     undisturbed_share = _undisturbed_share(result)
     targets = parameters.get("target_modules")
+    batches = {"micro_batch": micro, "gradient_accumulation_steps": max(1, batch // micro)}
     return measured_now(
-        setup,
+        setup.model_copy(update=batches),
         model,
         strategy=config.strategy,
-        micro_batch=micro,
-        gradient_accumulation_steps=max(1, batch // micro),
         mean_length=max(1, round(length)),
         r=int(parameters["r"]) if "r" in parameters else None,
         target_modules=None if targets is None else str(targets),

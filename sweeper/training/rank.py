@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sweeper.backend import Decision
+from sweeper.backend import Decision, no_progress
 from sweeper.facts.record import TrainingSetup
 from sweeper.textfiles import write_text
 from sweeper.training.loop.checkpointing import Saved
@@ -96,8 +96,8 @@ def _train(request: RankRequest) -> int:
     saves = request.config.keep_weights and rank == 0
     config = request.config.model_copy(update={"keep_weights": saves})
     run = Path(request.run) if request.run else None
-    callbacks: dict[str, Any] = {"tell": partial(_write_progress, folder)} if rank == 0 else {}
-    backend = TorchBackend(request.plan, request.spec, run, device, **callbacks)
+    on_progress = partial(_write_progress, folder) if rank == 0 else no_progress
+    backend = TorchBackend(request.plan, request.spec, run, device, on_progress)
     rank_folder = folder_of_rank(folder, rank)
     rank_folder.mkdir(parents=True, exist_ok=True)
     shared = backend.shared_for(config)

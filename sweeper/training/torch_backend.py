@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sweeper.backend import Decision, ProgressReporter, Tell
+from sweeper.backend import Decision, OnProgress, ProgressReporter, no_progress
 from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
@@ -73,12 +73,12 @@ _FIRST_TEXTS, _HARDEST_TEXTS = 48, 40
 _TEMPERATURE, _TOP_P = 0.8, 0.95
 
 
-def make(run: RunFolder, plan: Plan, spec: Spec, tell: Tell) -> TorchBackend:
+def make(run: RunFolder, plan: Plan, spec: Spec, on_progress: OnProgress) -> TorchBackend:
     """A backend for a run; data and models are loaded when first needed."""
     if (share := os.environ.get(GPU_SHARE)) and torch.cuda.is_available():
         # A process that exceeds its share runs out of memory itself, not its neighbours.
         torch.cuda.set_per_process_memory_fraction(float(share))
-    return TorchBackend(plan, spec, run.path, tell=tell)
+    return TorchBackend(plan, spec, run.path, on_progress=on_progress)
 
 
 class TorchBackend:
@@ -87,7 +87,7 @@ class TorchBackend:
     Args:
         plan: The run's plan, with sequence lengths and facts of the models.
         device: Training device; if None, a GPU if there is one.
-        tell: Receiver of the progress of long work.
+        on_progress: Receiver of the progress of long work.
         dataset: The training data; loaded as the spec says if None.
     """
 
@@ -97,10 +97,10 @@ class TorchBackend:
         spec: Spec,
         run: Path | None = None,
         device: torch.device | None = None,
-        tell: Tell = lambda _what, _done, _of: None,
+        on_progress: OnProgress = no_progress,
         dataset: Dataset | None = None,
     ) -> None:
-        self._on_progress = ProgressReporter(tell)
+        self._on_progress = ProgressReporter(on_progress)
         self._run = run
         self._plan = plan
         self._spec = spec
@@ -140,10 +140,10 @@ class TorchBackend:
             weights_folder(spec, facts, self._on_progress),
             self._dataset,
             self._spec,
-            candidate.sequence_length,
-            candidate.evaluation_batch,
+            candidate.setup.sequence_length,
+            candidate.setup.evaluation_batch,
             self._device,
-            mixed_dtype=autocast_dtype(candidate.precision),
+            mixed_dtype=autocast_dtype(candidate.setup.precision),
             on_progress=self._on_progress,
             objective=self._plan.objective,
             base_dtype=dtype,
@@ -271,13 +271,13 @@ class TorchBackend:
 
 def _untrained_base_form(candidate: Candidate, device: torch.device) -> tuple[torch.dtype, Any]:
     """The dtype and quantisation in which the untrained base is scored."""
-    strategy = strategy_named(candidate.strategy)
-    if candidate.quantization is not None:
-        dtype = strategy.base_dtype(candidate.precision)
+    strategy, setup = strategy_named(candidate.strategy), candidate.setup
+    if setup.quantization is not None:
+        dtype = strategy.base_dtype(setup.precision)
         return dtype, strategy.quantization_config(candidate.defaults(), dtype=dtype)
-    if device.type == "cpu" or candidate.precision == "fp32":
+    if device.type == "cpu" or setup.precision == "fp32":
         return torch.float32, None
-    return getattr(torch, frozen_dtype(candidate.precision)), None
+    return getattr(torch, frozen_dtype(setup.precision)), None
 
 
 def scores_on_test(

@@ -357,25 +357,26 @@ def domain_line(domain: DomainFacts) -> str:
 
 def setup_line(candidate: Candidate) -> str:
     """A candidate's set-up in one line."""
-    micro_batch, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
-    gpus = candidate.gpus
-    parts: list[str] = [candidate.precision]
-    if candidate.quantization is not None:
-        parts.append(f"{candidate.quantization} base")
+    setup = candidate.setup
+    micro_batch, steps = setup.micro_batch, setup.gradient_accumulation_steps
+    gpus = setup.gpus
+    parts: list[str] = [setup.precision]
+    if setup.quantization is not None:
+        parts.append(f"{setup.quantization} base")
     if candidate.one_trial:
         parts.append(f"batch {micro_batch}")
     else:
         devices = f" x {gpus} GPUs" if gpus > 1 else ""
         parts.append(f"batch {micro_batch * steps * gpus} = {micro_batch} x {steps}{devices}")
-        parts.append("checkpointing" if candidate.gradient_checkpointing else "no checkpointing")
-        parts.append(candidate.optimizer)
+        parts.append("checkpointing" if setup.gradient_checkpointing else "no checkpointing")
+        parts.append(setup.optimizer)
     padding_free = candidate.parameters.get(PADDING_FREE)
     kernel = (
         f"{candidate.attention} without padding"
         if padding_free and padding_free.default
         else candidate.attention
     )
-    return ", ".join([*parts, f"{candidate.sequence_length:,} tokens", kernel])
+    return ", ".join([*parts, f"{setup.sequence_length:,} tokens", kernel])
 
 
 def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
@@ -395,7 +396,7 @@ def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
             _duration(candidate),
         ]
         if price is not None:
-            row.append(f"{candidate.duration.seconds / 3600 * candidate.gpus * price:.2f}")
+            row.append(f"{candidate.duration.seconds / 3600 * candidate.setup.gpus * price:.2f}")
         rows.append([candidate.model, *row] if has_models else row)
     price_head = [] if price is None else ["USD"]
     return (["model"] if has_models else []) + heads + price_head, rows
@@ -478,8 +479,8 @@ def _gpu_line(plan: Plan) -> str:
     if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
     parts = [
-        f"{candidate.strategy}: {units.plural(candidate.gpus, 'GPU')} a trial x "
-        f"{units.plural(max(gpus // candidate.gpus, 1), 'trial')} at once"
+        f"{candidate.strategy}: {units.plural(candidate.setup.gpus, 'GPU')} a trial x "
+        f"{units.plural(max(gpus // candidate.setup.gpus, 1), 'trial')} at once"
         for candidate in plan.candidates
     ]
     return f"{'. '.join(parts)}."
@@ -488,7 +489,7 @@ def _gpu_line(plan: Plan) -> str:
 def _warning_lines(plan: Plan, *, verbose: bool) -> list[str]:
     """Warnings about plan and data; if ``verbose``, cautions about the recommended candidate."""
     best = plan.candidates[0]
-    warnings = [f"{best.strategy} in {PURE_BF16}."] if best.precision == "bf16-pure" else []
+    warnings = [f"{best.strategy} in {PURE_BF16}."] if best.setup.precision == "bf16-pure" else []
     warnings += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
     # Disagreements of sources come last, since a reader cannot act on them.
     cautions = sorted(best.cautions, key=lambda reason: bool(reason.disagrees_with))

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper import units
-from sweeper.execution.state.events import Event, now
-from sweeper.execution.state.status import Best, Status
+from sweeper.artifact import now
+from sweeper.execution.state.status import Best, Event, Status
 from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS, Objective

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sweeper.execution.state.events import now
+from sweeper.artifact import now
 from sweeper.views.console import LogFormat, ProgressMode, err, is_live
 
 LINE_SECONDS = 10.0

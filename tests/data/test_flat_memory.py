@@ -5,8 +5,8 @@ import tracemalloc
 
 import pytest
 
-from sweeper.data import detect_columns, load_large, table
-from sweeper.data.load_large import load
+from sweeper.data import table
+from sweeper.data.load import load
 from sweeper.data.rows import read_rows
 from sweeper.features.quality import _check as checking
 from sweeper.features.quality._check import check
@@ -34,8 +34,8 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
     monkeypatch.setattr(table, "LARGE_BYTES", 0)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
-    monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)
-    monkeypatch.setattr(load_large, "_SORTED_FILES", 16)
+    monkeypatch.setattr(table, "SAMPLE_ROWS", 50)
+    monkeypatch.setattr("sweeper.data.load._SORTED_FILES", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches
         path = tmp_path / f"{rows}{suffix}"

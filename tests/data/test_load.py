@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Message
-from sweeper.data.load import load_corpus
-from sweeper.data.load_large import load
+from sweeper.data.load import load, load_corpus
 from sweeper.data.reading.read import SUFFIXES
 from sweeper.data.rows import read_rows
 from sweeper.errors import DataError, NotInstalled

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.data import load_large, table
+from sweeper.data import table
 from sweeper.data.examples import SPLITS
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.table import LazySequence
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -15,7 +15,7 @@ from sweeper.spec import DataSpec
 
 @pytest.fixture(autouse=True)
 def _few_parts(monkeypatch):
-    monkeypatch.setattr(load_large, "_SORTED_FILES", 5)
+    monkeypatch.setattr("sweeper.data.load._SORTED_FILES", 5)
 
 
 def write(path, rows):
@@ -100,7 +100,7 @@ def test_a_second_reader_maps_what_the_first_wrote_until_the_file_changes(tmp_pa
     path = write(tmp_path / "rows.jsonl", answers(100))
     first = load(DataSpec(path=str(path)), "instruction")
     with monkeypatch.context() as patched:
-        patched.setattr(load_large, "read_rows", None)
+        patched.setattr("sweeper.data.load.read_rows", None)
         assert load(DataSpec(path=str(path)), "instruction").fingerprint == first.fingerprint
     write(path, answers(101))
     assert load(DataSpec(path=str(path)), "instruction").fingerprint != first.fingerprint

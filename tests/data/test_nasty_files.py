@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows
 from sweeper.spec import DataSpec

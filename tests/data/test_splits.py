@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Example, input_key
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.splits import (
     apportioned,
     by_hash,

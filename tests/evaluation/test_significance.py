@@ -215,6 +215,7 @@ def test_t_interval_of_three_seeds_uses_two_degrees_of_freedom():
     assert high - mean == pytest.approx(4.303 / math.sqrt(3), abs=1e-3)
     assert low == pytest.approx(2 * mean - high)
     assert t_interval([5.0]) == (5.0, None, None)
+    assert t_interval([1.0, 3.0]) == pytest.approx((2.0, 2 - 12.7062, 2 + 12.7062), abs=1e-3)
 
 
 def test_paired_error_is_that_of_the_differences():

@@ -7,13 +7,12 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.execution.next_attempt import configure
-from sweeper.execution.state.attempts import read_rungs
 from sweeper.objective import limits_of
 from sweeper.plans import Candidate, Configuration, Origin, Plan
-from sweeper.runfolder import CONFIG, RESULT, RunFolder
+from sweeper.runfolder import CONFIG, RESULT, RUNGS, RunFolder
 from sweeper.search.search import Search
 from sweeper.specfile import resolve
-from sweeper.trials import TrialConfig, TrialResult
+from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 
 def config_of(
@@ -40,7 +39,7 @@ def trials_of(run: RunFolder) -> list[FrozenTrial]:
     number = 0
     while (config := TrialConfig.read_or_none(run.trial(number) / CONFIG)) is not None:
         result = TrialResult.read_or_none(run.trial(number) / RESULT)
-        search.restore(config, read_rungs(run.trial(number)), result)
+        search.restore(config, RungReport.read_lines(run.trial(number) / RUNGS), result)
         if result is None:
             search.study.get_trials(deepcopy=False)[number].state = TrialState.WAITING
         number += 1

@@ -21,7 +21,14 @@ from typing import Any
 import faults
 
 from sweeper.backend import Decision, Interrupted
-from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts, SplitFacts
+from sweeper.facts.record import (
+    DataFacts,
+    Facts,
+    HardwareFacts,
+    ModelFacts,
+    SplitFacts,
+    TrainingSetup,
+)
 from sweeper.plans import (
     Budget,
     Candidate,
@@ -110,12 +117,14 @@ def candidate(strategy: str, parameters: dict[str, Parameter]) -> Candidate:
         reasons=(),
         memory=MemoryEstimate(peak_gib=1, low_gib=0.5, high_gib=2, limit_gib=8, parts={}),
         duration=seconds(),
-        micro_batch=8,
-        gradient_accumulation_steps=2,
-        evaluation_batch=32,
-        gradient_checkpointing=False,
-        precision="fp32",
-        sequence_length=64,
+        setup=TrainingSetup(
+            micro_batch=8,
+            gradient_accumulation_steps=2,
+            evaluation_batch=32,
+            gradient_checkpointing=False,
+            precision="fp32",
+            sequence_length=64,
+        ),
         one_trial=strategy == "head",
         trainable_parameters=1000,
         parameters=parameters,

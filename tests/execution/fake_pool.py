@@ -35,8 +35,7 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.execution.state import attempts
-from sweeper.execution.state.events import Event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Event, Status
 from sweeper.plans import Plan
 from sweeper.runfolder import SCORE, RunFolder
 from sweeper.training.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
@@ -134,14 +133,14 @@ class FakePool:
         if isinstance(answer, Stop) and not isinstance(worker.message, RungReport):
             worker.part, name = None, self.jobs[-1].name
             worker.orders.append(Close())
-            return JobEnded(name=name, done=False, end="interrupted", detail="told to stop")
+            return JobEnded(end="interrupted", detail="told to stop")
         with contextlib.suppress(StopIteration):
             worker.message = (
                 next(worker.part) if worker.message is None else worker.part.send(answer)
             )
             if isinstance(worker.message, JobEnded):
                 worker.part = None
-                if not worker.message.done and worker.message.end != "refused":
+                if worker.message.end not in (None, "refused"):
                     worker.ended = Dies(0 if worker.message.end == "interrupted" else 70)
             return worker.message
         raise AssertionError("a part did not end with JobEnded or Dies")
@@ -154,9 +153,6 @@ class FakePool:
     def notices(self) -> list[str]:
         said, self.said = self.said, []
         return said
-
-    def log(self, worker: str, lines: int = 5) -> str:
-        return f"the last words of worker {worker}"
 
     def close(self) -> None:
         self._workers.clear()
@@ -176,7 +172,7 @@ def does_well(run: RunFolder, job: Job) -> Part:
         for report in reports(job):
             answer = yield report
             if isinstance(answer, Stop):
-                yield JobEnded(name=job.name, done=False, end="interrupted", detail="told to")
+                yield JobEnded(end="interrupted", detail="told to")
                 return
             assert isinstance(answer, RungAnswer)
             if answer.decision is Decision.PRUNE:
@@ -184,14 +180,12 @@ def does_well(run: RunFolder, job: Job) -> Part:
                 break
         else:
             write_result(run, job)
-    yield JobEnded(name=job.name, done=True)
+    yield JobEnded()
 
 
 def ends_without_result(kind: str, detail: str = "why", *, after: int = 0) -> Plays:
     """A part that says after some rungs that the attempt broke off."""
-    return functools.partial(
-        _some_rungs, after, lambda job: JobEnded(name=job.name, done=False, end=kind, detail=detail)
-    )
+    return functools.partial(_some_rungs, after, lambda job: JobEnded(end=kind, detail=detail))
 
 
 def dies(after: int = 0, *, whole: bool = False, **how: object) -> Plays:
@@ -234,7 +228,7 @@ def saves_and_stops(rung: int) -> Plays:
             said.append(report)
             yield report
         make_checkpoint(run, job, said)
-        yield JobEnded(name=job.name, done=False, end="interrupted", detail="told to stop")
+        yield JobEnded(end="interrupted", detail="told to stop")
 
     return part
 

@@ -92,12 +92,12 @@ def install(run: RunFolder) -> None:
     def told(link: Link, message: Message) -> None:
         if isinstance(message, RungReport):
             moment(run, "before report")
-        if isinstance(message, JobEnded) and message.done:
+        if isinstance(message, JobEnded) and message.end is None:
             moment(run, "after write")
         say(link, message)
         if isinstance(message, RungReport):
             moment(run, "after report")
-        if isinstance(message, JobEnded) and message.done:
+        if isinstance(message, JobEnded) and message.end is None:
             moment(run, "told")
 
     Link.say = told  # type: ignore[method-assign]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from commands import PATHS, Sweeper, check_whole, ended_after
 
+from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.state.status import Status
 from sweeper.trials import TrialConfig
 
@@ -112,5 +113,5 @@ def test_too_little_memory_teaches_the_trials_that_come_after(night: Sweeper) ->
 
 
 def test_the_folder_of_an_attempt_says_why_it_ended(night: Sweeper) -> None:
-    end: Path = night.run.attempt(5, 1) / "ended.json"
+    end: Path = attempt_folder(night.run.trial(5), 1) / "ended.json"
     assert json.loads(end.read_text())["kind"] == "hang"

@@ -11,8 +11,7 @@ from curve_backend import make_plan, make_spec
 
 from sweeper.errors import NoTrialCompleted
 from sweeper.execution.coordinator import RunOutcome, run_sweep
-from sweeper.execution.state.events import Event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Event, Status
 from sweeper.execution.worker.session import _last_line
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig, TrialResult

@@ -11,9 +11,15 @@ from curve_backend import make_plan
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from sweeper.execution import disk_budget as disk_budget_module
-from sweeper.execution.disk import GIB, RESERVE_BYTES, NoRoom, free_bytes, no_room
-from sweeper.execution.disk_budget import DiskBudget, disk_budget
+from sweeper.execution import disk
+from sweeper.execution.disk import (
+    RESERVE_BYTES,
+    DiskBudget,
+    NoRoom,
+    disk_budget,
+    free_bytes,
+    no_room,
+)
 from sweeper.plans import Configuration, Parameter, Plan, Stage
 
 FAST = {"CURVE_STEP_SECONDS": "0.002"}
@@ -104,14 +110,14 @@ def test_what_they_need_is_said_where_it_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "cache"))
-    budget = DiskBudget(kept=GIB, confirmation=0, in_flight=0, bases=2 * GIB, base_copies=0)
+    budget = DiskBudget(kept=10**9, confirmation=0, in_flight=0, bases=2 * 10**9, base_copies=0)
     said = budget.sentence(tmp_path)
-    assert said.startswith("weights need up to 3.0 GiB of disk")
-    assert "; 2.0 GiB of it for bases that are made before trials" in said
-    monkeypatch.setattr(disk_budget_module, "_on_one_disk", lambda _run, _cache: False)
+    assert said.startswith("weights need up to 3.03 GB of disk")
+    assert "; 2 GB of it for bases that are made before trials" in said
+    monkeypatch.setattr(disk, "_on_one_disk", lambda _run, _cache: False)
     said = budget.sentence(tmp_path)
-    assert said.startswith("weights need up to 1.0 GiB of disk")
-    assert f"; bases that are made before trials need up to 2.0 GiB in {tmp_path}/cache" in said
+    assert said.startswith("weights need up to 1.03 GB of disk")
+    assert f"; bases that are made before trials need up to 2 GB in {tmp_path}/cache" in said
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -150,11 +156,11 @@ def test_files_that_vanish_while_they_are_counted_are_not_counted(
         return real(path, **options)
 
     monkeypatch.setattr(Path, "stat", stat)
-    monkeypatch.setenv("SWEEPER_DISK_LIMIT_GIB", str(4000 / GIB))
+    monkeypatch.setenv("SWEEPER_DISK_LIMIT_GIB", str(4000 / 1024**3))
     assert free_bytes(tmp_path) == 3000
 
 
 def test_what_is_free_can_be_capped(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "f").write_bytes(b"x" * 1000)
-    monkeypatch.setenv("SWEEPER_DISK_LIMIT_GIB", str(4000 / GIB))
+    monkeypatch.setenv("SWEEPER_DISK_LIMIT_GIB", str(4000 / 1024**3))
     assert free_bytes(tmp_path) == 3000

@@ -21,8 +21,8 @@ from sweeper.execution.state.reduced_batches import ReducedBatch, ReducedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import split_batch
 from sweeper.plans import Duration
-from sweeper.runfolder import RunFolder
-from sweeper.search.search import Search, known_starts
+from sweeper.runfolder import RUNGS, RunFolder
+from sweeper.search.search import Search, first_trials
 from sweeper.trials import AttemptEndKind, RungReport, TrialConfig
 
 TRIAL = work_items.trial(1)
@@ -31,7 +31,7 @@ TRIAL = work_items.trial(1)
 @pytest.fixture
 def state(tmp_path: Path) -> RunState:
     plan = make_plan(9)
-    made, search = RunState(RunFolder(tmp_path), plan), Search(plan, tuple(known_starts(plan, 9)))
+    made, search = RunState(RunFolder(tmp_path), plan), Search(plan, tuple(first_trials(plan, 9)))
     for number in range(2):
         made.configs[number] = configure(plan, search.ask())
     return made
@@ -41,7 +41,7 @@ def saves(folder: Path, rung: int) -> None:
     """Training saved a checkpoint in an attempt's folder."""
     config = TrialConfig.read(folder / "config.json")
     job = Job(kind="trial", name="trial-1", trial=1, attempt=config.attempt, config=config)
-    said = attempts.read_rungs(folder)[:rung]
+    said = RungReport.read_lines(folder / RUNGS)[:rung]
     make_checkpoint(RunFolder(folder.parents[3]), job, said)
 
 
@@ -54,7 +54,7 @@ def breaks_off(
 ) -> Path:
     """Attempt ``number`` reports, and ends without a result."""
     home = state.run.trial(1)
-    known = attempts.read_rungs(attempt_folder(home, number))
+    known = RungReport.read_lines(attempt_folder(home, number) / RUNGS)
     for rung in range(len(known) + 1, rungs + 1):
         report = RungReport(
             number=1, attempt=number, rung=rung, validation_loss=number + rung / 10, items=1,
@@ -85,7 +85,7 @@ def test_without_a_checkpoint_the_next_attempt_begins_from_clean_weights(
     breaks_off(state, 1, 3)
     made = begin(state)
     assert (made.attempt, made.checkpoint, made.rungs) == (2, None, ())
-    assert attempts.read_rungs(state.run.trial(1)) == []
+    assert RungReport.read_lines(state.run.trial(1) / RUNGS) == []
 
 
 def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint(
@@ -100,7 +100,7 @@ def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint
     assert made.checkpoint == "trials/1/attempts/1/checkpoint-4"
     assert [(one.rung, one.attempt) for one in made.rungs] == [(n, 2) for n in (1, 2, 3, 4)]
     assert [one.validation_loss for one in made.rungs] == [1.1, 1.2, 1.3, 1.4]
-    assert attempts.read_rungs(state.run.trial(1)) == list(made.rungs)
+    assert RungReport.read_lines(state.run.trial(1) / RUNGS) == list(made.rungs)
     assert made.config == changed.model_copy(update={"attempt": 2})
 
     # The next one broke off before it saved one of its own: the first one's still counts.
@@ -138,7 +138,7 @@ def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).config
     assert config is not None
     lesson = ReducedBatch(setup_of(config), 0, 2, 16)
-    fitted = ReducedBatches(state.run, {state.run.attempt(0, 1): lesson})
+    fitted = ReducedBatches(state.run, {attempt_folder(state.run.trial(0), 1): lesson})
     smaller = next_attempt(state, fitted, work_items.trial(1)).config
     assert smaller is not None
     assert (smaller.setup.micro_batch, smaller.setup.evaluation_batch) == (2, 16)

@@ -25,16 +25,18 @@ from fake_pool import (
     write_result,
 )
 
-from sweeper.errors import NoTrialCompleted, RunError, SpecError
+from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
 from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressMessage, Ready
+from sweeper.execution.pools.pool import log_of
 from sweeper.execution.state import attempts
+from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.state.status import Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.facts.machine.hardware import Device
 from sweeper.objective import Objective
-from sweeper.runfolder import RunFolder
-from sweeper.trials import TestSeal, TrialConfig
+from sweeper.runfolder import RUNGS, RunFolder
+from sweeper.trials import RungReport, TestSeal, TrialConfig
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_a_worker_that_the_system_killed_for_memory_costs_no_crash_and_teaches(
     sweep.go(4, make_plan(4, strategies="full"))
     assert [kind for kind, _ in sweep.ends("trials/0")] == ["out-of-memory"] * 3
     config = TrialConfig.read(sweep.run.trial(0) / "config.json")
-    planned = TrialConfig.read(sweep.run.attempt(0, 1) / "config.json")
+    planned = TrialConfig.read(attempt_folder(sweep.run.trial(0), 1) / "config.json")
     assert (planned.setup.micro_batch, config.setup.micro_batch) == (8, 1)
     effective = planned.setup.micro_batch * planned.setup.gradient_accumulation_steps
     assert config.setup.gradient_accumulation_steps == effective
@@ -215,7 +217,7 @@ def test_a_damaged_result_costs_the_attempt_and_three_of_them_the_trial(
 ) -> None:
     def damaged(run: RunFolder, job: Job) -> Part:
         (folder(run, job) / attempts.RESULT).write_text('{"number": ')
-        yield JobEnded(name=job.name, done=True)
+        yield JobEnded()
 
     sweep.pool.parts = {f"trial-1/{attempt}": damaged for attempt in range(1, times + 1)}
     sweep.go(2)
@@ -238,7 +240,7 @@ def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_s
     for trial in sweep.stored:
         assert all(loss < 3 for loss in trial.intermediate_values.values() if loss == loss)
     for number in range(4):
-        rungs = attempts.read_rungs(sweep.run.trial(number))
+        rungs = RungReport.read_lines(sweep.run.trial(number) / RUNGS)
         assert {report.attempt for report in rungs} == {sweep.result(number).attempt}
     medians = [one.median_here for status in seen for one in status.running if one.trial != 1]
     assert all(median is None or median < 3 for median in medians)
@@ -250,14 +252,14 @@ def test_a_trial_goes_on_from_its_checkpoint_and_counts_each_rung_once(sweep: Sw
     sweep.go(1)
     job = next(job for job in sweep.pool.jobs if (job.name, job.attempt) == ("trial-0", 2))
     assert job.checkpoint == "trials/0/attempts/1/checkpoint-3"
-    for home in (sweep.run.trial(0), sweep.run.attempt(0, 2)):
-        rungs = attempts.read_rungs(home)
+    for home in (sweep.run.trial(0), attempt_folder(sweep.run.trial(0), 2)):
+        rungs = RungReport.read_lines(home / RUNGS)
         assert [(one.rung, one.attempt) for one in rungs] == [(n, 2) for n in range(1, 9)]
     (trial,) = sweep.stored
     assert trial.intermediate_values == {one.rung: one.validation_loss for one in rungs}
     reported = [event.rung for event in sweep.events if event.kind == "rung"][3:]
     assert reported == list(range(4 if again is does_well else 1, 9))
-    assert not (sweep.run.attempt(0, 1) / "checkpoint-3").exists()
+    assert not (attempt_folder(sweep.run.trial(0), 1) / "checkpoint-3").exists()
 
 
 def test_a_crash_takes_the_checkpoint_with_it(sweep: Sweep) -> None:
@@ -265,11 +267,13 @@ def test_a_crash_takes_the_checkpoint_with_it(sweep: Sweep) -> None:
     sweep.go(1)
     third = next(job for job in sweep.pool.jobs if (job.name, job.attempt) == ("trial-0", 3))
     assert third.checkpoint is None
-    assert [one.rung for one in attempts.read_rungs(sweep.run.trial(0))] == list(range(1, 9))
+    assert [one.rung for one in RungReport.read_lines(sweep.run.trial(0) / RUNGS)] == list(
+        range(1, 9)
+    )
 
 
 def test_an_attempt_number_is_never_used_again(sweep: Sweep) -> None:
-    (sweep.run.attempt(0, 4)).mkdir(parents=True)
+    (attempt_folder(sweep.run.trial(0), 4)).mkdir(parents=True)
     sweep.go(1)
     assert sweep.result(0).attempt == 5
 
@@ -288,7 +292,7 @@ def test_what_an_abandoned_attempt_still_writes_is_ignored(two: Sweep) -> None:
     two.pool.parts = {"trial-0/1": lost, "trial-0/2": meanwhile}
     two.go(2)
     assert (two.result(0).attempt, two.result(0).validation_loss == 0.001) == (2, False)
-    assert (two.run.attempt(0, 1) / attempts.RESULT).exists()
+    assert (attempt_folder(two.run.trial(0), 1) / attempts.RESULT).exists()
     two.go(2)
     assert two.result(0).attempt == 2
 
@@ -315,7 +319,9 @@ def test_workers_that_never_come_to_a_job_end_the_run_with_their_last_words(
             return Dies(1)
 
     sweep.pool = Stillborn(sweep.run)
-    with pytest.raises(NoTrialCompleted, match="worker 0"):
+    log_of(sweep.run, "0").parent.mkdir(parents=True, exist_ok=True)
+    log_of(sweep.run, "0").write_text("no module named torch\n")
+    with pytest.raises(NoTrialCompleted, match="no module named torch"):
         sweep.go(2)
     status = Status.read(sweep.run.status)
     assert (status.phase, status.process, status.running) == ("failed", None, ())
@@ -330,11 +336,11 @@ def test_so_do_workers_that_die_in_every_trial(sweep: Sweep) -> None:
 
 
 def test_a_worker_that_cannot_see_the_run_ends_it_with_what_to_do(sweep: Sweep) -> None:
-    problem = ("the run's folder cannot be seen from there", "why", "/x")
+    problem = Problem("the run's folder cannot be seen from there", "why", "Share it.", "/x")
     sweep.pool.hello = Hello(host="there", process=1, problems=(problem,))
     with pytest.raises(RunError) as caught:
         sweep.go(1)
-    assert "Share it between the machines" in str(caught.value)
+    assert caught.value.problems == (problem,)
 
 
 def test_a_worker_on_another_device_than_the_plans_ends_the_run_before_any_job(
@@ -430,7 +436,7 @@ def test_a_pruned_trial_says_why_and_counts_with_its_last_loss(sweep: Sweep) -> 
                 assert answer.because
                 pruned = result_of(job, "PRUNED", report.rung, pruned_because=answer.because)
                 pruned.write(folder(run, job) / attempts.RESULT)
-                yield JobEnded(name=job.name, done=True)
+                yield JobEnded()
 
     sweep.pool.parts = {"trial-9": poor}
     sweep.go(10, make_plan(10, strategies="lora"))

@@ -14,11 +14,12 @@ from sweeper.execution.coordinator import restore
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.state import attempts, work_items
+from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.state.reduced_batches import ReducedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
 from sweeper.plans import Configuration, Plan
-from sweeper.search.search import Search, known_starts
+from sweeper.search.search import Search, first_trials
 from sweeper.trials import TrialConfig, TrialResult
 
 
@@ -69,7 +70,7 @@ def test_a_whole_result_that_nobody_took_is_told_at_the_next_start(
 def opened(sweep: Sweep, trials: int) -> tuple[list[int], Search, RunState]:
     """The run as a further command finds it, with what is to be tried again."""
     plan = Plan.read(sweep.run.plan)
-    search = Search(plan, tuple(known_starts(plan, trials)))
+    search = Search(plan, tuple(first_trials(plan, trials)))
     state = RunState(sweep.run, plan)
     return restore(state, search, lambda _text: None), search, state
 
@@ -106,7 +107,7 @@ def test_a_configuration_that_is_damaged_is_brought_back(sweep: Sweep) -> None:
     (sweep.run.trial(1) / "config.json").write_text("{")
     assert again(sweep, 3) == []
     assert configs(sweep, 3) == before
-    for path in (sweep.run.trial(2), sweep.run.attempt(2, 1)):
+    for path in (sweep.run.trial(2), attempt_folder(sweep.run.trial(2), 1)):
         (path / "config.json").write_bytes(b"\0\0")
     assert again(sweep, 3) == ["trial-2"]
     after = configs(sweep, 3)
@@ -131,7 +132,7 @@ def test_rungs_of_a_trial_that_is_tried_again_do_not_count(sweep: Sweep) -> None
     sweep.pool.parts = {"trial-1/1": dies(5, lost=True)}
     sweep.go(2)
     (sweep.run.trial(1) / "result.json").unlink()
-    attempts.note_end(sweep.run.attempt(1, 2), "interrupted", "x")
+    attempts.note_end(attempt_folder(sweep.run.trial(1), 2), "interrupted", "x")
     unfinished, search, _state = opened(sweep, 2)
     assert unfinished == [1]
     assert search.seen()[1].reported == {}

@@ -11,8 +11,8 @@ import pytest
 from curve_backend import make_plan
 
 from sweeper.execution.run_progress import RunProgress
-from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.status import Event
 from sweeper.plans import PhaseCost
 from sweeper.runfolder import RunFolder
 from sweeper.search.study_end import GAINS, Ending
@@ -30,13 +30,13 @@ def event(kind: str, **fields: object) -> Event:
 
 
 def test_status_shows_what_a_worker_is_busy_with_until_it_ends(progress: RunProgress) -> None:
-    progress.hear(event("trial-started", trial=2, attempt=1, strategy="lora", rungs=8))
-    progress.hear(event("rung", trial=2, rung=3, validation_loss=0.5, median_here=0.6))
+    progress.update(event("trial-started", trial=2, attempt=1, strategy="lora", rungs=8))
+    progress.update(event("rung", trial=2, rung=3, validation_loss=0.5, median_here=0.6))
     (running,) = progress.status().running
     assert (running.trial, running.rung, running.validation_loss) == (2, 3, 0.5)
     assert running.median_here == 0.6
     assert progress.status().waiting == 3
-    progress.hear(event("worker-ended"))
+    progress.update(event("worker-ended"))
     assert progress.status().running == ()
     assert progress.status().waiting == 4
     assert progress.status().eta is None
@@ -46,20 +46,20 @@ def test_status_shows_what_a_worker_is_busy_with_until_it_ends(progress: RunProg
     "kind", ["trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended"]
 )
 def test_whatever_ends_frees_its_worker(progress: RunProgress, kind: str) -> None:
-    progress.hear(event("job-started", job="trial-1", trial=1))
+    progress.update(event("job-started", job="trial-1", trial=1))
     assert progress.status().running[0].job == "trial-1"
     assert progress.waiting == 4  # a score of a trial is no trial
-    progress.hear(event(kind))
+    progress.update(event(kind))
     assert progress.status().running == ()
 
 
 def test_work_without_rungs_is_shown_until_the_next_rung(progress: RunProgress) -> None:
-    progress.hear(event("progress", text="x", done=1, of=2))  # of a worker that is not busy
-    progress.hear(event("trial-started", trial=0))
-    progress.hear(event("progress", text="tokenising", done=1, of=2))
+    progress.update(event("progress", text="x", done=1, of=2))  # of a worker that is not busy
+    progress.update(event("trial-started", trial=0))
+    progress.update(event("progress", text="tokenising", done=1, of=2))
     (running,) = progress.status().running
     assert (running.text, running.done, running.of) == ("tokenising", 1, 2)
-    progress.hear(event("rung", trial=0, rung=1, validation_loss=1.0))
+    progress.update(event("rung", trial=0, rung=1, validation_loss=1.0))
     (running,) = progress.status().running
     assert (running.text, running.done, running.rung) == ("", None, 1)
 
@@ -76,7 +76,7 @@ def test_a_status_says_who_runs_it_and_that_it_lives(progress: RunProgress) -> N
 def test_a_call_that_found_nothing_to_do_does_not_make_a_run_longer(progress: RunProgress) -> None:
     progress.earlier_seconds = 100.0
     assert progress.status(ended=True).seconds == 100.0
-    progress.hear(event("trial-started", trial=0))
+    progress.update(event("trial-started", trial=0))
     assert progress.status(ended=True).seconds >= 100.0
 
 

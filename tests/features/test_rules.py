@@ -38,14 +38,14 @@ ASK = """
 import json
 from pathlib import Path
 import sweeper
-from sweeper.search.search import known_starts
+from sweeper.search.search import first_trials
 answers = []
 for task in ("instruction", "code"):
     plan = sweeper.plan(task=task, model="1B", examples=4000, gpu_memory=24)
     answers.append({
         "lamps": {c.strategy: c.defaults().get("lamp") for c in plan.candidates},
         "warned": [w.rule for w in plan.warnings],
-        "starts": [s.parameters | {"strategy": s.strategy} for s in known_starts(plan, 30)],
+        "starts": [s.parameters | {"strategy": s.strategy} for s in first_trials(plan, 30)],
     })
 print(json.dumps(answers))
 """

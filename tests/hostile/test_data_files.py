@@ -18,7 +18,7 @@ from pyarrow import parquet
 from sweeper.data import contents
 from sweeper.data.examples import Example, normalised
 from sweeper.data.labels import reconcile_labels
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.reading import read as reading
 from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows

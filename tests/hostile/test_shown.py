@@ -10,7 +10,7 @@ import pytest
 from sweeper import resources
 from sweeper.cli.main import main
 from sweeper.errors import DataError
-from sweeper.execution.state.events import Event
+from sweeper.execution.state.status import Event
 from sweeper.features.prediction import _steps as steps
 from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
@@ -42,8 +42,10 @@ PLACES = {
     "CSV": lambda text, _: str(harmless(text)),
     "Markdown": lambda text, _: plain(text),
     "terminal": on_terminal,
-    "prediction": lambda text, _: steps.shown(json.dumps({"text": text})),
-    "label": lambda text, _: steps.shown(json.dumps({"label": text, "probabilities": {text: 1.0}})),
+    "prediction": lambda text, _: steps.readable_line(json.dumps({"text": text})),
+    "label": lambda text, _: steps.readable_line(
+        json.dumps({"label": text, "probabilities": {text: 1.0}})
+    ),
     "event": lambda text, _: plain_line(Event(at="now", kind="warning", text=text), None),
 }
 

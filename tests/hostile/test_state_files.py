@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import UsageError
 from sweeper.execution.state.attempts import read_items
-from sweeper.execution.state.second_command import statuses
+from sweeper.execution.state.continuation import statuses
 from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
 from sweeper.objective import LOSS

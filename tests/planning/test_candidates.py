@@ -26,13 +26,13 @@ def test_the_rank_may_only_widen_to_what_the_device_holds(scene: Any) -> None:
     setup = Setup(
         strategy="lora",
         r=int(rank.allowed_high),
-        micro_batch=lora.micro_batch,
-        gradient_accumulation_steps=lora.gradient_accumulation_steps,
-        sequence_length=lora.sequence_length,
-        gradient_checkpointing=lora.gradient_checkpointing,
-        precision=lora.precision,
-        optimizer=lora.optimizer,
-        evaluation_batch=lora.evaluation_batch,
+        micro_batch=lora.setup.micro_batch,
+        gradient_accumulation_steps=lora.setup.gradient_accumulation_steps,
+        sequence_length=lora.setup.sequence_length,
+        gradient_checkpointing=lora.setup.gradient_checkpointing,
+        precision=lora.setup.precision,
+        optimizer=lora.setup.optimizer,
+        evaluation_batch=lora.setup.evaluation_batch,
         lora_dropout=0.0,
         loss="by-rows",
     )
@@ -41,8 +41,8 @@ def test_the_rank_may_only_widen_to_what_the_device_holds(scene: Any) -> None:
 
 def test_lora_keeps_its_master_weights_where_states_of_eight_bits_fit(scene: Any) -> None:
     lora = make_plan(*scene(gpu_gib=16.0)).candidate("lora")
-    assert (lora.precision, lora.optimizer) == ("bf16-mixed", "adamw_bnb_8bit")
-    assert make_plan(*scene(gpu_gib=80.0)).candidate("lora").optimizer == "adamw_torch_fused"
+    assert (lora.setup.precision, lora.setup.optimizer) == ("bf16-mixed", "adamw_bnb_8bit")
+    assert make_plan(*scene(gpu_gib=80.0)).candidate("lora").setup.optimizer == "adamw_torch_fused"
 
 
 def test_with_room_the_whole_allowed_range_stays(scene: Any) -> None:

@@ -123,7 +123,7 @@ def test_declared_modules_and_optimizer_are_counted(scene: Any) -> None:
     states = 8 * (tables + plain.trainable_parameters) / 2**30
     assert saved.memory.parts["optimizer states"] == pytest.approx(states, rel=0.001)
     assert "optimizer states" not in lighter.memory.parts
-    assert lighter.optimizer == "sgd"
+    assert lighter.setup.optimizer == "sgd"
     assert saved.duration.seconds > plain.duration.seconds
 
 
@@ -148,7 +148,7 @@ def test_an_optimizer_among_choices_is_in_the_trials_configuration(scene: Any) -
     values = {**full.defaults(), "optim": "adafactor"}
     config = config_of(plan, full, values, number=0, attempt=1, origin="search")
     assert config.setup.optimizer == "adafactor"
-    assert full.optimizer == "adamw_torch"
+    assert full.setup.optimizer == "adamw_torch"
 
 
 def test_warmup_steps_stand_in_for_the_ratio(scene: Any) -> None:

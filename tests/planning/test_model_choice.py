@@ -43,6 +43,7 @@ def test_an_encoder_is_taken_for_classes_and_a_decoder_for_text():
     spec, made = plan()
     assert made.model_choice.model == spec.models[0].id == made.facts.models[0].id
     assert made.facts.models[0].kind == "encoder"
+    assert "model-kind" in {reason.rule for reason in made.model_choice.reasons}
     assert plan("instruction")[1].facts.models[0].kind == "decoder"
 
 

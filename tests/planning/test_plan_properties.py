@@ -14,7 +14,7 @@ from sweeper.errors import NothingFits
 from sweeper.facts.machine.gpus import table
 from sweeper.hyperparameters import BATCH, EPOCHS
 from sweeper.planning.candidates import candidate_or_rejected, rated_model
-from sweeper.planning.fitting.remedies import scaled
+from sweeper.planning.fitting import scaled
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
 from sweeper.planning.ranking import time_cost
 from sweeper.planning.rulebook.book import rule_book
@@ -160,7 +160,7 @@ def test_qlora_is_never_faster_than_lora_in_the_same_set_up(
         return
     lora, qlora = by_name["lora"], by_name["qlora"]
     same = ("micro_batch", "gradient_checkpointing", "precision", "gradient_accumulation_steps")
-    if all(getattr(lora, name) == getattr(qlora, name) for name in same):
+    if all(getattr(lora.setup, name) == getattr(qlora.setup, name) for name in same):
         assert qlora.duration.seconds >= lora.duration.seconds
 
 

@@ -92,7 +92,7 @@ def test_full_fine_tuning_of_an_encoder_comes_first_for_any_number_of_rows(
 
 def test_a_set_up_that_just_fits_does_not_come_first(scene: Any) -> None:
     barely = make_plan(*scene(model="7B", gpu_gib=15.9))
-    assert barely.candidate("lora").micro_batch == 1
+    assert barely.candidate("lora").setup.micro_batch == 1
     assert barely.recommended == "qlora"
     assert make_plan(*scene(model="7B", gpu_gib=24.0)).recommended == "lora"
 

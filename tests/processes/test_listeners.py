@@ -13,8 +13,7 @@ import pytest
 
 from sweeper import packages
 from sweeper.errors import NotInstalled
-from sweeper.execution.state.events import make_event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Status, make_event
 from sweeper.features import loader
 from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.runfolder import RunFolder

@@ -148,10 +148,10 @@ def test_a_plan_is_made_anew_with_a_step_of_each_candidate_that_takes_steps(torc
 
 def test_a_candidate_that_does_not_fit_makes_way_for_one_that_does(torch: Torch) -> None:
     plain = planned()
-    largest = plain.candidate("full").micro_batch
+    largest = plain.candidate("full").setup.micro_batch
     torch.answer = lambda setup: TOO_LARGE if setup["micro_batch"] >= largest else ANSWER
     probed = with_probes(SPEC, plain)
-    assert probed.candidate("full").micro_batch < largest
+    assert probed.candidate("full").setup.micro_batch < largest
     assert {asked["setup"]["micro_batch"] for asked in torch.asked} > {largest}
 
 

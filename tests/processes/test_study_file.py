@@ -19,15 +19,13 @@ from spaces import LIMIT, beyond, ended, report
 
 from sweeper.errors import RunError
 from sweeper.execution.next_attempt import configure
-from sweeper.execution.state import attempts
-from sweeper.execution.state.events import make_event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Status, make_event
 from sweeper.processes import study_file as module
 from sweeper.processes.report_maker import ReportMaker
 from sweeper.processes.study_file import StudyFile
-from sweeper.runfolder import RunFolder
-from sweeper.search.search import Search, known_starts
-from sweeper.trials import TrialConfig, TrialResult
+from sweeper.runfolder import RUNGS, RunFolder
+from sweeper.search.search import Search, first_trials
+from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 pytestmark = pytest.mark.usefixtures("preloaded")
 
@@ -39,7 +37,7 @@ class Trials:
         self.run, plan = RunFolder(path / "s"), make_plan(9)
         self.run.path.mkdir()
         plan.write(self.run.plan)
-        self.plan, self.search = plan, Search(plan, tuple(known_starts(plan, 9)), limits=(LIMIT,))
+        self.plan, self.search = plan, Search(plan, tuple(first_trials(plan, 9)), limits=(LIMIT,))
 
     def begin(self, count: int = 1) -> int:
         for _ in range(count):
@@ -231,7 +229,7 @@ def test_it_holds_what_the_folder_does(tmp_path: Path, monkeypatch: pytest.Monke
         assert chosen.items() <= config.parameters.items()
         assert trial.user_attrs["sweeper:origin"] == config.origin
         if result.state != "FAIL":
-            rungs = attempts.read_rungs(sweep.run.trial(trial.number))
+            rungs = RungReport.read_lines(sweep.run.trial(trial.number) / RUNGS)
             assert trial.intermediate_values == {one.rung: one.validation_loss for one in rungs}
             assert trial.value == result.validation_loss or result.state == "PRUNED"
     assert trials[2].state == TrialState.FAIL

@@ -12,6 +12,7 @@ from sweeper.facts.record import (
     LengthFacts,
     ModelFacts,
     SplitFacts,
+    TrainingSetup,
 )
 from sweeper.plans import (
     Answer,
@@ -245,12 +246,14 @@ def _candidate(shape: Shape, name: str) -> Candidate:
             parts={"weights": memory},
         ),
         duration=Duration(seconds=seconds * 1.2, low=seconds, high=seconds * 1.5),
-        micro_batch=16,
-        gradient_accumulation_steps=1,
-        evaluation_batch=32,
-        gradient_checkpointing=False,
-        precision="fp32",
-        sequence_length=128,
+        setup=TrainingSetup(
+            micro_batch=16,
+            gradient_accumulation_steps=1,
+            evaluation_batch=32,
+            gradient_checkpointing=False,
+            precision="fp32",
+            sequence_length=128,
+        ),
         trainable_parameters=trained,
         parameters=parameters,
     )

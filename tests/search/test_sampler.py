@@ -9,12 +9,12 @@ from curve_backend import make_plan
 from spaces import ended
 
 from sweeper.plans import Plan
-from sweeper.search.search import Search, known_starts
+from sweeper.search.search import Search, first_trials
 
 
 def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):
     """Runs a search; ``loss`` maps (strategy, parameters) to a final loss."""
-    search = Search(plan, tuple(known_starts(plan, trials)), sampler)
+    search = Search(plan, tuple(first_trials(plan, trials)), sampler)
     seen = []
     for _ in range(trials):
         trial = search.ask()

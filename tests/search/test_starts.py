@@ -5,16 +5,16 @@ from curve_backend import make_plan
 from spaces import ended
 
 from sweeper.plans import Configuration, Parameter, Plan
-from sweeper.search.search import Search, known_starts, useful_total
+from sweeper.search.search import Search, first_trials, useful_total
 
 
 def names(plan: Plan, total: int) -> list[str]:
-    return [f"{one.origin} {one.strategy}" for one in known_starts(plan, total)]
+    return [f"{one.origin} {one.strategy}" for one in first_trials(plan, total)]
 
 
 def asked(plan: Plan, total: int) -> list[Configuration]:
     """All trials of a search, each told before the next is asked for."""
-    search = Search(plan, tuple(known_starts(plan, total)))
+    search = Search(plan, tuple(first_trials(plan, total)))
     trials = []
     for _ in range(total):
         trials.append(search.ask())
@@ -28,7 +28,7 @@ def test_the_head_comes_first_then_defaults_in_plan_order_then_own_trials_then_s
     )
     plan = make_plan().model_copy(update={"own_trials": (own,)})
     assert names(plan, 10) == ["default head", "default lora", "default full", "user lora"]
-    start = list(known_starts(plan, 10))[3]
+    start = list(first_trials(plan, 10))[3]
     assert start.parameters == {"learning_rate": 0.5, "lora_dropout": 0.2}
 
     trials = asked(plan, 6)
@@ -41,9 +41,9 @@ def test_the_head_comes_first_then_defaults_in_plan_order_then_own_trials_then_s
 def test_defaults_that_had_no_trial_catch_up_with_a_larger_total() -> None:
     plan = make_plan()
     assert names(plan, 2) == ["default lora", "default full"]
-    few = Search(plan, tuple(known_starts(plan, 2)))
+    few = Search(plan, tuple(first_trials(plan, 2)))
     tried = [few.ask() for _ in range(2)]
-    more = Search(plan, tuple(known_starts(plan, 9)))
+    more = Search(plan, tuple(first_trials(plan, 9)))
     for one in tried:
         more.restore(one, (), ended("COMPLETE", 0.5))
     third = more.ask()
@@ -54,7 +54,7 @@ def test_defaults_that_had_no_trial_catch_up_with_a_larger_total() -> None:
 def test_all_defaults_are_asked_for_before_any_other_trial_by_many_workers(total: int) -> None:
     own = Configuration(origin="user", strategy="lora", parameters={"learning_rate": 0.5})
     for plan in (make_plan(), make_plan().model_copy(update={"own_trials": (own,)})):
-        search = Search(plan, tuple(known_starts(plan, total)))
+        search = Search(plan, tuple(first_trials(plan, total)))
         tried = [search.ask().origin for _ in range(total)]
         assert tried[:3].count("default") == min(3, total - len(plan.own_trials))
         assert tried.count("user") == len(plan.own_trials)
@@ -62,7 +62,7 @@ def test_all_defaults_are_asked_for_before_any_other_trial_by_many_workers(total
 
 def test_a_start_that_was_tried_is_not_tried_again() -> None:
     plan = make_plan()
-    starts = tuple(known_starts(plan, 9))
+    starts = tuple(first_trials(plan, 9))
     first = Search(plan, starts)
     tried = [first.ask() for _ in range(3)]
     again = Search(plan, starts)
@@ -90,7 +90,7 @@ def test_the_first_default_runs_again_with_a_parameter_at_its_off_value() -> Non
     first, *rest = plan.candidates
     first = first.model_copy(update={"parameters": {**first.parameters, name: choice}})
     plan = plan.model_copy(update={"candidates": (first, *rest)})
-    starts = list(known_starts(plan, 3))
+    starts = list(first_trials(plan, 3))
     assert [one.strategy for one in starts] == ["lora", "full", "lora"]
     having, _, without = asked(plan, 3)
     assert [one.parameters[name] for one in (having, without)] == [value, "none"]

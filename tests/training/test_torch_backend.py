@@ -7,10 +7,12 @@ from transformers import set_seed
 
 from sweeper.backend import Decision
 from sweeper.errors import ModelError
+from sweeper.facts.record import TrainingSetup
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.torch_backend import _untrained_base_form, make
+from sweeper.traits.traits import StrategyOnModel
 
 
 def go_on(report):
@@ -78,13 +80,17 @@ def test_a_worker_takes_no_more_than_its_share_of_a_gpu(backend, monkeypatch, sh
     ],
 )
 def test_an_untrained_base_is_scored_in_a_form_that_fits(backend, device, precision, dtype):
-    candidate = backend._plan.candidates[0].model_copy(update={"precision": precision})
+    candidate = backend._plan.candidates[0]
+    setup = candidate.setup.model_copy(update={"precision": precision})
+    candidate = candidate.model_copy(update={"setup": setup})
     assert _untrained_base_form(candidate, torch.device(device)) == (dtype, None)
 
 
 def test_where_only_a_quantised_base_fits_the_untrained_one_is_quantised(backend):
-    changes = {"strategy": "qlora", "quantization": "nf4-dq", "precision": "fp16-mixed"}
-    candidate = backend._plan.candidates[0].model_copy(update=changes)
+    setup = TrainingSetup(quantization="nf4-dq", precision="fp16-mixed")
+    candidate = backend._plan.candidates[0].model_copy(
+        update={"strategy": StrategyOnModel("qlora"), "setup": setup}
+    )
     dtype, quantized = _untrained_base_form(candidate, torch.device("cuda"))
     assert dtype == quantized.bnb_4bit_compute_dtype == torch.float16
     assert (quantized.load_in_4bit, quantized.bnb_4bit_quant_type) == (True, "nf4")

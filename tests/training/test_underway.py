@@ -16,7 +16,7 @@ from sweeper.trials import TrialConfig
 @pytest.fixture
 def told(backend: TorchBackend, heard: Any) -> Any:
     """All that the backend tells."""
-    backend._on_progress._tell = heard.on_progress._tell
+    backend._on_progress._on_progress = heard.on_progress._on_progress
     backend._on_progress._clock = heard.on_progress._clock
     return heard
 
@@ -63,7 +63,7 @@ def test_a_listener_that_raises_ends_work_that_nobody_else_can_stop(
         if what in ("scoring test", "frozen probe: computing features of train"):
             raise Interrupted
 
-    backend._on_progress._tell = stop
+    backend._on_progress._on_progress = stop
     with pytest.raises(Interrupted):
         list(backend.baselines())
     with pytest.raises(Interrupted):

@@ -125,7 +125,7 @@ def test_no_plan_has_more_than_25_lines_and_no_warning_waits_while_other_notes_s
     if "Why" in text or "Declared" in text.split("--verbose")[0]:
         assert all(f"[{reason.rule}]" in text for reason in made.warnings)
     best = made.candidates[0]
-    assert ("bf16-pure: there are" in text) <= (best.precision == "bf16-pure")
+    assert ("bf16-pure: there are" in text) <= (best.setup.precision == "bf16-pure")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -252,7 +252,7 @@ def test_a_plan_and_its_explanation_say_what_the_user_declared(sweeper, here):
     declared += ("--strategies", "lora,full")  # plans of all take seconds to explain
     ran = sweeper(*SIZE, "--gpu-memory", "80", *declared, "-v")
     shown = " ".join(ran.out.split("Declared")[1].split())
-    assert "r {8|512} (lora): --set lora.r; the rule book: " in shown
+    assert "r {8|512} (8) (lora): --set lora.r; the rule book: " in shown
     assert "weight_decay 0.2 (lora, " in shown
     assert "r 512 (--set lora.r) lies beyond 1 to 256" in shown.split("Watch out")[1]
     made = sweeper(*SIZE, "--gpu-memory", "80", *declared, "--json").out

@@ -41,7 +41,7 @@ def report(
 
     from sweeper.errors import UsageError
     from sweeper.packages import REPORTS, require
-    from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
+    from sweeper.processes.report_maker import ReportMaker, shows_texts
     from sweeper.runfolder import RunFolder
     from sweeper.views.console import say, show_line
     from sweeper.views.verdict_view import verdict_lines
@@ -73,8 +73,8 @@ def report(
         for line in verdict_lines(report.findings, report.findings.next_step, report.because):
             show_line(line)
         show_line(f"report: {path}")
-    if maker.no_charts:
-        say(f"warning: {lost_charts(folder, maker.no_charts)}")
+    if maker.warning:
+        say(f"warning: {maker.warning}")
     if open_it:
         webbrowser.open(path.resolve().as_uri())
 

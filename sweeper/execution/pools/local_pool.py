@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sweeper.child_process import GPU_SHARE, Child, start_child, torch_settings
 from sweeper.execution.job import Briefing, Order, WorkerRequest, line_of, read_message
-from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage, last_log_lines, log_of
 from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
@@ -23,8 +23,6 @@ from sweeper.runfolder import RunFolder
 OOM_KILL_MATCH_SECONDS = 60.0
 _EXIT_POLL_SECONDS = 0.02
 WORKER = "sweeper.execution.worker.process:work"
-# Lines of a worker's log that an error quotes.
-_LOG_LINES = 5
 # bitsandbytes writes this before it ends the process when the GPU's memory runs out.
 _BITSANDBYTES = re.compile(r"^Error out of memory at line \d+ in file ", re.MULTILINE)
 
@@ -87,9 +85,9 @@ class OomKills:
     _unmatched: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.look()
+        self.update()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Read the counter. Call it often, so that the time of a rise is known."""
         counted = None if self.counter is None else oom_kills_in(self.counter)
         if counted is None:
@@ -104,7 +102,7 @@ class OomKills:
 
     def match_kill(self) -> bool:
         """Whether an unmatched kill explains a process that has just ended; the kill is matched."""
-        self.look()
+        self.update()
         killed = bool(self._unmatched)
         del self._unmatched[:1]
         return killed
@@ -167,7 +165,7 @@ class LocalPool:
 
     def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
         self._wait(seconds)
-        self.oom_kills.look()
+        self.oom_kills.update()
         for name, child in list(self._children.items()):
             # A process of a worker may hold the worker's pipe open after the worker has ended.
             status, was_closed, lines = child.status(), child.closed, child.lines()
@@ -192,7 +190,7 @@ class LocalPool:
         child.close()
         del self._children[name]
         if status == 1:
-            out_of_memory = _BITSANDBYTES.search(self.log(name)) is not None
+            out_of_memory = _BITSANDBYTES.search(last_log_lines(self.run, name)) is not None
         else:
             out_of_memory = status == -signal.SIGKILL and self.oom_kills.match_kill()
         return WorkerGone(name, status, out_of_memory)
@@ -205,25 +203,9 @@ class LocalPool:
     def notices(self) -> list[str]:
         return []
 
-    def log(self, worker: str) -> str:
-        return last_lines(log_of(self.run, worker))
-
     def close(self) -> None:
         self.kill()
         while self._children:
             for _ in self.poll(_EXIT_POLL_SECONDS):
                 pass
         self._selector.close()
-
-
-def log_of(run: RunFolder, worker: str) -> Path:
-    """The log file of a worker's libraries."""
-    return run.path / f"worker-{worker}.log"
-
-
-def last_lines(log: Path) -> str:
-    """The last non-empty lines of a log."""
-    if not log.exists():
-        return ""
-    text = log.read_text(encoding="utf-8", errors="replace")
-    return "\n".join([line for line in text.splitlines() if line.strip()][-_LOG_LINES:])

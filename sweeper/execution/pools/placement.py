@@ -121,8 +121,8 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
 def demand_of(plan: Plan) -> Demand:
     """The most that any candidate of a plan may need."""
     largest = max(plan.candidates, key=lambda candidate: candidate.memory.high_gib)
-    widest = max(plan.candidates, key=lambda candidate: candidate.gpus)
-    return Demand(largest.memory.high_gib, widest.gpus, largest.strategy, widest.strategy)
+    widest = max(plan.candidates, key=lambda candidate: candidate.setup.gpus)
+    return Demand(largest.memory.high_gib, widest.setup.gpus, largest.strategy, widest.strategy)
 
 
 def machine_of(plan: Plan) -> Machine:

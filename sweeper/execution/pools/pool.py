@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from sweeper.child_process import outcome
 from sweeper.execution.job import Message, Order
+from sweeper.runfolder import RunFolder
+
+# Lines of a worker's log that an error quotes.
+_LOG_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,20 @@ class WorkerGone:
         if self.lost or self.status is None:
             return f"the machine of worker {self.worker} is gone"
         return f"worker {self.worker} {outcome(self.status)}"
+
+
+def log_of(run: RunFolder, worker: str) -> Path:
+    """The log file of a worker's libraries."""
+    return run.path / f"worker-{worker}.log"
+
+
+def last_log_lines(run: RunFolder, worker: str) -> str:
+    """The last non-empty lines of a worker's log."""
+    log = log_of(run, worker)
+    if not log.exists():
+        return ""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return "\n".join([line for line in text.splitlines() if line.strip()][-_LOG_LINES:])
 
 
 class Pool(Protocol):
@@ -87,10 +106,6 @@ class Pool(Protocol):
 
     def notices(self) -> list[str]:
         """Notices for the user since the last call, as sentences."""
-        ...
-
-    def log(self, worker: str) -> str:
-        """The last non-empty lines of a worker's log."""
         ...
 
     def close(self) -> None:

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeper.artifact import now
 from sweeper.errors import UsageError
-from sweeper.execution.state.events import now
 from sweeper.objective import Objective
 from sweeper.runfolder import CONFIG, ENDED, ITEM_LOSSES, RESULT, RUNGS, WEIGHTS
-from sweeper.textfiles import json_object, read_text, write_text
+from sweeper.textfiles import read_json_object, write_text
 from sweeper.trials import (
     MEASURE_ITEMS,
     AttemptEnd,
@@ -80,11 +80,6 @@ def add_rung(home: Path, report: RungReport) -> None:
             file.write(line)
 
 
-def read_rungs(folder: Path) -> list[RungReport]:
-    """The reports of rungs in a folder; incomplete or damaged lines are skipped."""
-    return RungReport.read_lines(folder / RUNGS)
-
-
 def complete_result(home: Path, attempt: int) -> TrialResult | None:
     """The result of an attempt, if it has one and was not abandoned."""
     folder = attempt_folder(home, attempt)
@@ -120,7 +115,7 @@ def _has_text(path: Path, text: str) -> bool:
 def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
     """Write the result of a trial or confirmation run whose attempts all failed."""
     folder = attempt_folder(home, attempt)
-    rungs = read_rungs(folder)
+    rungs = RungReport.read_lines(folder / RUNGS)
     config = TrialConfig.read_or_none(folder / CONFIG) or TrialConfig.read_or_none(home / CONFIG)
     result = TrialResult(
         number=number,
@@ -199,7 +194,7 @@ class ValidationItems:
 def read_items(path: Path, objective: Objective) -> ValidationItems | None:
     """Costs and scores of the validation items; None if the file is missing or unusable."""
     try:
-        fields = json_object(read_text(path, errors="replace"))
+        fields = read_json_object(path)
         costs = np.asarray(fields["losses"], dtype=np.float64)
         scores = np.asarray(fields["scores"], dtype=np.float64)
         weights = np.asarray(fields["weights"], dtype=np.float64)

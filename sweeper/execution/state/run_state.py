@@ -58,10 +58,11 @@ class RunState:
         """The candidate of a trial: its strategy and model."""
         return self.configs[number].strategy, self.configs[number].model
 
-    def finalists(self, n: int) -> list[int]:
+    def finalists(self) -> list[int]:
         """The numbers of the trials that would be confirmed if the search ended now."""
         candidates = {number: self._candidate_of(number) for number in self.results}
-        return finalists.choose(self.results, candidates, n, self.limits, self.plan.objective)
+        count, objective = self.plan.budget.finalists, self.plan.objective
+        return finalists.choose(self.results, candidates, count, self.limits, objective)
 
     def defaults(self) -> list[int]:
         return [
@@ -83,25 +84,24 @@ class RunState:
             trial=first[0],
             strategy=config.strategy,
             parameters=config.parameters,
-            validation_loss=finalists.cost_of(result),
             value=objective.value(finalists.cost_of(result, objective)),
             over_limits=titles_beyond(result.measures, limits),
         )
 
-    def trials_to_keep(self, n: int) -> set[int]:
+    def trials_to_keep(self) -> set[int]:
         """Trials whose weights are kept: defaults, the best trial of each candidate, finalists."""
         groups: dict[tuple[str, str], list[int]] = {}
         for number in self.results:
             groups.setdefault(self._candidate_of(number), []).append(number)
         bests = {best.trial for numbers in groups.values() if (best := self._find_best(numbers))}
-        return bests | set(self.defaults()) | set(self.finalists(n))
+        return bests | set(self.defaults()) | set(self.finalists())
 
-    def drop_other_weights(self, n: int) -> list[int]:
+    def drop_other_weights(self) -> list[int]:
         """Delete weights that ``trials_to_keep`` omits; returns the numbers of their trials."""
         with_weights = [i for i, result in self.results.items() if result.weights]
         if not with_weights:
             return []
-        trials_to_keep = self.trials_to_keep(n)
+        trials_to_keep = self.trials_to_keep()
         losers = [i for i in with_weights if i not in trials_to_keep]
         for number in losers:
             attempts.drop_weights(self.run.trial(number))

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweeper.artifact import now
 from sweeper.backend import Backend, Decision, Interrupted
 from sweeper.errors import SweeperError
 from sweeper.execution.disk import no_room
 from sweeper.execution.job import Job, JobEnded, ProgressMessage
 from sweeper.execution.state import attempts
-from sweeper.execution.state.events import now
 from sweeper.execution.worker.link import Link
 from sweeper.plans import Plan
 from sweeper.runfolder import RESULT, SCORE, RunFolder
@@ -33,8 +33,6 @@ from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, Tri
 
 # Exit status of a worker process that must be replaced, since training raised or hung.
 UNSOUND = 70
-# Shortest interval between two progress messages.
-_PROGRESS_SECONDS = 0.5
 # No optimizer step, evaluation batch or report for this long is a hang: ten minutes, as
 # torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
@@ -57,15 +55,11 @@ class Session:
     def __init__(self, run: RunFolder, plan: Plan, link: Link, worker: str) -> None:
         self._run, self._plan, self._link, self._worker = run, plan, link, worker
         self._pulse = ProgressCounter()
-        self._last_progress = 0.0
 
     def tell(self, what: str, done: int, of: int) -> None:
-        """Report the progress of work without rungs; see ``backend.Tell``."""
+        """Report the progress of work without rungs; a ``backend.OnProgress``."""
         self._pulse.beat()
-        clock = time.monotonic()
-        if done >= of or clock - self._last_progress > _PROGRESS_SECONDS:
-            self._last_progress = clock
-            self._link.say(ProgressMessage(what=what, done=done, of=of))
+        self._link.say(ProgressMessage(what=what, done=done, of=of))
 
     def do(self, backend: Backend, job: Job) -> bool:
         """Run one job to its end and report it.
@@ -85,21 +79,22 @@ class Session:
             with watchdog:
                 ended = self._run_job(backend, job, folder)
         except Interrupted:
-            ended = self._interrupted(job)
+            ended = self._interrupted()
         except SweeperError as error:  # due to the user's code or data: a retry would fail too
             what = without_secrets("; ".join(problem.what for problem in error.problems))
-            ended = _failed(job, "refused", what)
+            ended = JobEnded(end="refused", detail=what)
         except Exception as error:  # noqa: BLE001 - any error is reported to the command
             print(without_secrets(traceback.format_exc()), file=sys.stderr)
-            ended = _failed(job, "disk-full" if no_room(error) else "error", _last_line(error))
+            end: AttemptEndKind = "disk-full" if no_room(error) else "error"
+            ended = JobEnded(end=end, detail=_last_line(error))
         self._link.say(ended)
         return ended.end not in ("error", "disk-full")
 
-    def _interrupted(self, job: Job) -> JobEnded:
+    def _interrupted(self) -> JobEnded:
         if self._link.stopping():
-            return _failed(job, "interrupted", "the worker was told to stop")
+            return JobEnded(end="interrupted", detail="the worker was told to stop")
         # An error, since an interruption would be retried for ever.
-        return _failed(job, "error", "the backend stopped without being told to")
+        return JobEnded(end="error", detail="the backend stopped without being told to")
 
     def _limits(self, job: Job) -> TimeLimits:
         if job.config is not None and job.kind != "test":
@@ -120,9 +115,9 @@ class Session:
         else:
             result = self._train(backend, job, folder)
             if result.failure is not None and result.failure.kind == "disk-full":
-                return _failed(job, "disk-full", result.failure.detail)
+                return JobEnded(end="disk-full", detail=result.failure.detail)
             result.write(folder / RESULT)
-        return JobEnded(name=job.name, done=True)
+        return JobEnded()
 
     def _train(self, backend: Backend, job: Job, folder: Path) -> TrialResult:
         assert job.config is not None
@@ -163,10 +158,6 @@ class Session:
             attempts.note_end(folder, "hang", why, worker=self._worker)
         dump_stacks()
         os._exit(UNSOUND)
-
-
-def _failed(job: Job, end: AttemptEndKind, detail: str) -> JobEnded:
-    return JobEnded(name=job.name, done=False, end=end, detail=detail)
 
 
 def _no_loss(loss: float | None) -> Failure:

@@ -72,7 +72,7 @@ SPEED_OF = " (times of "
 # Largest number of set-ups in a plan's facts.
 MAX_SETUPS = 40
 _MEASURED_FIELDS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
-_NOT_SETUP = (*_MEASURED_FIELDS, "trainings", "when")
+_NOT_SETUP = {*_MEASURED_FIELDS, "trainings", "when"}
 
 
 # Fields of ``ModelFacts`` that describe the architecture.
@@ -92,8 +92,12 @@ def shape_of(model: ModelFacts) -> str:
 
 def measured_now(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
     """A measurement of a set-up of a model, made today with the installed versions."""
-    origin = {"shape": shape_of(model), "versions": versions()}
-    return Measured.taken_from(setup, when=datetime.now(UTC).date().isoformat(), **origin, **fields)
+    fields |= {"shape": shape_of(model), "versions": versions()}
+    fields |= {
+        "setup": TrainingSetup.taken_from(setup),
+        "when": datetime.now(UTC).date().isoformat(),
+    }
+    return Measured.taken_from(setup, **fields)
 
 
 def path_of(device: str, cores: int) -> Path:
@@ -165,7 +169,7 @@ def _one_per_setup(lines: Iterable[Measured]) -> tuple[Measured, ...]:
     """One record for each set-up, with the medians of its trainings."""
     groups: dict[str, list[Measured]] = {}
     for line in lines:
-        groups.setdefault(line.key(*_NOT_SETUP), []).append(line)
+        groups.setdefault(line.model_dump_json(exclude=_NOT_SETUP), []).append(line)
     merged = [_medians(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
 

@@ -33,13 +33,14 @@ from sweeper.child_process import tell_event
 from sweeper.evaluation.evaluator import autocast
 from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.pools.placement import mismatch
+from sweeper.execution.state.attempts import attempt_folder
 from sweeper.facts.machine.hardware import detected_gpus, hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import TrainingSetup
 from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import speed_of, step_seconds
+from sweeper.planning.costs.step_time import speed_of, step_seconds
 from sweeper.plans import Plan, Precision, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.safe_text import clean
@@ -49,8 +50,7 @@ from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
-from sweeper.training.base_model.base_lender import load_base
-from sweeper.training.base_model.fused_kernels import fuse
+from sweeper.training.base_model.base_lender import fuse, load_base
 from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.probes.device import training_device
 from sweeper.training.probes.training_step import optimizer_of, probe, stay_within_memory
@@ -519,7 +519,7 @@ def sweep(bench: CheckContext) -> Figures:
         )
         try:
             while process.poll() is None and time.monotonic() < deadline:
-                if not killed and run.attempt(0, 1).is_dir():
+                if not killed and attempt_folder(run.trial(0), 1).is_dir():
                     for worker in _worker_ids(process.pid):
                         os.kill(worker, signal.SIGKILL)
                         killed += 1

@@ -114,7 +114,7 @@ def results(
     finished: list[Result] = []
     start, begun, timed_out = monotonic(), "", False
 
-    def hear(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         nonlocal begun
         begun = event.get(BEGUN, "")
         if not begun:
@@ -132,7 +132,12 @@ def results(
                 break
             try:
                 answer = in_child(
-                    FUNCTION, request, CheckAnswer, what="the process", seconds=seconds, hear=hear
+                    FUNCTION,
+                    request,
+                    CheckAnswer,
+                    what="the process",
+                    seconds=seconds,
+                    on_event=on_event,
                 )
                 complete = answer.complete
             except ChildFailed as error:
@@ -140,7 +145,7 @@ def results(
                 state: State = "failed" if error.status is not None else "not run"
                 timed_out = timed_out or error.status is None
                 what = clean(error.problems[0].what)
-                hear(Result(name=begun or "process", state=state, detail=what).model_dump())
+                on_event(Result(name=begun or "process", state=state, detail=what).model_dump())
     return Results(versions=versions(), results=tuple(finished), timed_out=timed_out)
 
 

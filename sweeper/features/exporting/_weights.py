@@ -26,7 +26,7 @@ from sweeper.findings.findings import Findings
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder, check_regular
 from sweeper.safe_text import clean
-from sweeper.textfiles import json_object, read_text, replacing, write_text
+from sweeper.textfiles import read_json_object, replacing, write_text
 
 MERGE_RECORD = "merged.json"
 
@@ -86,7 +86,7 @@ def kept_files(weights: Path) -> KeptFiles:
     check_regular(weights.parent)
     files = {path.relative_to(weights).as_posix() for path in weights.rglob("*") if path.is_file()}
     try:
-        record = json_object(read_text(weights / RECORD))
+        record = read_json_object(weights / RECORD)
     except (OSError, ValueError) as error:
         raise _damaged_error(weights, f"{RECORD} cannot be read: {error}") from error
     listed = record.get("files")
@@ -202,7 +202,7 @@ def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
     with replacing(folder) as part:
         _copy(weights, kept.names, part)
         if _ADAPTER in kept.names:
-            config = json_object(read_text(part / _ADAPTER))
+            config = read_json_object(part / _ADAPTER)
             if Path(str(config["base_model_name_or_path"])).is_absolute():
                 config["base_model_name_or_path"] = kept.record["base_model"]
             write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -242,7 +242,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
             name for name in kept.names for glob in _TOKENIZER_FILES if fnmatchcase(name, glob)
         )
         _copy(weights, tokenizer, part)
-        config = json_object(read_text(adapter / _ADAPTER))
+        config = read_json_object(adapter / _ADAPTER)
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
         write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
         write_text(

@@ -233,10 +233,8 @@ def _summary(plan: dict[str, Any]) -> dict[str, Any]:
     """The parts of a plan that an agent needs; the whole JSON fills its context."""
     candidates = [
         {
-            **{
-                key: candidate[key]
-                for key in ("strategy", "model", "micro_batch", "expected_quality")
-            },
+            **{key: candidate[key] for key in ("strategy", "model", "expected_quality")},
+            "micro_batch": candidate["setup"]["micro_batch"],
             "memory_gib": [
                 candidate["memory"][end] for end in ("low_gib", "high_gib", "limit_gib")
             ],

@@ -77,14 +77,14 @@ def predictions(
     weights = weights_of(model, trial)
     with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
         part = output.with_name(output.name + ".part") if output else Path(folder) / "part.jsonl"
-        data = str(piped(Path(folder))) if settings.data == "-" else settings.data
+        data = str(saved_stdin(Path(folder))) if settings.data == "-" else settings.data
         paths = {"weights": str(weights), "data": data, "part": str(part)}
         request = settings.model_copy(update=paths)
         hint = " The same command continues where it stopped." if output else ""
         with leaving_on_signals(f"Interrupted.{hint}"), closing(work_progress(quiet=quiet)) as work:
             function = "sweeper.features.prediction._predict:predict"
             child_process.in_child(function, request, Record, what="the prediction", work=work)
-        lines = in_order(part)
+        lines = in_row_order(part)
         if output is not None:
             write_text(output, "".join(lines))
             part.unlink()
@@ -116,7 +116,7 @@ def weights_of(model: str, trial: int | None) -> Path:
     return kept_weights(run, trial)
 
 
-def piped(folder: Path) -> Path:
+def saved_stdin(folder: Path) -> Path:
     """Write standard input into a file with the suffix of its format."""
     data = sys.stdin.buffer.read()
     first_byte = data.lstrip()[:1]
@@ -138,13 +138,13 @@ def _suffix_by_delimiter(first_line: str) -> str:
     return ".txt"
 
 
-def in_order(part: Path) -> list[str]:
+def in_row_order(part: Path) -> list[str]:
     """The predictions in a finished partial file, in the order of the rows."""
     lines = part.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
     return sorted(lines, key=lambda line: int(json.loads(line)["row"]))
 
 
-def shown(line: str) -> str:
+def readable_line(line: str) -> str:
     """A line of JSON as text: the three most likely classes, or the generated text."""
     fields = json.loads(line)
     if "label" not in fields:

@@ -46,7 +46,6 @@ def predict(
 
     from sweeper.errors import UsageError
     from sweeper.features.prediction import _steps as steps
-    from sweeper.features.prediction._steps import PredictedFile
     from sweeper.views.console import say
 
     if (text is None) == (data is None):
@@ -63,9 +62,9 @@ def predict(
     lines = steps.predictions(model, trial, output, settings, quiet=quiet)
     if output is None:
         for line in lines:
-            typer.echo(line if as_json else steps.shown(line), nl=not as_json)
+            typer.echo(line if as_json else steps.readable_line(line), nl=not as_json)
     elif as_json:
-        typer.echo(PredictedFile(output=str(output), rows=len(lines)).model_dump_json())
+        typer.echo(steps.PredictedFile(output=str(output), rows=len(lines)).model_dump_json())
     elif not quiet:
         say(f"{len(lines)} rows: {output}")
 

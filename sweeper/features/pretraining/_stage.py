@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,10 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
+from sweeper.artifact import Artifact
 from sweeper.backend import ProgressReporter
 from sweeper.cache import home, make_once
+from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
@@ -30,13 +33,16 @@ from sweeper.features.pretraining._facts import (
     NO_FIRST_STAGE,
     StageRecord,
 )
-from sweeper.features.pretraining._task import Corpus
 from sweeper.features.pretraining.options import Options
 from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
-from sweeper.textfiles import json_object
+from sweeper.tasks.domain import pack_pieces, shared_blocks
+from sweeper.tasks.sequences.answer_logits import answer_losses
+from sweeper.tasks.sequences.chat import Encoded, document, split_tokens
+from sweeper.tasks.task import Batch, Feature, LossSum
+from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.base_lender import load_base, set_gradient_checkpointing
 from sweeper.training.base_model.bases import FOLDER, Bases
 from sweeper.training.loop.batch_order import LengthGroupedBatches
@@ -45,6 +51,73 @@ from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress, finite
 from sweeper.trials import TrialConfig
+
+
+class Corpus(TextTask):
+    """Trains on blocks of packed documents, of which every token is learnt; scores single ones.
+
+    Positions start at 0 in each document of a block; given positions and no padding mask,
+    transformers lets a token attend within its own document only.
+    """
+
+    name = "continued pretraining"
+
+    def encode_one(self, example: Example) -> Encoded:
+        return document(self.tokenizer, example.text or example.answer)
+
+    def blocks(self, examples: Sequence[Example]) -> list[Feature]:
+        """All documents in full, packed into blocks."""
+        documents = [self.encode_one(example).ids for example in examples]
+        return pack(documents, self.sequence_length)
+
+    def collate(self, features: Sequence[Feature]) -> Batch:
+        if "position_ids" in features[0]:
+            return collate_packed(features, self.padding)
+        return super().collate(features)
+
+    def tokens(self, batch: Batch) -> int:
+        return int(batch["real_tokens"].sum()) if "real_tokens" in batch else super().tokens(batch)
+
+    def loss(self, model: nn.Module, batch: Batch) -> LossSum:
+        if "position_ids" not in batch:
+            return super().loss(model, batch)
+        inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
+        return LossSum(answer_losses(model, inputs, batch["labels"]).sum())
+
+
+def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
+    """Blocks that hold all documents.
+
+    A document that is longer than a block is cut into pieces. Then the longest piece not yet
+    placed goes into the fullest block that has room for it (best fit decreasing,
+    arXiv:2404.10830).
+
+    Args:
+        documents: Token ids, each with its own beginning and end tokens.
+        length: Length of a block, in tokens.
+
+    Returns:
+        Features with ``input_ids``, ``position_ids`` and ``labels``, each at most ``length`` long.
+        A piece's first token is no label, since no token of its document precedes it.
+    """
+    pieces = [list(piece) for document in documents for piece in split_tokens(document, length)]
+    blocks = shared_blocks(list(map(len, pieces)), length)
+    return [pack_pieces([pieces[index] for index in block]) for block in blocks]
+
+
+def collate_packed(features: Sequence[Feature], padding: int) -> Batch:
+    """One batch of blocks. Padding has positions of its own, like a document, and no labels."""
+    longest = max(len(feature["input_ids"]) for feature in features)
+    rows: dict[str, list[list[int]]] = {"input_ids": [], "position_ids": [], "labels": []}
+    for feature in features:
+        padding_count = longest - len(feature["input_ids"])
+        rows["input_ids"].append([*feature["input_ids"], *[padding] * padding_count])
+        rows["position_ids"].append([*feature["position_ids"], *range(padding_count)])
+        rows["labels"].append([*feature["labels"], *[-100] * padding_count])
+    batch = {name: torch.tensor(values) for name, values in rows.items()}
+    sizes = [len(feature["input_ids"]) for feature in features]
+    return batch | {"real_tokens": torch.tensor(sizes)}
+
 
 RECORD = "first_stage.json"
 # Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).
@@ -104,6 +177,14 @@ class FirstStage:
         return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **strategy_parameters}
 
 
+class StageFile(Artifact, StageRecord):
+    """``first_stage.json`` in the folder of a base: its stage, held-out documents and process."""
+
+    stage: dict[str, Any]
+    held_out: int
+    process: int
+
+
 class FirstStages:
     """The first stages of one base model, each run on first use."""
 
@@ -120,21 +201,20 @@ class FirstStages:
         """
         message = "waiting for a base that another process trains"
         target = home() / FOLDER / self._digest(stage)
-        present = _record_of(target) is not None
+        present = StageFile.read_or_none(target / RECORD) is not None
         if not present:
             self._bases.release_bases()
         folder = make_once(
             target,
             lambda folder: self._run(stage, folder),
-            lambda path: _record_of(path) is not None,
+            lambda path: StageFile.read_or_none(path / RECORD) is not None,
             lambda: self._context.on_progress(message, 0, 0),
         )
         if not present:
             release_memory()  # the trained model, which its Trainer holds in a reference cycle
-        record = _record_of(folder) or {}
-        ran_here = not present and record["process"] == os.getpid()
-        fields = {name: record[name] for name in StageRecord.model_fields if name in record}
-        return MadeBase(folder, StageRecord(**fields), record["seconds"] if ran_here else 0.0)
+        file = StageFile.read(folder / RECORD)
+        ran_here = not present and file.process == os.getpid()
+        return MadeBase(folder, StageRecord.taken_from(file), file.seconds if ran_here else 0.0)
 
     @cached_property
     def corpus(self) -> CorpusText:
@@ -188,18 +268,18 @@ class FirstStages:
         after = finite(evaluator.evaluate(base).loss, "held-out loss") if held_out_count else None
         base.save_pretrained(str(folder))
         context.tokenizer.save_pretrained(str(folder))
-        record = {
-            **asdict(stage),
-            "documents": len(documents) - held_out_count,
-            "held_out": held_out_count,
-            "held_out_loss_before": before,
-            "held_out_loss_after": after,
-            "optimizer_steps": progress.steps,
-            "tokens": progress.tokens,
-            "seconds": time.perf_counter() - start,
-            "process": os.getpid(),
-        }
-        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        StageFile(
+            strategy=stage.strategy,
+            stage=asdict(stage),
+            documents=len(documents) - held_out_count,
+            held_out=held_out_count,
+            held_out_loss_before=before,
+            held_out_loss_after=after,
+            optimizer_steps=progress.steps,
+            tokens=progress.tokens,
+            seconds=time.perf_counter() - start,
+            process=os.getpid(),
+        ).write(folder / RECORD)
 
 
 def _train(
@@ -251,12 +331,3 @@ class _Steps(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._progress.step()
         self._on_progress("reading the corpus", self._progress.steps, self._steps)
-
-
-def _record_of(folder: Path) -> dict[str, Any] | None:
-    """The record of a finished first stage; None if there is none or it is damaged."""
-    try:
-        record = json_object((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if "process" in record else None

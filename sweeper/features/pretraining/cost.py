@@ -18,7 +18,7 @@ from sweeper.features.pretraining._facts import (
 )
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import speed_of, step_seconds
+from sweeper.planning.costs.step_time import speed_of, step_seconds
 from sweeper.plans import Candidate, Parameter, Stage, autocast_dtype
 from sweeper.spec import Scalar, Spec
 
@@ -160,7 +160,7 @@ def _bases(candidate: Candidate) -> tuple[str, ...]:
 
 def _key(candidate: Candidate, *details: Scalar) -> str:
     """A name that is equal for candidates, or for bases, with the same details."""
-    parts = (candidate.model, candidate.precision, candidate.sequence_length, *details)
+    parts = (candidate.model, candidate.setup.precision, candidate.setup.sequence_length, *details)
     return " ".join(map(str, parts))
 
 

@@ -19,10 +19,11 @@ import ray
 from pydantic import ValidationError
 
 import sweeper
-from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
+from sweeper.errors import Problem
+from sweeper.execution.job import Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.pool import WorkerGone
-from sweeper.features.ray._run_check import RemoteBriefing, missing
+from sweeper.features.ray._run_check import FIX, RemoteBriefing, missing
 from sweeper.runfolder import RunFolder
 
 # Interval at which a worker that sends nothing is checked.
@@ -69,26 +70,22 @@ class WorkerActor:
         """
         self._last_poll = time.monotonic()
         self._orphan_check = asyncio.create_task(self._end_when_orphaned())
-        problems = self._problems()
+        try:
+            briefing = RemoteBriefing.model_validate_json(self._briefing)
+        except ValidationError:
+            versions = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
+            problems = [Problem(versions, "The command is of another version.", FIX)]
+        else:
+            problems = missing(self._run, briefing)
         if problems:
             # Without the folder there is no log for the worker to report in.
             self._refusal = Hello(
                 host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)
             )
         else:
-            remote = RemoteBriefing.model_validate_json(self._briefing)
-            briefing = Briefing(spec=remote.spec, backend=remote.backend)
             self._pool = LocalPool(self._run, briefing, [{}], first=int(self._name))
             self._pool.start(1)
         return str(ray.get_runtime_context().get_node_id())
-
-    def _problems(self) -> list[tuple[str, str, str]]:
-        try:
-            briefing = RemoteBriefing.model_validate_json(self._briefing)
-        except ValidationError:
-            versions = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
-            return [(versions, "The command is of another version.", "")]
-        return missing(self._run, briefing)
 
     async def poll(self, seconds: float) -> Received:
         """The worker's messages and end; waits at most ``seconds`` for the first."""

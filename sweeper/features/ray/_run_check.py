@@ -15,7 +15,7 @@ from pathlib import Path
 import sweeper
 from sweeper.backend import TRAINING
 from sweeper.data.reading.files import hub_files, is_hub_data
-from sweeper.errors import SweeperError
+from sweeper.errors import Problem, SweeperError
 from sweeper.execution.job import Briefing
 from sweeper.facts.models.model import model_folder
 from sweeper.features import loader, parts
@@ -26,6 +26,7 @@ from sweeper.textfiles import write_text
 
 _MARK_FILE = ".mark"
 _PACKAGED_PREFIX = "packaged:"
+FIX = "Share it between the machines under the same path, or install it on each."
 
 
 class RemoteBriefing(Briefing):
@@ -49,8 +50,8 @@ def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
     return RemoteBriefing.taken_from(briefing, mark=mark, directory=working_folder, version=version)
 
 
-def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, str]]:
-    """The problems of this machine, each as what, why and where.
+def missing(run: RunFolder, briefing: RemoteBriefing) -> list[Problem]:
+    """The problems of this machine.
 
     Changes to the command's working directory, if this machine has it.
     """
@@ -65,23 +66,24 @@ def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, st
     return [*_data_problems(briefing.spec), *models]
 
 
-def _version_problems(briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+def _version_problems(briefing: RemoteBriefing) -> Iterator[Problem]:
     if briefing.version != sweeper.__version__:
         version_text = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
-        yield version_text, f"The command is sweeper {briefing.version}.", ""
+        yield Problem(version_text, f"The command is sweeper {briefing.version}.", FIX)
 
 
-def _folder_problems(run: RunFolder, briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+def _folder_problems(run: RunFolder, briefing: RemoteBriefing) -> Iterator[Problem]:
     mark = run.path / _MARK_FILE
     why = "Workers read the plan from it and write results and weights into it."
     if not run.plan.exists():
-        yield f"the run's folder cannot be seen from {socket.gethostname()}", why, str(run.path)
+        what = f"the run's folder cannot be seen from {socket.gethostname()}"
+        yield Problem(what, why, FIX, str(run.path))
     elif not mark.is_file() or mark.read_text(encoding="utf-8") != briefing.mark:
         what = "this folder is a copy of the run's folder, or of an earlier call's"
-        yield what, why, str(run.path)
+        yield Problem(what, why, FIX, str(run.path))
 
 
-def _data_problems(spec: Spec) -> Iterator[tuple[str, str, str]]:
+def _data_problems(spec: Spec) -> Iterator[Problem]:
     data = spec.data
     paths_by_name = {"data": data.path, "validation": data.validation, "test": data.test}
     paths_by_name |= {f"source {source.title}": source.path for source in data.sources}
@@ -104,13 +106,13 @@ def _data_problems(spec: Spec) -> Iterator[tuple[str, str, str]]:
             try:
                 hub_files(data_spec)  # fetches what is not on this machine yet
             except SweeperError as error:
-                yield str(error), "Each worker reads the data itself.", name
+                yield Problem(str(error), "Each worker reads the data itself.", FIX, name)
         else:
             what = f"{path} cannot be seen from {socket.gethostname()}"
-            yield what, "Each worker reads the data itself.", name
+            yield Problem(what, "Each worker reads the data itself.", FIX, name)
 
 
-def _model_problems(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
+def _model_problems(plan: Plan, spec: Spec) -> Iterator[Problem]:
     used_ids = {candidate.model for candidate in plan.candidates}
     for model, facts in zip(spec.models, plan.facts.models, strict=True):
         if facts.id not in used_ids or model.id.startswith(_PACKAGED_PREFIX):
@@ -121,4 +123,4 @@ def _model_problems(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
             folder = None
         if folder is None:
             what = f"the base model {model.id} is not on {socket.gethostname()}"
-            yield what, "Each worker loads it itself.", "model"
+            yield Problem(what, "Each worker loads it itself.", FIX, "model")

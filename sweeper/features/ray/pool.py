@@ -19,12 +19,11 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from sweeper.child_process import thread_settings
 from sweeper.errors import RunError
 from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
-from sweeper.execution.pools.local_pool import last_lines, log_of
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
-from sweeper.features.ray._request import Request, request_for
+from sweeper.features.ray._cluster import Request, request_for
 from sweeper.features.ray._run_check import RemoteBriefing, remote
 from sweeper.features.ray.options import Options
 from sweeper.packages import install_command
@@ -236,7 +235,7 @@ class RayPool:
             return
         other_nodes = (node for node in _cluster.nodes() if node.name not in self._refused)
         if self.workers or any(self.request.fitting(node.resources) for node in other_nodes):
-            problem_text = "; ".join(what for what, _, _ in hello.problems)
+            problem_text = "; ".join(problem.what for problem in hello.problems)
             self._notices.append(f"{hello.host} gets no work: {problem_text}")
             return
         problems = [
@@ -292,9 +291,6 @@ class RayPool:
             f"waiting for the Ray cluster: it has no room for {len(pending)} of {self.size} "
             f"workers, each of which asks for {self.request}{where}"
         )
-
-    def log(self, worker: str) -> str:
-        return last_lines(log_of(self.run, worker))
 
     def close(self) -> None:
         self.kill()

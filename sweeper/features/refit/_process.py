@@ -45,10 +45,10 @@ def refit(request: RefitRequest) -> None:
     dataset = unchanged_dataset(spec, run.data_changes, plan.facts.data.fingerprint, why)
     part = Path(request.folder + ".part")
     checkpoint = _checkpoint_in(part)
-    backend = TorchBackend(plan, spec, tell=tell_progress, dataset=dataset)
+    backend = TorchBackend(plan, spec, on_progress=tell_progress, dataset=dataset)
     strengths = _probe_strength(request, backend)
     joined_dataset = _with_held_out(dataset, request)
-    shared = TorchBackend(plan, spec, tell=tell_progress, dataset=joined_dataset).shared(
+    shared = TorchBackend(plan, spec, on_progress=tell_progress, dataset=joined_dataset).shared(
         request.config.model
     )
     if strengths:

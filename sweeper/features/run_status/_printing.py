@@ -14,9 +14,8 @@ from rich.live import Live
 
 from sweeper.artifact import Record
 from sweeper.errors import UsageError
-from sweeper.execution.state.events import Event
-from sweeper.execution.state.second_command import statuses
-from sweeper.execution.state.status import ENDED, Status
+from sweeper.execution.state.continuation import statuses
+from sweeper.execution.state.status import ENDED, Event, Status
 from sweeper.findings.findings import Findings, NextStep, Verdict
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.next_step import next_step

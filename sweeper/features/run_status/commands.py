@@ -53,7 +53,7 @@ def list_runs(
 ) -> None:
     """List the runs here, with progress and verdict."""
     from sweeper.errors import RunError
-    from sweeper.execution.state.second_command import statuses
+    from sweeper.execution.state.continuation import statuses
     from sweeper.features.run_status._printing import listed, shortened
     from sweeper.views.console import out, say, show_page, table
 

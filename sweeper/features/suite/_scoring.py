@@ -23,7 +23,7 @@ from sweeper.plans import Candidate, Plan, frozen_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
-from sweeper.textfiles import json_object, read_text
+from sweeper.textfiles import read_json_object
 from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
@@ -130,7 +130,7 @@ def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = Non
         SweeperError: The models or tasks cannot be used, or the process broke.
     """
 
-    def hear(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         display.close()  # else the progress line overwrites the message
         if event["what"] == "started":
             items = "" if event["items"] is None else f", {event['items']} items"
@@ -149,7 +149,7 @@ def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = Non
             fix="What it had scored is kept: the same command continues from there.",
             where=str(log),
             work=display,
-            hear=hear,
+            on_event=on_event,
             log=log,
         )
 
@@ -179,14 +179,15 @@ def request_for(
     for number in trials:
         weights = _weights(run, number)
         config = TrialConfig.read(run.trial(number) / "config.json")
-        record = json_object(read_text(weights / "sweeper.json"))
+        record = read_json_object(weights / "sweeper.json")
         untrained = base(config.model, str(record["base_dtype"]))
         subjects += [] if untrained in subjects else [untrained]
         trial_fields = {"trial": number, "strategy": config.strategy, "weights": str(weights)}
         subjects.append(untrained.model_copy(update=trial_fields))
     if not trials:
         first = plan.candidates[0]
-        dtype = "float32" if first.precision == "fp32" else frozen_dtype(first.precision)
+        precision = first.setup.precision
+        dtype = "float32" if precision == "fp32" else frozen_dtype(precision)
         subjects.append(base(first.model, dtype))
         if subjects[0].facts.kind != "decoder":
             why = "There is no general capability to score."
@@ -204,7 +205,7 @@ def _quantized_candidate(plan: Plan, model: str) -> Candidate | None:
     if all(candidate.model != model for candidate in plan.candidates):
         return None
     candidate = plan.of_base(model)
-    return candidate if candidate.quantization is not None else None
+    return candidate if candidate.setup.quantization is not None else None
 
 
 def _weights(run: RunFolder, number: int) -> Path:

@@ -68,7 +68,7 @@ def evaluate_suite(
     from sweeper.metrics.programs import samples
     from sweeper.objective import limits_of
     from sweeper.plans import Plan
-    from sweeper.processes.report_maker import ReportMaker, lost_charts
+    from sweeper.processes.report_maker import ReportMaker
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
     from sweeper.steps.winner import best_trial
@@ -97,8 +97,8 @@ def evaluate_suite(
         finally:
             with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
                 maker.finish()
-    if maker.no_charts:
-        say(f"warning: {lost_charts(folder, maker.no_charts)}")
+    if maker.warning:
+        say(f"warning: {maker.warning}")
     files = read_run(folder)
     changes = [change for change in task_changes(files) if change.trial in numbers]
     _show(folder, changes, numbers, as_json=as_json)

@@ -23,10 +23,10 @@ from sweeper.errors import NotInstalled
 from sweeper.features.tracking.options import Options
 from sweeper.packages import install_command, missing
 from sweeper.plans import Plan
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import CONFIG, RESULT, RUNGS, RunFolder
 from sweeper.safe_text import clean
 from sweeper.spec import Scalar, Spec
-from sweeper.textfiles import json_object, read_text
+from sweeper.textfiles import json_object, read_json_object
 from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 
 
@@ -265,18 +265,18 @@ class Follower:
 
     def _log_trial(self, number: int) -> None:
         folder = self._run.trial(number)
-        config = TrialConfig.read_or_none(folder / "config.json")
+        config = TrialConfig.read_or_none(folder / CONFIG)
         if config is None:
             return
         logged = self._state.trials.get(number, Logged(id=""))
-        result = TrialResult.read_or_none(folder / "result.json")
+        result = TrialResult.read_or_none(folder / RESULT)
         if logged.ended and result is not None and result.attempt == logged.attempt:
             return
         if number not in self._open_trials:
             trial_id = self._tracker.trial_started(config, logged.id)
             logged = self._record(number, logged, id=trial_id, ended=False)
             self._open_trials.add(number)
-        for report in RungReport.read_lines(folder / "rungs.jsonl"):
+        for report in RungReport.read_lines(folder / RUNGS):
             if (report.attempt, report.rung) > (logged.attempt, logged.rung):
                 self._tracker.rung(logged.id, report)
                 logged = self._record(number, logged, attempt=report.attempt, rung=report.rung)
@@ -299,7 +299,7 @@ class Follower:
         states = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
         losses = []
         for number in self._state.trials:
-            result = TrialResult.read_or_none(self._run.trial(number) / "result.json")
+            result = TrialResult.read_or_none(self._run.trial(number) / RESULT)
             if result is not None:
                 states[result.state] += 1
                 losses += [result.validation_loss] if result.validation_loss is not None else []
@@ -309,7 +309,7 @@ class Follower:
         if losses:
             figures["best_validation_loss"] = min(losses)
         try:
-            findings = json_object(read_text(self._run.findings))
+            findings = read_json_object(self._run.findings)
             verdict, metric = findings["verdict"], findings["metric"]["name"]
             scores = {
                 finalist["trial"]: finalist["test_score"] for finalist in findings["finalists"]

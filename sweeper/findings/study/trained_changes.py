@@ -32,7 +32,7 @@ from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.paired_trials import ComparedPair, compare
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.objective import Limit
-from sweeper.textfiles import json_object, read_text
+from sweeper.textfiles import read_json_object
 from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
@@ -81,7 +81,7 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
     """Tuned minus base over the items of a measure; None if they were not kept."""
     folder = run.folder.trial(trial.config.number)
     try:
-        items = json_object(read_text(folder / MEASURE_ITEMS))[name]
+        items = read_json_object(folder / MEASURE_ITEMS)[name]
         weights = items["weights"]
         tuned = Scores.of([items["values"]], trained=False, weights=weights)
         base = Scores.of([items["base_values"]], trained=False, weights=weights)

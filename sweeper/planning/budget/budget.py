@@ -13,8 +13,13 @@ from sweeper.errors import SpecError, TooLong
 from sweeper.facts.machine.gpus import list_price
 from sweeper.facts.record import Facts
 from sweeper.features import parts
-from sweeper.planning.budget.candidate_costs import TimedCandidate
-from sweeper.planning.budget.study_phases import StudyPhases, before_workers, download_notes, timing
+from sweeper.planning.budget.study_phases import (
+    StudyPhases,
+    TimedCandidate,
+    before_workers,
+    download_notes,
+    timing,
+)
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.plans import Budget, Candidate, Duration, PhaseCost
@@ -165,7 +170,7 @@ def make_budget(
     sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     # A rented machine is paid from its start, so downloads count too.
-    device_hours = groups * sum(c.gpus for c in candidates) / len(candidates) / 3600
+    device_hours = groups * sum(c.setup.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
     rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
     ends = (sweep.seconds, sweep.low, sweep.high)
@@ -233,7 +238,7 @@ def _parallel_trials(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) 
     gpus = facts.hardware.gpus
     if gpus <= 1:
         return min(spec.search.workers or 1, spec.search.trials)
-    groups = gpus // max(candidate.gpus for candidate in candidates)
+    groups = gpus // max(candidate.setup.gpus for candidate in candidates)
     return max(1, min(spec.search.workers or groups, groups, spec.search.trials))
 
 

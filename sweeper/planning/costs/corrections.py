@@ -16,9 +16,8 @@ from sweeper.facts.record import Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import Speed, step_seconds
 from sweeper.planning.costs.setups import measured_setup
-from sweeper.planning.costs.step_work import evaluation
+from sweeper.planning.costs.step_time import Speed, evaluation, step_seconds
 from sweeper.plans import MemoryEstimate
 from sweeper.traits.traits import find
 
@@ -104,7 +103,9 @@ def _correction(
     cores: int,
     measured: tuple[Measured, ...],
 ) -> Correction:
-    alike = [m for m in measured if _is_comparable(m, model, classes) and m.precision == precision]
+    alike = [
+        m for m in measured if _is_comparable(m, model, classes) and m.setup.precision == precision
+    ]
     same = [m for m in alike if m.strategy == strategy]
     same = [m for m in same if m.probe is None] or same  # probes lack the Trainer's own time
     trained = _with_time(same) or (_with_time(alike) if gradients_through_base else [])
@@ -137,8 +138,8 @@ def _with_time(measured: Iterable[Measured]) -> list[Measured]:
 
 
 def _item_seconds(model: ModelFacts, measured: Measured, setup: Setup, speed: Speed) -> float:
-    work = evaluation(model, setup, measured.evaluation_batch, measured.mean_length)
-    return speed.seconds(work) / measured.evaluation_batch
+    work = evaluation(model, setup, measured.setup.evaluation_batch, measured.mean_length)
+    return speed.seconds(work) / measured.setup.evaluation_batch
 
 
 def _mean(ratios: Sequence[float], measured: Sequence[Measured]) -> float:
@@ -168,10 +169,11 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
     """Whether this set-up, or one that needs no more memory, ran out of memory here."""
     return any(
         m.out_of_memory
-        and (m.precision, m.quantization) == (setup.precision, setup.quantization)
-        and m.gradient_checkpointing >= setup.gradient_checkpointing
-        and m.micro_batch <= setup.micro_batch
-        and m.sequence_length <= setup.sequence_length
+        and m.setup.precision == setup.precision
+        and m.setup.quantization == setup.quantization
+        and m.setup.gradient_checkpointing >= setup.gradient_checkpointing
+        and m.setup.micro_batch <= setup.micro_batch
+        and m.setup.sequence_length <= setup.sequence_length
         for m in _of_strategy(hardware, model, setup)
     )
 
@@ -210,7 +212,7 @@ def _at_cap(measured: Measured, setup: Setup) -> Setup:
     """The measured set-up with its longest batch, which causes the peak, and padding as in
     ``setup``."""
     at_mean = measured_setup(measured, setup.classes, setup.device)
-    cap = measured.sequence_length
+    cap = measured.setup.sequence_length
     return at_mean.replace(
         sequence_length=cap,
         evaluation_length=cap,

@@ -8,13 +8,11 @@ from typing import Any
 from sweeper.facts.record import Measured, TrainingSetup
 from sweeper.hyperparameters import (
     ATTENTION,
-    BATCH,
     OPTIMIZER,
     SDPA,
     TARGET_MODULES,
     modules_of,
     saved_modules,
-    split_batch,
 )
 from sweeper.memory.setup import Setup, further_parameters, step_extra
 from sweeper.plans import Candidate
@@ -32,29 +30,24 @@ def candidate_setup(
         classes: Classes of a new head; 0 for the vocabulary.
         device: ``cpu`` or ``cuda``.
     """
-    planned = candidate.micro_batch * candidate.gradient_accumulation_steps
-    batch = int(parameters.get(BATCH, planned * candidate.gpus))
-    micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus)
-    base = _setup(candidate, length, classes, device)
-    return base.replace(
-        micro_batch=micro,
-        gradient_accumulation_steps=accumulation,
-        **setup_fields(base.traits, parameters),
-    )
+    setup = candidate.trial_setup(parameters)
+    base = _setup(setup, candidate.strategy, length, classes, device)
+    return base.replace(**setup_fields(base.traits, parameters))
 
 
 def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
     """The set-up that was measured, at its mean length."""
-    base = _setup(measured, measured.mean_length, classes, device)
+    base = _setup(measured.setup, measured.strategy, measured.mean_length, classes, device)
     names = ("r", TARGET_MODULES, "lora_dropout")
     noted = {name: value for name in names if (value := getattr(measured, name)) is not None}
     return base.replace(**(setup_fields(base.traits, noted) | {"extra": measured.extra}))
 
 
-def _setup(trained: Candidate | Measured, length: int, classes: int, device: str) -> Setup:
+def _setup(setup: TrainingSetup, strategy: str, length: int, classes: int, device: str) -> Setup:
     return Setup.taken_from(
-        TrainingSetup.taken_from(trained, sequence_length=length),
-        strategy=trained.strategy,
+        setup,
+        sequence_length=length,
+        strategy=strategy,
         evaluation_length=length,
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",

@@ -12,8 +12,7 @@ from sweeper.memory.estimate import cache_bytes, prompts_at_once
 from sweeper.memory.setup import OTHER, Setup
 from sweeper.memory.states import base_weights
 from sweeper.planning.costs.corrections import Correction, correction_for
-from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
-from sweeper.planning.costs.step_work import evaluation
+from sweeper.planning.costs.step_time import Speed, evaluation, speed_of, step_seconds
 from sweeper.plans import Duration
 
 # Metrics, ordering and copies of weights at each validation: median of the time of eight rungs of
@@ -95,17 +94,21 @@ class Clock(NamedTuple):
         return step * max(whole, 0.5 * steps)
 
     def scoring(self, workload: Workload, items: int) -> float:
+        """Seconds to score items in batches, of which the last may be smaller."""
         if items <= 0:
             return 0.0
-        batch = max(1, min(self.setup.evaluation_batch or self.setup.micro_batch, items))
-        length = max(1.0, workload.scoring_tokens)
-        work = evaluation(self.model, self.setup, batch, length)
-        # A smaller last batch costs fewer tokens, but as many passes through layers.
-        parts = math.ceil(items / batch)
-        fixed = work.layers * self.speed.layer_seconds
-        fixed += work.adapters * self.speed.adapter_seconds
-        tokens = self.speed.seconds(work) - fixed
-        return (tokens * items / batch + parts * fixed) * self.learned.evaluation
+        batch = min(self._evaluation_batch, items)
+        rest, tokens = items % batch, max(1.0, workload.scoring_tokens)
+        seconds = (items - rest) * self.text(tokens, batch)
+        return seconds + (rest * self.text(tokens, rest) if rest else 0.0)
+
+    @property
+    def _evaluation_batch(self) -> int:
+        return max(1, self.setup.evaluation_batch or self.setup.micro_batch)
+
+    @property
+    def _evaluation_length(self) -> int:
+        return self.setup.evaluation_length or self.setup.sequence_length
 
     def text(self, tokens: float, batch: int) -> float:
         """Seconds to score one text of ``tokens`` tokens, in a batch with others."""
@@ -119,23 +122,14 @@ class Clock(NamedTuple):
         scored = workload.rungs // workload.rung_every
         below = (scored - 1) * self.scoring(workload, workload.rung_items)
         whole = self.scoring(workload, workload.validation_rows)
-        further = self.tokens_in_batches(workload.plugin_tokens)
+        length = self._evaluation_length
+        further = workload.plugin_tokens / length * self.text(length, self._evaluation_batch)
         return below + whole + further + scored * _VALIDATION_SECONDS
-
-    def tokens_in_batches(self, tokens: int) -> float:
-        """Seconds to score ``tokens`` tokens in evaluation batches."""
-        batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)
-        length = self.setup.evaluation_length or self.setup.sequence_length
-        return tokens / length * self.text(length, batch)
 
     def full_trial(self, workload: Workload) -> float:
         """Seconds of a full budget from the first step to the last validation."""
         answers = self.generating(workload.answered_rows, workload.written_tokens)
         return self.training(workload) + self.rungs(workload) + answers
-
-    def answering(self, workload: Workload) -> float:
-        """Seconds to generate answers to the first test items."""
-        return self.generating(workload.written_items, workload.written_tokens)
 
     def generating(self, texts: int, tokens: float, batch: int | None = None) -> float:
         """Seconds to generate ``texts`` texts of ``tokens`` tokens.
@@ -144,7 +138,7 @@ class Clock(NamedTuple):
             batch: Texts that are generated together; if None, they are generated as in a trial.
         """
         model, setup = self.model, self.setup
-        length = (setup.evaluation_length or setup.sequence_length) + tokens
+        length = self._evaluation_length + tokens
         cached = cache_bytes(model.layers, model.key_value_heads * model.head_dim, length)
         if batch is None:
             free = self.speed.memory_bytes - sum(base_weights(model, setup).values())

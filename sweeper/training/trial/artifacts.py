@@ -36,7 +36,7 @@ from sweeper.tasks.classification import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.task import Task
-from sweeper.textfiles import json_object, write_text
+from sweeper.textfiles import read_json_object, write_text
 from sweeper.trials import BaseRef
 
 RECORD = "sweeper.json"
@@ -204,11 +204,11 @@ def _write_companions(
     if isinstance(model, Classifier):
         _write_classifier(folder, model, record)
     elif (folder / _CONFIG).is_file():
-        config = _read_json(folder / _CONFIG)
+        config = read_json_object(folder / _CONFIG)
         config.pop("use_cache", None)  # off while training only
         _write_json(folder / _CONFIG, config)
     if (adapter / _ADAPTER_CONFIG).is_file():
-        config = _read_json(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
+        config = read_json_object(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
         if adapter != folder and Path(str(config["base_model_name_or_path"])).is_absolute():
             config["base_model_name_or_path"] = None  # a path of this machine, not needed
         _write_json(adapter / _ADAPTER_CONFIG, config)
@@ -277,10 +277,6 @@ def _card(record: TrainedRecord) -> str:
         "",
     ]
     return clean("\n".join([*front, *lines]))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json_object(path.read_text(encoding="utf-8"))
 
 
 def _write_json(path: Path, fields: dict[str, Any]) -> None:

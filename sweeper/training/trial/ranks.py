@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from sweeper.artifact import Artifact
-from sweeper.backend import Decision, Interrupted
+from sweeper.backend import Interrupted
 from sweeper.child_process import Child, start_child
 from sweeper.errors import UsageError
 from sweeper.facts.record import TrainingSetup
@@ -90,7 +90,6 @@ class Ranks:
 
     job: TrialJob
     plan: Plan
-    _last_reported_rung: int = 0
 
     def train(self, setup: TrainingSetup) -> TrialResult:
         """Train with this set-up until all ranks have finished or one has failed.
@@ -108,8 +107,6 @@ class Ranks:
         folder.mkdir(parents=True)
         run = None if job.run is None else str(job.run.resolve())
         saved, job.saved = job.saved, None
-        if saved is not None:
-            self._last_reported_rung = saved.manifest.rung
         request = RankRequest(
             plan=self.plan,
             spec=job.context.spec,
@@ -142,20 +139,11 @@ class Ranks:
             if (progress := folder / PROGRESS).is_file():
                 self.job.context.on_progress(*json_value(progress.read_text(encoding="utf-8")))
             for path in folder.glob(f"{REPORT}*.json"):
-                self._decide(RungReport.read(path), folder)
+                report = RungReport.read(path)
+                self.job.add_report(report)
+                write_text(decision_file(folder, report.rung), self.job.tell(report).value)
                 path.unlink()
             time.sleep(POLL_SECONDS)
-
-    def _decide(self, report: RungReport, folder: Path) -> None:
-        decision = Decision.CONTINUE
-        # A retry with smaller batches reports the same rungs again.
-        if report.rung > self._last_reported_rung:
-            self._last_reported_rung = report.rung
-            self.job.reports.append(report)
-            decision = self.job.report(report)
-        if decision is Decision.STOP:
-            raise Interrupted
-        write_text(decision_file(folder, report.rung), decision.value)
 
     def _gather_logs(self, folder: Path) -> None:
         with (self.job.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:

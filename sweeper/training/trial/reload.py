@@ -19,7 +19,7 @@ from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.task import Task, task_of
-from sweeper.textfiles import json_object
+from sweeper.textfiles import read_json_object
 from sweeper.training.base_model.base_lender import load_base
 from sweeper.training.base_model.bases import base_state, find_base, local_base
 from sweeper.training.base_model.weights import weights_folder
@@ -114,7 +114,7 @@ def _whole_model(
 
 def _body_config(folder: Path) -> dict[str, Any]:
     """The config of a classifier's base, without its head."""
-    fields = json_object((folder / "config.json").read_text(encoding="utf-8"))
+    fields = read_json_object(folder / "config.json")
     if fields.get("model_type") != CLASSIFIER_TYPE:
         raise ValueError(f"config.json is not of a {CLASSIFIER_TYPE}")
     base: dict[str, Any] = fields["base"]

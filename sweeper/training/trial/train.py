@@ -53,8 +53,7 @@ from sweeper.training.loop.device_memory import (
 from sweeper.training.loop.extension import Extension
 from sweeper.training.loop.ranks_here import current_rank, gathered
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
-from sweeper.training.loop.trainable_cache import trainable_cache
-from sweeper.training.loop.trainer import SOURCE_KEY, TrialTrainer, arguments
+from sweeper.training.loop.trainer import SOURCE_KEY, TrialTrainer, arguments, trainable_cache
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks

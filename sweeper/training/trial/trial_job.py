@@ -231,8 +231,13 @@ class TrialJob:
                 name: item_measure.measure for name, item_measure in (measured or {}).items()
             },
         )
-        self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
+        self.add_report(report)
         return report
+
+    def add_report(self, report: RungReport) -> None:
+        """Keep a report; a retry with smaller batches reports the same rungs again."""
+        earlier = (kept for kept in self.reports if kept.rung < report.rung)
+        self.reports = [*earlier, report]
 
     def objective_at_rung(
         self, evaluation: Evaluation, count: int | None = None

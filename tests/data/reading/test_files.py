@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 from pyarrow import parquet
 
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.reading.files import split_files, with_commits
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, ModelSpec, Spec

@@ -6,7 +6,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.reading.layout import layout
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec

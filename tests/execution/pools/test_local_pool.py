@@ -26,8 +26,8 @@ from sweeper.execution.job import (
     Ready,
     Stop,
 )
-from sweeper.execution.pools.local_pool import LocalPool, OomKills, last_lines, log_of
-from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
+from sweeper.execution.pools.local_pool import LocalPool, OomKills
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage, last_log_lines, log_of
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 
@@ -82,7 +82,7 @@ def test_a_worker_says_hello_does_a_job_and_ends_when_it_is_told(
     hear(pool, is_a(Ready))
     pool.send("0", Job(kind="baselines", name="baselines"))
     heard = hear(pool, is_a(JobEnded))
-    assert heard[-1].message == JobEnded(name="baselines", done=True)
+    assert heard[-1].message == JobEnded()
     said = [one.message for one in heard if isinstance(one.message, BaselineResult)]
     assert [one.name for one in said] == ["majority", "tfidf"]
     pool.send("0", Close())
@@ -105,14 +105,14 @@ def test_a_backend_that_cannot_load_leaves_its_reason_in_the_log(run: RunFolder)
     pool = LocalPool(run, briefing, [{}], oom_kills=OomKills(None))
     pool.start(1)
     assert hear(pool, is_gone)[-1] == WorkerGone("0", 1)
-    assert "no_such_module" in pool.log("0")
+    assert "no_such_module" in last_log_lines(run, "0")
     pool.close()
 
 
 def test_the_log_is_that_of_the_latest_worker_at_its_end(run: RunFolder) -> None:
     log_of(run, "0").write_text("1\n2\n\n3\n  \n4\n5\n6\n")
-    assert last_lines(log_of(run, "0")) == "2\n3\n4\n5\n6"
-    assert last_lines(log_of(run, "1")) == ""
+    assert last_log_lines(run, "0") == "2\n3\n4\n5\n6"
+    assert last_log_lines(run, "1") == ""
 
 
 def launches(monkeypatch: pytest.MonkeyPatch, pool: LocalPool) -> list[str]:

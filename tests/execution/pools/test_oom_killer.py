@@ -53,7 +53,7 @@ def test_a_kill_is_the_systems_if_the_counter_has_risen_by_one_for_it(tmp_path: 
     assert [kills.match_kill() for _ in range(3)] == [True, True, False]
     # What was counted long ago was some other process of the group.
     count(place, 6)
-    kills.look()
+    kills.update()
     now += OOM_KILL_MATCH_SECONDS + 1
     assert not kills.match_kill()
 

@@ -13,6 +13,7 @@ from sweeper.execution.pools.placement import (
     place,
 )
 from sweeper.facts.machine.hardware import Device
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Plan
 
 
@@ -96,7 +97,7 @@ def test_the_largest_demands_of_memory_and_gpus_may_be_of_different_strategies()
     first, second, *others = make_plan().candidates
     memory = second.memory.model_copy(update={"high_gib": 7.5})
     wide, large = (
-        first.model_copy(update={"strategy": "full", "gpus": 2}),
+        first.model_copy(update={"strategy": "full", "setup": TrainingSetup(gpus=2)}),
         second.model_copy(update={"strategy": "head", "memory": memory}),
     )
     plan = make_plan().model_copy(update={"candidates": (wide, large, *others)})

@@ -8,7 +8,7 @@ from curve_backend import make_plan
 
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
-from sweeper.runfolder import SCORE, RunFolder
+from sweeper.runfolder import RUNGS, SCORE, RunFolder
 from sweeper.trials import (
     AttemptEndKind,
     Failure,
@@ -62,17 +62,19 @@ def test_an_attempt_begins_with_the_rungs_of_its_checkpoint_and_no_others(tmp_pa
     number = attempts.new_attempt(tmp_path)
     attempts.begin(tmp_path, a_config(number), [a_rung(1, number)])
     for folder in (tmp_path, attempt_folder(tmp_path, number)):
-        assert [(one.rung, one.attempt) for one in attempts.read_rungs(folder)] == [(1, 2)]
+        assert [(one.rung, one.attempt) for one in RungReport.read_lines(folder / RUNGS)] == [
+            (1, 2)
+        ]
         assert TrialConfig.read(folder / "config.json").attempt == 2
-    assert len(attempts.read_rungs(attempt_folder(tmp_path, 1))) == 2
+    assert len(RungReport.read_lines(attempt_folder(tmp_path, 1) / RUNGS)) == 2
 
 
 def test_lines_of_a_curve_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     with (folder / "rungs.jsonl").open("ab") as file:
         file.write(b'\0\0\n{}\n\xff\xfe\n{"number": 3, "att')
-    assert [one.rung for one in attempts.read_rungs(folder)] == [1, 2]
-    assert attempts.read_rungs(tmp_path / "nowhere") == []
+    assert [one.rung for one in RungReport.read_lines(folder / RUNGS)] == [1, 2]
+    assert RungReport.read_lines(tmp_path / "nowhere" / RUNGS) == []
 
 
 def test_promoting_makes_all_files_the_trials_again_and_again(tmp_path: Path) -> None:

@@ -12,15 +12,14 @@ from optuna.trial import TrialState
 
 from sweeper.errors import RunError
 from sweeper.execution.state import work_items
-from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
+from sweeper.execution.state.attempts import RESULT, attempt_folder, attempts_of
 from sweeper.execution.state.continuation import plan_to_run
-from sweeper.execution.state.events import Event
 from sweeper.execution.state.repair import cut_incomplete_line, read_stored
 from sweeper.execution.state.seal import store_choice
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Event, Status
 from sweeper.plans import Plan
-from sweeper.runfolder import RunFolder
-from sweeper.trials import BaselineResult, TrialResult
+from sweeper.runfolder import RUNGS, RunFolder
+from sweeper.trials import BaselineResult, RungReport, TrialResult
 
 pytestmark = pytest.mark.usefixtures("preloaded")
 
@@ -46,10 +45,10 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     losses = {number: trials[number].value for number in done}
     first, second = done[:2]
     cut(run.trial(first) / RESULT)  # its attempt has a copy
-    for folder in (run.trial(second), run.attempt(second, 1)):
+    for folder in (run.trial(second), attempt_folder(run.trial(second), 1)):
         cut(folder / RESULT)  # it is trained again
     running = 3
-    attempt = run.attempt(running, attempts_of(run.trial(running))[-1])
+    attempt = attempt_folder(run.trial(running), attempts_of(run.trial(running))[-1])
     (attempt / RESULT).write_text('{"number": ')
     with (run.trial(first) / "rungs.jsonl").open("ab") as file:
         file.write(b"\0\0\0\n{}\n" + b'{"number": 1, "atte')
@@ -63,7 +62,7 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     said = "\n".join(sweeper.events("warning"))
     assert f"trial {first}: result.json was damaged and has been restored from its attempt" in said
     assert attempts_of(run.trial(second)) == [1, 2]
-    assert len(read_rungs(run.trial(first))) == 8
+    assert len(RungReport.read_lines(run.trial(first) / RUNGS)) == 8
     assert TrialResult.read(run.trial(first) / RESULT).metrics is not None
     assert Status.read(run.status).done == 6
     row = sweeper.table()[running]

@@ -62,14 +62,16 @@ def test_the_best_keeps_to_the_limit_where_any_does(state: RunState) -> None:
 
 
 def test_weights_are_kept_for_defaults_bests_and_finalists(state: RunState) -> None:
+    budget = state.plan.budget.model_copy(update={"finalists": 1})
+    state.plan = state.plan.model_copy(update={"budget": budget})
     losses = {0: 0.9, 1: 0.5, 2: 0.8, 3: 0.7, 4: 0.95}
     for number, loss in losses.items():
         (state.run.trial(number) / "weights").mkdir(parents=True)
         kept = result(number, loss, weights="weights")
         kept.write(state.run.trial(number) / "result.json")
         state.results[number] = kept
-    assert state.drop_other_weights(1) == [3]
+    assert state.drop_other_weights() == [3]
     assert not (state.run.trial(3) / "weights").exists()
     assert state.results[3].weights is None
     assert TrialResult.read(state.run.trial(3) / "result.json").weights is None
-    assert state.drop_other_weights(1) == []
+    assert state.drop_other_weights() == []

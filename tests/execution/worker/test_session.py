@@ -17,10 +17,10 @@ from sweeper.execution.job import (
     Job,
     JobEnded,
     Message,
-    ProgressMessage,
     RungAnswer,
 )
 from sweeper.execution.state import attempts, work_items
+from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.worker import session as session_module
 from sweeper.execution.worker.session import UNSOUND, Session, TimeLimits
 from sweeper.runfolder import SCORE, RunFolder
@@ -128,7 +128,7 @@ def a_result(**fields: object) -> TrialResult:
 
 
 def kept(run: RunFolder) -> TrialResult | None:
-    return TrialResult.read_or_none(run.attempt(3, 1) / attempts.RESULT)
+    return TrialResult.read_or_none(attempt_folder(run.trial(3), 1) / attempts.RESULT)
 
 
 def test_a_trial_reports_each_rung_and_leaves_its_result(link: FakeLink, run: RunFolder) -> None:
@@ -136,7 +136,7 @@ def test_a_trial_reports_each_rung_and_leaves_its_result(link: FakeLink, run: Ru
         assert [report(a_rung(n)) for n in (1, 2)] == [Decision.CONTINUE] * 2
         return a_result()
 
-    assert done(link, run, trains) == (True, JobEnded(name="trial-3", done=True))
+    assert done(link, run, trains) == (True, JobEnded())
     assert [type(one) for one in link.said] == [RungReport, RungReport, JobEnded]
     result = kept(run)
     assert result is not None
@@ -171,7 +171,7 @@ def test_a_stop_ends_the_job_as_interrupted_and_the_process_well(
     link.answers, link.stop = [None], True
     goes_on, ended = done(link, run, trains)
     assert goes_on
-    assert (ended.done, ended.end) == (False, "interrupted")
+    assert ended.end == "interrupted"
     assert kept(run) is None
 
 
@@ -231,7 +231,7 @@ def test_a_full_disk_is_no_fault_of_the_trial(
         raise OSError(28, "No space left on device")
 
     goes_on, ended = done(link, run, trains)
-    assert (ended.done, ended.end) == (False, "disk-full")
+    assert ended.end == "disk-full"
     assert not goes_on
     assert kept(run) is None
 
@@ -246,7 +246,7 @@ def test_a_completed_trial_without_a_loss_that_is_a_number_has_failed(
         link, run, lambda *_: a_result().model_copy(update={"validation_loss": loss})
     )
     assert goes_on
-    assert ended.done
+    assert ended.end is None
     result = kept(run)
     assert result is not None
     assert (result.state, result.validation_loss) == ("FAIL", None)
@@ -256,7 +256,7 @@ def test_a_completed_trial_without_a_loss_that_is_a_number_has_failed(
 
 def test_baselines_are_told_one_by_one(link: FakeLink, run: RunFolder) -> None:
     _, ended = done(link, run, a_result, kind="baselines", name="baselines", config=None)
-    assert ended.done
+    assert ended.end is None
     said = [one.name for one in link.said if isinstance(one, BaselineResult)]
     assert said == ["majority", "tfidf"]
 
@@ -270,7 +270,7 @@ def test_baselines_stop_after_the_one_under_way(link: FakeLink, run: RunFolder) 
 
 def test_a_score_lies_in_the_attempts_folder(link: FakeLink, run: RunFolder) -> None:
     _, ended = done(link, run, a_result, kind="test", name="trial-3", weights="trials/3")
-    assert ended.done
+    assert ended.end is None
     folder = attempts.attempt_folder(run.path / "jobs" / "trial-3", 1)
     score = TestScore.read_or_none(folder / SCORE)
     assert score is not None
@@ -282,15 +282,6 @@ def test_an_attempt_that_goes_on_gets_its_checkpoint(link: FakeLink, run: RunFol
     job = a_job(run, checkpoint="trials/3/attempts/0/checkpoint-4")
     Session(run, PLAN, link, "w").do(backend, job)  # type: ignore[arg-type]
     assert backend.checkpoint == run.path / "trials/3/attempts/0/checkpoint-4"
-
-
-def test_progress_is_told_now_and_then_and_at_the_end(link: FakeLink, run: RunFolder) -> None:
-    session = Session(run, PLAN, link, "w")  # type: ignore[arg-type]
-    for step in range(1, 101):
-        session.tell("writing answers", step, 100)
-    said = [one for one in link.said if isinstance(one, ProgressMessage)]
-    assert len(said) < 10
-    assert said[-1] == ProgressMessage(what="writing answers", done=100, of=100)
 
 
 @pytest.mark.parametrize(

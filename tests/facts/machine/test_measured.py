@@ -21,7 +21,7 @@ from sweeper.facts.machine.measured import (
     with_measured,
 )
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import HardwareFacts, Measured
+from sweeper.facts.record import HardwareFacts, Measured, TrainingSetup
 from sweeper.spec import HardwareSpec, ModelSpec
 
 MINILM = model_facts(ModelSpec(id="sentence-transformers/all-MiniLM-L6-v2"))
@@ -54,7 +54,9 @@ def one(**changes: Any) -> Measured:
         "when": "2026-01-01",
         "versions": versions(),
     }
-    return Measured(**(fields | changes))
+    fields |= changes
+    setup = {name: fields.pop(name) for name in TrainingSetup.model_fields if name in fields}
+    return Measured(setup=TrainingSetup(**setup), **fields)
 
 
 def test_trainings_of_one_setup_become_one_record_with_their_medians() -> None:
@@ -62,7 +64,7 @@ def test_trainings_of_one_setup_become_one_record_with_their_medians() -> None:
         append(one(seconds_per_step=seconds, when=when), "cpu", 2)
     append(one(micro_batch=4), "cpu", 2)
     found = read("cpu", 2)
-    assert [(m.micro_batch, m.trainings) for m in found] == [(8, 3), (4, 1)]
+    assert [(m.setup.micro_batch, m.trainings) for m in found] == [(8, 3), (4, 1)]
     assert (found[0].seconds_per_step, found[0].when) == (0.2, "2026-01-03")
 
 
@@ -89,7 +91,7 @@ def test_damaged_lines_are_skipped_and_do_not_damage_the_next() -> None:
     with path.open("ab") as file:
         file.write(b'\xff{"half a li')
     append(one(micro_batch=2), "cpu", 2)
-    assert {m.micro_batch for m in read("cpu", 2)} == {8, 2}
+    assert {m.setup.micro_batch for m in read("cpu", 2)} == {8, 2}
 
 
 def test_writers_at_once_lose_nothing() -> None:
@@ -102,14 +104,16 @@ def test_writers_at_once_lose_nothing() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {m.micro_batch: m.trainings for m in read("cpu", 2)} == dict.fromkeys(range(1, 6), 20)
+    assert {m.setup.micro_batch: m.trainings for m in read("cpu", 2)} == dict.fromkeys(
+        range(1, 6), 20
+    )
 
 
 def test_only_the_newest_part_of_a_long_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for batch in range(1, 9):
         append(one(micro_batch=batch), "cpu", 2)
     monkeypatch.setattr(measured, "_TAIL_BYTES", path_of("cpu", 2).stat().st_size // 2)
-    assert {m.micro_batch for m in read("cpu", 2)} <= {5, 6, 7, 8}
+    assert {m.setup.micro_batch for m in read("cpu", 2)} <= {5, 6, 7, 8}
 
 
 def test_facts_hold_what_was_measured_of_their_models_on_a_detected_machine() -> None:

@@ -7,7 +7,7 @@ import make_run as maker
 import pytest
 from augment_server import FakeServer, rows
 
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.spec import DataSpec
 
 

@@ -6,7 +6,7 @@ import pytest
 from augment_server import by_rules
 
 from sweeper.data.examples import Example, input_key
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.features.augmentation._augment import (
     augment,
     fields_of,

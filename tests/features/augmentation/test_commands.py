@@ -13,7 +13,7 @@ import pytest
 from augment_server import by_rules, fails, rows, says
 
 import sweeper as package
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.packages import install_command
 from sweeper.spec import DataSpec
 

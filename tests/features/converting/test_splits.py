@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.spec import DataSpec
 
 ROWS = [

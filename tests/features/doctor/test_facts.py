@@ -58,7 +58,11 @@ def lora(plan: Plan) -> dict[str, Any]:
     values = candidate.defaults()
     shown = ("padding_free", "attn_implementation")
     fused = {"fused_kernels": plan.facts.hardware.fused_kernels}
-    return fused | {"precision": candidate.precision} | {name: values.get(name) for name in shown}
+    return (
+        fused
+        | {"precision": candidate.setup.precision}
+        | {name: values.get(name) for name in shown}
+    )
 
 
 @pytest.mark.parametrize(

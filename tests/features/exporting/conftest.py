@@ -13,7 +13,6 @@ from training_fixtures import (  # noqa: F401 - fixtures
 )
 
 from sweeper.cli.main import main
-from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Plan, TrialBudget
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialConfig, TrialResult
@@ -59,7 +58,7 @@ def _complete(run: RunFolder, plan: Plan, number: int, strategy: str, changes: d
             full_tokens=plan.budget.full_tokens,
             rung_items=plan.budget.rung_items,
         ),
-        setup=TrainingSetup.taken_from(candidate),
+        setup=candidate.setup,
     )
     result = TrialResult(
         number=number,

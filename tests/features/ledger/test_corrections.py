@@ -111,7 +111,7 @@ def test_each_end_of_memory_gets_wider_by_what_missed_it() -> None:
 
 def test_a_set_up_must_fit_with_the_wider_end_of_memory() -> None:
     def batch(plan: Plan) -> int:
-        return max(each.micro_batch for each in plan.candidates if each.strategy == "full")
+        return max(each.setup.micro_batch for each in plan.candidates if each.strategy == "full")
 
     small = plan_of()
     limit = next(c for c in small.candidates if c.strategy == "full").memory.high_gib * 1.2

@@ -63,11 +63,11 @@ def test_standard_input_is_read_as_what_it_is(data, name, tmp_path, monkeypatch)
                 return data
 
     monkeypatch.setattr("sys.stdin", Pipe)
-    assert steps.piped(tmp_path).name == name
+    assert steps.saved_stdin(tmp_path).name == name
 
 
 def test_a_finished_part_is_put_in_the_order_of_the_rows(tmp_path):
     part = tmp_path / "part"
     rows = [{"of": "x"}, {"row": 10, "text": "b"}, {"row": 2, "text": "a"}]
     part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert [json.loads(line)["row"] for line in steps.in_order(part)] == [2, 10]
+    assert [json.loads(line)["row"] for line in steps.in_row_order(part)] == [2, 10]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.similar import WINDOW_WORDS
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text
 from sweeper.features.pretraining.options import Options

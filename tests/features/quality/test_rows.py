@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.data.prepared import prepared_data
 from sweeper.data.rows import read_rows
 from sweeper.data.write_rows import change_list, write_rows

@@ -21,11 +21,11 @@ import pytest
 from commands import PATHS, Commands
 from curve_backend import make_plan, make_spec, on_gpus
 
-from sweeper.errors import RunError
+from sweeper.errors import Problem, RunError
 from sweeper.execution.job import Briefing, Close, Hello, Ready, line_of
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
-from sweeper.features.ray._request import Request
+from sweeper.features.ray._cluster import Request
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 
@@ -379,7 +379,8 @@ def test_a_plan_for_a_cpu_is_refused_on_a_cluster_with_gpus(
     assert "--gpu" in refused.value.problems[0].fix
 
 
-ELSEWHERE = Hello(host="elsewhere", process=1, problems=(("it sees no data", "", "data"),))
+PROBLEM = Problem("it sees no data", where="data")
+ELSEWHERE = Hello(host="elsewhere", process=1, problems=(PROBLEM,))
 
 
 @pytest.mark.parametrize(

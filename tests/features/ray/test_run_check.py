@@ -22,8 +22,8 @@ def run(tmp_path: Path) -> RunFolder:
 def test_a_machine_that_cannot_see_the_run_says_what(run: RunFolder) -> None:
     briefing = remote(run, Briefing(spec=make_spec(1), backend="curve_backend:make"))
     other = briefing.model_copy(update={"mark": "of another folder", "version": "0.0.1"})
-    problems = [what for what, _why, _where in missing(run, other)]
+    problems = [problem.what for problem in missing(run, other)]
     assert "has sweeper" in problems[0]
     assert "this folder is a copy of the run's folder" in problems[1]
     gone = RunFolder(run.path / "elsewhere")
-    assert "cannot be seen" in missing(gone, briefing)[0][0]
+    assert "cannot be seen" in missing(gone, briefing)[0].what

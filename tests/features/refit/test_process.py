@@ -8,7 +8,7 @@ import pytest
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
 from sweeper.data.examples import SPLITS
-from sweeper.data.load_large import load
+from sweeper.data.load import load
 from sweeper.errors import DataError
 from sweeper.features.refit._process import _probe_strength, _with_held_out, refit
 from sweeper.features.refit._refit import TRAIN, RefitRequest

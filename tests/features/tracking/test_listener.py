@@ -11,8 +11,7 @@ import pytest
 
 from sweeper import packages
 from sweeper.errors import NotInstalled
-from sweeper.execution.state.events import make_event
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import Status, make_event
 from sweeper.features.tracking import listener
 from sweeper.features.tracking.listener import TrackingState
 from sweeper.features.tracking.options import Options

@@ -8,7 +8,7 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.findings import words
-from sweeper.findings.findings import Gain, Interval
+from sweeper.findings.findings import Gain, Interval, Metric
 from sweeper.findings.study.paired_trials import compare_pairs
 from sweeper.findings.study.reading import read_run
 from sweeper.reporting.compose import report_of
@@ -95,6 +95,17 @@ def test_a_pair_has_one_interval_whichever_way_it_is_asked_for(run):
     there, back = pairs.of(one, other), pairs.of(other, one)
     assert (there.estimate.low, there.estimate.high) == (-back.estimate.high, -back.estimate.low)
     assert (there.outcome(0.01), back.outcome(0.01)) == ("worse", "better")
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_model_is_not_worse_if_the_worse_end_is_within_the_margin(run, higher):
+    zero, _, two, _ = read_run(run).trials
+    pair = compare_pairs([(zero, two)]).of(zero, two)
+    metric = Metric(name="loss", title="loss", higher_is_better=higher)
+    worse_end = -pair.estimate.low if higher else pair.estimate.high
+    for beyond in (-0.001, 0.001):
+        compared = pair.comparison(("trial-0", "trial-2"), metric, worse_end + beyond)
+        assert compared.not_worse == (beyond > 0)
 
 
 def test_a_pair_of_two_questions_counts_for_the_first_only(run):

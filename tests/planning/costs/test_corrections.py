@@ -6,12 +6,12 @@ import pytest
 
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import HardwareFacts, Measured, StepExtra
+from sweeper.facts.record import HardwareFacts, Measured, StepExtra, TrainingSetup
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import correction_for, ran_out, with_measured_peak
-from sweeper.planning.costs.device_speed import of_one_worker, speed_of, step_seconds
 from sweeper.planning.costs.setups import measured_setup
+from sweeper.planning.costs.step_time import of_one_worker, speed_of, step_seconds
 from sweeper.planning.planner import make_plan
 from sweeper.spec import ModelSpec
 
@@ -39,7 +39,9 @@ def one(**changes: Any) -> Measured:
         "target_modules": "qv",
         "when": "2026-01-01",
     }
-    return Measured(**(fields | changes))
+    fields |= changes
+    setup = {name: fields.pop(name) for name in TrainingSetup.model_fields if name in fields}
+    return Measured(setup=TrainingSetup(**setup), **fields)
 
 
 def timed(factor: float, **changes: Any) -> Measured:
@@ -145,14 +147,14 @@ def test_a_plan_says_what_it_learned_and_is_a_function_of_its_facts(scene: Any) 
 def test_a_setup_that_ran_out_is_not_planned_again(scene: Any) -> None:
     spec, facts = scene(model="minilm", task="classification", gpu_gib=None)
     before = make_plan(spec, facts).candidate("full")
-    assert before.micro_batch > 1
+    assert before.setup.micro_batch > 1
     failed = one(
         shape=shape_of(facts.models[0]), strategy="full", out_of_memory=True,
-        micro_batch=before.micro_batch, sequence_length=8, r=None, target_modules=None,
+        micro_batch=before.setup.micro_batch, sequence_length=8, r=None, target_modules=None,
     )  # fmt: skip
     hardware = facts.hardware.model_copy(update={"measured": (failed,)})
     after = make_plan(spec, facts.model_copy(update={"hardware": hardware})).candidate("full")
-    assert after.micro_batch < before.micro_batch or after.gradient_checkpointing
+    assert after.setup.micro_batch < before.setup.micro_batch or after.setup.gradient_checkpointing
 
 
 def test_a_probe_counts_until_a_trial_says_more() -> None:

@@ -96,7 +96,7 @@ def test_two_ranks_train_as_one_does_across_a_checkpoint_until_they_are_pruned(
 
     after, told = answering(rung_4=Decision.PRUNE), []
     second = _folder(tmp_path, "second")
-    backend._on_progress._tell = lambda *message: told.append(message)
+    backend._on_progress._on_progress = lambda *message: told.append(message)
     result = backend.train(saving, second, after, _never, path)
 
     assert (result.state, result.pruned_at_rung) == ("PRUNED", 4), result.failure

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sweeper.training.loop.trainable_cache import trainable_cache
+from sweeper.training.loop.trainer import trainable_cache
 
 
 def a_model():

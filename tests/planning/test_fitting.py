@@ -1,5 +1,8 @@
+"""TODO"""
+
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -7,9 +10,10 @@ import pytest
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.fitting.fit import precisions
+from sweeper.planning.costs.corrections import MemoryFactors
+from sweeper.planning.fitting import precisions, remedies, scaled
 from sweeper.planning.planner import make_plan
-from sweeper.plans import Candidate, Plan
+from sweeper.plans import Candidate, Plan, Remedy
 from sweeper.spec import TrainingSpec
 from sweeper.traits.traits import known_strategies
 
@@ -37,15 +41,15 @@ def test_micro_batch_and_accumulation_make_the_effective_batch(
 ) -> None:
     for candidate in plan(scene, gpu_gib=gib, gpus=gpus, **EVERY).candidates:
         effective = candidate.parameters["per_device_train_batch_size"].default
-        seen = candidate.micro_batch * candidate.gradient_accumulation_steps
-        assert seen * candidate.gpus == effective
-        assert candidate.evaluation_batch >= candidate.micro_batch
+        seen = candidate.setup.micro_batch * candidate.setup.gradient_accumulation_steps
+        assert seen * candidate.setup.gpus == effective
+        assert candidate.setup.evaluation_batch >= candidate.setup.micro_batch
 
 
 def test_70b_fits_one_80_gib_gpu_with_qlora_only(scene: Any) -> None:
     made = plan(scene, model="70B", gpu_gib=80.0)
     assert [c.strategy for c in made.candidates] == ["qlora"]
-    assert made.candidates[0].quantization == "nf4-dq"
+    assert made.candidates[0].setup.quantization == "nf4-dq"
     out = {item.strategy: item for item in made.rejected}
     assert out["full"].needs_gib is not None
     assert out["full"].needs_gib > 250
@@ -77,7 +81,7 @@ def _full(scene: Any, gib: float) -> Candidate:
 
 def test_smaller_states_come_before_weights_without_a_master(scene: Any) -> None:
     found = {gib: _full(scene, gib) for gib in (200.0, 141.0, 80.0, 64.0, 48.0, 40.0)}
-    setups = {gib: (one.precision, one.optimizer) for gib, one in found.items()}
+    setups = {gib: (one.setup.precision, one.setup.optimizer) for gib, one in found.items()}
     assert setups == {
         200.0: ("bf16-mixed", "adamw_torch_fused"),
         141.0: ("bf16-mixed", "adamw_bnb_8bit"),  # it needs no checkpointing
@@ -91,23 +95,35 @@ def test_smaller_states_come_before_weights_without_a_master(scene: Any) -> None
     assert found[48.0].memory.peak_gib < 48  # no temporary copy of all weights
 
 
+def test_a_faster_set_up_that_costs_quality_is_taken_where_time_costs_more(scene: Any) -> None:
+    full: dict[str, Any] = {"model": "7B", "gpu_gib": 64.0}
+    found = {
+        price: plan(scene, **full, aim={"strategies": ["full"], "points_per_doubling": price})
+        for price in (0.35, 5.0)
+    }
+    chosen = {price: made.candidates[0].setup.precision for price, made in found.items()}
+    assert chosen == {0.35: "bf16-mixed", 5.0: "bf16-pure"}
+
+
 @pytest.mark.parametrize(("gib", "optimizer"), [(4.0, "adamw_bnb_8bit"), (3.0, "adafactor")])
 def test_a_processor_has_no_other_memory_for_states(scene: Any, gib: float, optimizer: str) -> None:
     asked = {"hardware": {"memory_gib": gib}, "aim": {"strategies": ["full"]}}
     made = plan(scene, model="smollm2", gpu_gib=None, **asked)
-    assert made.candidates[0].optimizer == optimizer
+    assert made.candidates[0].setup.optimizer == optimizer
 
 
 def test_qlora_keeps_the_states_of_its_adapter_in_32_bits_where_they_fit(scene: Any) -> None:
     qlora = {"model": "7B", "aim": {"strategies": ["qlora"]}}
-    found = {gib: plan(scene, gpu_gib=gib, **qlora).candidates[0].optimizer for gib in (24.0, 5.6)}
+    found = {
+        gib: plan(scene, gpu_gib=gib, **qlora).candidates[0].setup.optimizer for gib in (24.0, 5.6)
+    }
     assert found == {24.0: "adamw_torch_fused", 5.6: "adamw_bnb_8bit"}
 
 
 def test_a_frozen_model_is_planned_in_the_precision_of_its_features(scene: Any) -> None:
     facts = {"task": "classification", "labels": 5, "gpu_gib": None, "hardware": {"bf16": True}}
     made = plan(scene, model="smollm2", **facts, **EVERY)
-    found = {one.strategy: one.precision for one in made.candidates}
+    found = {one.strategy: one.setup.precision for one in made.candidates}
     assert (found["head"], found["lora"]) == ("fp32", "bf16-mixed")
 
 
@@ -116,7 +132,7 @@ def test_prefix_tuning_never_checkpoints(scene: Any) -> None:
         made = plan(scene, gpu_gib=gib, aim={"strategies": ("prefix", "lora")})
         for candidate in made.candidates:
             if candidate.strategy == "prefix":
-                assert not candidate.gradient_checkpointing
+                assert not candidate.setup.gradient_checkpointing
 
 
 def test_prefix_tuning_is_refused_on_encoders_with_the_reason(scene: Any) -> None:
@@ -129,15 +145,15 @@ def test_prefix_tuning_is_refused_on_encoders_with_the_reason(scene: Any) -> Non
 def test_the_users_wishes_are_kept(scene: Any) -> None:
     training = {"precision": "bf16-pure", "gradient_checkpointing": True, "max_length": 256}
     for candidate in plan(scene, training=training).candidates:
-        assert candidate.precision == "bf16-pure"
-        assert candidate.gradient_checkpointing
-        assert candidate.sequence_length == 256
+        assert candidate.setup.precision == "bf16-pure"
+        assert candidate.setup.gradient_checkpointing
+        assert candidate.setup.sequence_length == 256
 
 
 def test_a_cpu_without_bf16_trains_in_fp32(scene: Any) -> None:
     made = plan(scene, model="smollm2", gpu_gib=None)
-    assert {c.precision for c in made.candidates} == {"fp32"}
-    assert {c.gpus for c in made.candidates} == {1}
+    assert {c.setup.precision for c in made.candidates} == {"fp32"}
+    assert {c.setup.gpus for c in made.candidates} == {1}
 
 
 def test_a_cpu_with_bf16_computes_in_it(scene: Any) -> None:
@@ -157,12 +173,12 @@ TURING = {"bf16": False, "bf16_tflops": None, "fp16_tflops": 65.0, "fp32_tflops"
 
 def test_cards_without_bf16_compute_in_scaled_float16(scene: Any) -> None:
     half = plan(scene, gpu_gib=15.0, hardware=TURING).candidate("qlora")
-    assert half.precision == "fp16-mixed"
+    assert half.setup.precision == "fp16-mixed"
     assert any("the loss is scaled" in note for note in half.setup_notes)
     # Its loss is scaled after it is made, which takes the logits of all tokens.
     assert half.memory.peak_gib > plan(scene, gpu_gib=15.0).candidate("qlora").memory.peak_gib
     slow = plan(scene, gpu_gib=15.0, hardware=TURING | {"fp16_tflops": None}).candidate("qlora")
-    assert slow.precision == "fp32"
+    assert slow.setup.precision == "fp32"
     assert any("cards without tensor cores" in note for note in slow.setup_notes)
     assert slow.duration.seconds > 3 * half.duration.seconds
 
@@ -170,7 +186,7 @@ def test_cards_without_bf16_compute_in_scaled_float16(scene: Any) -> None:
 def test_float16_is_not_for_models_that_leave_its_range(scene: Any) -> None:
     facts = {"gpu_gib": 15.0, "hardware": TURING, "model_changes": {"model_type": "gemma2"}}
     wide = plan(scene, **facts).candidate("qlora")
-    assert wide.precision == "fp32"
+    assert wide.setup.precision == "fp32"
     assert any("gemma2, whose activations leave its range" in note for note in wide.setup_notes)
 
 
@@ -186,7 +202,7 @@ def test_logits_of_answers_alone_are_planned(scene: Any) -> None:
 
 def test_no_evaluation_batch_is_larger_than_the_split(scene: Any) -> None:
     made = plan(scene, model="smollm2", rows=28)
-    assert all(one.evaluation_batch <= 6 for one in made.candidates)
+    assert all(one.setup.evaluation_batch <= 6 for one in made.candidates)
 
 
 def test_the_heaviest_configuration_of_the_range_fits_too(scene: Any) -> None:
@@ -195,12 +211,12 @@ def test_the_heaviest_configuration_of_the_range_fits_too(scene: Any) -> None:
     setup = Setup(
         strategy="lora",
         r=int(lora.parameters["r"].high or 0),
-        micro_batch=lora.micro_batch,
-        gradient_accumulation_steps=lora.gradient_accumulation_steps,
-        sequence_length=lora.sequence_length,
-        gradient_checkpointing=lora.gradient_checkpointing,
-        precision=lora.precision,
-        evaluation_batch=lora.evaluation_batch,
+        micro_batch=lora.setup.micro_batch,
+        gradient_accumulation_steps=lora.setup.gradient_accumulation_steps,
+        sequence_length=lora.setup.sequence_length,
+        gradient_checkpointing=lora.setup.gradient_checkpointing,
+        precision=lora.setup.precision,
+        evaluation_batch=lora.setup.evaluation_batch,
         lora_dropout=0.0,
         loss="by-rows",
     )
@@ -221,3 +237,104 @@ def test_a_strategy_left_out_by_rule_competes_if_nothing_else_fits(scene: Any) -
     lengths = {"mean": 3000.0, "p50": 3000, "p90": 4000, "p99": 4090, "longest": 4096}
     made = plan(scene, model="smollm2", gpu_gib=24.0, lengths=lengths)
     assert made.candidates
+
+
+EXACT = MemoryFactors(1.0, 1.0)
+
+
+def found(scene: Any, gib: float, setup: Setup, **facts: Any) -> tuple[list[Remedy], Any]:
+    _, gathered = scene(gpu_gib=gib, **facts)
+    return remedies(gathered.models[0], setup, gathered.hardware, EXACT), gathered
+
+
+def text_of(found: list[Remedy], kind: str) -> str:
+    return next(one.text for one in found if one.kind == kind)
+
+
+def test_the_cheapest_change_comes_first(scene: Any) -> None:
+    setup = Setup(strategy="lora", r=256, micro_batch=1, gradient_checkpointing=True)
+    _, facts = scene()
+    need = estimate(facts.models[0], setup, 80.0).high_gib
+    texts, _ = found(scene, need - 1.0, setup)
+    assert texts[0].kind == "rank"
+    assert "gpus" in {one.kind for one in texts}
+
+
+def test_a_gpu_that_would_fit_is_named_with_cards_of_its_size(scene: Any) -> None:
+    setup = Setup(
+        strategy="lora", precision="bf16-pure", micro_batch=1, gradient_checkpointing=True
+    )
+    texts, _ = found(scene, 24.0, setup, model="70B")
+    assert text_of(texts, "gpus") == "a GPU with 179.1 GiB (B100, B200)"
+    # Cards without bfloat16 do not take a set-up in it.
+    small = Setup(strategy="lora", precision="bf16-pure", micro_batch=1)
+    texts, _ = found(scene, 12.0, small, model="7B")
+    named = text_of(texts, "gpus")
+    assert "V100" not in named
+    assert "P100" not in named
+
+
+def test_a_gpu_of_nearly_the_same_memory_is_named_with_more_of_it(scene: Any) -> None:
+    setup = Setup(strategy="lora", precision="bf16-pure", micro_batch=1, r=16)
+    need = estimate(scene()[1].models[0], setup, 22.4).high_gib
+    model = scene()[1].models[0]
+    while not 22.0 < need <= 22.4:
+        longer = setup.sequence_length + (8 if need <= 22.0 else -8)
+        setup = setup.replace(sequence_length=longer)
+        need = estimate(model, setup, 22.4).high_gib
+    texts, _ = found(scene, 22.0, setup)
+    assert text_of(texts, "gpus") == "a GPU with 22.5 GiB (A10, A10G, L4)"
+
+
+def test_earlier_trials_that_needed_more_raise_the_memory_that_a_remedy_names(scene: Any) -> None:
+    setup = Setup(strategy="full", precision="fp32", device="cpu")
+    _, facts = scene(gpu_gib=None)
+    sizes = []
+    for ends in (EXACT, MemoryFactors(1.0, 3.0)):
+        text = text_of(remedies(facts.models[0], setup, facts.hardware, ends), "machine")
+        sizes.append(int(re.findall(r"\d+", text)[0]))
+    assert sizes[1] > 2 * sizes[0]
+
+
+def test_shorter_texts_are_offered_when_they_help(scene: Any) -> None:
+    setup = Setup(strategy="full", sequence_length=4096, precision="fp32", micro_batch=1)
+    _, facts = scene(model="smollm2")
+    need = estimate(facts.models[0], setup, 80.0).high_gib
+    texts, _ = found(scene, need * 0.8, setup, model="smollm2")
+    assert text_of(texts, "length") == "texts cut at 2048 tokens"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
+def test_a_smaller_model_has_the_same_shape(scene: Any, share: float) -> None:
+    model = scene()[1].models[0]
+    small = scaled(model, share)
+    assert small.parameters == pytest.approx(model.parameters * share, rel=0.001)
+    assert small.layers <= model.layers
+    ratio = small.intermediate_size / small.hidden_size
+    assert ratio == pytest.approx(model.intermediate_size / model.hidden_size, rel=0.05)
+
+
+def test_a_model_that_would_fit_is_named_and_fits(scene: Any) -> None:
+    setup = Setup(strategy="full", precision="bf16-pure", micro_batch=1)
+    texts, facts = found(scene, 24.0, setup)
+    sized = text_of(texts, "model")
+    billions = float(sized.split("up to ")[1].split("B")[0])
+    share = billions * 0.95e9 / facts.models[0].parameters
+    assert estimate(scaled(facts.models[0], share), setup, 24.0).high_gib <= 24.0
+
+
+def test_the_size_of_a_model_is_written_without_an_exponent(scene: Any) -> None:
+    setup = Setup(strategy="lora", precision="bf16-pure", micro_batch=1)
+    _, facts = scene()
+    model = facts.models[0].model_copy(update={"parameters": 405_000_000_000})
+    wide = facts.hardware.model_copy(update={"memory_gib": 280.0})
+    sized = text_of(remedies(model, setup, wide, EXACT), "model")
+    assert re.fullmatch(r"a model of the same shape with up to [1-9]\d0B parameters", sized)
+
+
+def test_a_cpu_is_told_how_much_memory_it_lacks(scene: Any) -> None:
+    setup = Setup(strategy="full", precision="fp32", device="cpu")
+    _, facts = scene(gpu_gib=None)
+    kinds = {one.kind for one in remedies(facts.models[0], setup, facts.hardware, EXACT)}
+    assert "machine" in kinds
+    assert "gpus" not in kinds

@@ -67,15 +67,15 @@ def setup_of(draw: Any, candidate: Candidate, device: str, classes: int) -> Setu
             fields[name] = str(value)
     return Setup(
         strategy=candidate.strategy,
-        micro_batch=candidate.micro_batch,
-        gradient_accumulation_steps=candidate.gradient_accumulation_steps,
-        gradient_checkpointing=candidate.gradient_checkpointing,
-        sequence_length=candidate.sequence_length,
+        micro_batch=candidate.setup.micro_batch,
+        gradient_accumulation_steps=candidate.setup.gradient_accumulation_steps,
+        gradient_checkpointing=candidate.setup.gradient_checkpointing,
+        sequence_length=candidate.setup.sequence_length,
         loss="by-rows",
-        precision=candidate.precision,
-        quantization=candidate.quantization,  # type: ignore[arg-type]
-        optimizer=candidate.optimizer,
-        evaluation_batch=candidate.evaluation_batch,
+        precision=candidate.setup.precision,
+        quantization=candidate.setup.quantization,  # type: ignore[arg-type]
+        optimizer=candidate.setup.optimizer,
+        evaluation_batch=candidate.setup.evaluation_batch,
         classes=classes,
         device=device,  # type: ignore[arg-type]
         **fields,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from curve_backend import make_plan, on_gpus
 
-from sweeper.features.ray._request import Request, request_for
+from sweeper.features.ray._cluster import Request, request_for
 from sweeper.plans import Plan
 
 GIB = 2**30
