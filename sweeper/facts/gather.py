@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.errors import DataError, UsageError
-from sweeper.facts.dataset.stated import stated_facts
+from sweeper.facts.dataset.data_facts import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
@@ -106,8 +106,8 @@ def _read_facts(
     rows: PreparedData, spec: Spec, model: ModelFacts, *, measure_domain: bool
 ) -> DataFacts:
     from sweeper.data.write_rows import count_changes
-    from sweeper.facts.dataset.bits_per_byte import with_measured_bits, with_stored_bits
     from sweeper.facts.dataset.data_facts import data_facts
+    from sweeper.facts.dataset.domain_distance import with_measured_bits, with_stored_bits
 
     data = data_facts(rows.dataset, spec, model)
     faults = [fault for _, find in parts.FAULTS.all() for fault in find(spec, rows.dataset)]

@@ -11,13 +11,12 @@ from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, TrainingSetup
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.memory.states import trainable_parameters
-from sweeper.planning.budget.candidate_costs import workload_of
-from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.budget.study_phases import workload_of
+from sweeper.planning.budget.trial_budget import Cap, sequence_cap
 from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
-from sweeper.planning.fitting.fit import MARGIN, Fit, fit
-from sweeper.planning.fitting.remedies import too_large
+from sweeper.planning.fitting import MARGIN, Fit, fit, too_large
 from sweeper.planning.ranking import gap_reason, lower_default, risk_of, setup_penalty
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook

@@ -20,9 +20,8 @@ from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
 from sweeper.planning.budget.budget import MIN_PART_ROWS, in_time, make_budget, with_price
-from sweeper.planning.budget.candidate_costs import TimedCandidate, timed_candidate, workload_of
-from sweeper.planning.budget.sequence_cap import Cap
-from sweeper.planning.budget.trial_budget import epochs_for_steps
+from sweeper.planning.budget.study_phases import TimedCandidate, timed_candidate, workload_of
+from sweeper.planning.budget.trial_budget import Cap, epochs_for_steps
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
@@ -31,7 +30,7 @@ from sweeper.planning.candidates import (
 )
 from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import check_declared, declared_epochs, declared_warnings
-from sweeper.planning.fitting.remedies import nearest_fit
+from sweeper.planning.fitting import nearest_fit
 from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.ranking import runner_up, search_gain, worth

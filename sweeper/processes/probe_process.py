@@ -18,8 +18,7 @@ from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, Model
 from sweeper.memory.estimate import KNOWN
 from sweeper.memory.setup import Probed, ProbeRequest, Setup
 from sweeper.packages import TRAINING, require
-from sweeper.planning.budget.sequence_cap import sequence_cap
-from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES
+from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES, sequence_cap
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan
@@ -33,7 +32,7 @@ _TIMEOUT_SECONDS = 600
 # If less than this share of the device's memory was free, it may have run out because of other
 # processes. Smaller uses by others are within the interval of predictions.
 _MIN_FREE_SHARE = 1 / KNOWN[1]
-_CALIBRATE = "sweeper.training.probes.calibrate:answer"
+_CALIBRATE = "sweeper.training.probes.device:answer"
 # A calibration takes a second or two, and loading torch some more.
 _CALIBRATION_SECONDS = 60.0
 _FIX = "The formula's estimate stands without --probe."

@@ -11,8 +11,8 @@ from typing import ClassVar
 from torch import nn
 
 from sweeper.strategies.bottleneck import BottleneckConfig
-from sweeper.strategies.saved_modules import modules_to_save
 from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
+from sweeper.strategies.targets import modules_to_save
 
 
 class Adapter(PeftStrategy):

@@ -13,9 +13,8 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from sweeper.strategies.saved_modules import is_tied, modules_to_save
 from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
-from sweeper.strategies.targets import needs_transpose, target_modules
+from sweeper.strategies.targets import is_tied, modules_to_save, needs_transpose, target_modules
 
 # Initialisations from the base's weights, which subtract the adapter's part from the base.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")

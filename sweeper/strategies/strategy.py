@@ -23,7 +23,7 @@ from sweeper.errors import UsageError
 from sweeper.packages import find, find_all
 from sweeper.plans import Precision, autocast_dtype, frozen_dtype
 from sweeper.spec import Scalar
-from sweeper.strategies.saved_modules import load_in_float32, restore_modules, use_float32_copies
+from sweeper.strategies.targets import load_in_float32, restore_modules, use_float32_copies
 from sweeper.traits.traits import STRATEGIES
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]

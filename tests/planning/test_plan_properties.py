@@ -14,7 +14,7 @@ from sweeper.errors import NothingFits
 from sweeper.facts.machine.gpus import table
 from sweeper.hyperparameters import BATCH, EPOCHS
 from sweeper.planning.candidates import candidate_or_rejected, rated_model
-from sweeper.planning.fitting.remedies import scaled
+from sweeper.planning.fitting import scaled
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
 from sweeper.planning.ranking import time_cost
 from sweeper.planning.rulebook.book import rule_book

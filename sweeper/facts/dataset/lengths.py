@@ -1,4 +1,4 @@
-"""Lengths of examples in tokens: measured with the model's tokenizer, or estimated from bytes."""
+"""Lengths of examples in tokens, measured or estimated, and their limit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,26 @@ from sweeper.data.examples import Dataset, Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.data.long_rows import long_row
 from sweeper.data.tools import text_with_calls
-from sweeper.facts.dataset.length_cap import cap_of
 from sweeper.facts.models.model_folder import read_tokenizer
 from sweeper.facts.record import LengthFacts, LongRows, ModelFacts
 from sweeper.spec import Spec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+MULTIPLE = 8
+"""The limit is a multiple of this, which kernels and allocators prefer (NVIDIA, Deep Learning
+Performance guide, section on tensor core requirements)."""
+
+
+def cap_of(lengths: LengthFacts, max_length: int | None, context: int) -> int:
+    """The length limit: the user's ``max_length``, else one that 99% of the examples fit into.
+
+    It is at most ``context``, the model's context length.
+    """
+    cap = max_length if max_length is not None else -(-lengths.p99 // MULTIPLE) * MULTIPLE
+    return min(cap, context)
+
 
 SAMPLE_ROWS = 2000
 """Number of measured rows. The 99th percentile of 2,000 rows lies between the true 98.5th and

@@ -1,14 +1,11 @@
-"""Renders conversations with the model's chat template, to measure their length.
-
-Training uses the tokenizer's own rendering. This module is imported only if there are conversations
-to measure, since loading jinja2 takes time.
-"""
+"""Renders conversations with the model's chat template, or a fallback, to measure lengths."""
 
 from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -21,8 +18,57 @@ from sweeper.child_process import in_child
 from sweeper.data.examples import Message
 from sweeper.data.tools import as_text, for_template, text_with_calls
 from sweeper.errors import ChildFailed, ModelError
-from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
 from sweeper.textfiles import read_json_object, read_text
+
+
+@dataclass(frozen=True)
+class FallbackTemplate:
+    """A chat template: its name with an article, and its Jinja source."""
+
+    name: str
+    template: str
+
+
+INST = FallbackTemplate(
+    "an [INST] template",
+    "{% set ns = namespace(system='') %}{% if bos_token is defined and bos_token %}{{ bos_token }}"
+    "{% endif %}{% for message in messages %}{% if message['role'] == 'system' %}"
+    "{% set ns.system = '<<SYS>>\n' + message['content'] + '\n<</SYS>>\n\n' %}"
+    "{% elif message['role'] == 'user' %}"
+    "{{ '[INST] ' + ns.system + message['content'] + ' [/INST]' }}"
+    "{% set ns.system = '' %}{% else %}{{ ' ' + message['content'] }}"
+    "{% if eos_token is defined and eos_token %}{{ eos_token }}{% endif %}{% endif %}{% endfor %}",
+)
+_CHATML = (
+    "{% if bos_token is defined and bos_token and bos_token != '<|im_start|>' %}"
+    "{{ bos_token }}{% endif %}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}ANSWER_END"
+    "{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML = FallbackTemplate("a ChatML template", _CHATML.replace("ANSWER_END", "{{ '<|im_end|>' }}"))
+CHATML_AS_TEXT = FallbackTemplate(
+    "a ChatML template",
+    # The model must learn to end answers with its own end token.
+    _CHATML.replace(
+        "ANSWER_END",
+        "{% if message['role'] == 'assistant' and eos_token is defined and eos_token %}"
+        "{{ eos_token }}{% else %}{{ '<|im_end|>' }}{% endif %}",
+    ),
+)
+
+
+def fallback(tokens: Collection[str], bos: str | None, eos: str | None) -> FallbackTemplate:
+    """The template for a tokenizer with these special tokens.
+
+    Source: torchtune documentation, ChatMLTemplate ("the default chat template used by Hugging Face
+    models").
+    """
+    if eos == "</s>" and (not bos or bos == "<s>"):
+        return INST
+    return CHATML if {"<|im_start|>", "<|im_end|>"} <= set(tokens) else CHATML_AS_TEXT
+
 
 Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
 """Renders conversations as texts."""

@@ -8,8 +8,7 @@ from dataclasses import replace
 from sweeper.features.data_curve.facts import curve_seeds, part_sizes
 from sweeper.features.data_curve.options import Options
 from sweeper.metrics.objectives import objective_of
-from sweeper.planning.budget.candidate_costs import clock_of_default
-from sweeper.planning.budget.study_phases import StudyPhases
+from sweeper.planning.budget.study_phases import StudyPhases, clock_of_default
 from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
 

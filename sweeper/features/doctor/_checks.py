@@ -40,7 +40,7 @@ from sweeper.facts.record import TrainingSetup
 from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import speed_of, step_seconds
+from sweeper.planning.costs.step_time import speed_of, step_seconds
 from sweeper.plans import Plan, Precision, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.safe_text import clean

@@ -12,9 +12,9 @@ from functools import cache, partial
 from typing import Literal
 
 from sweeper.errors import NothingFits
-from sweeper.facts.dataset.stated import planned_splits
+from sweeper.facts.dataset.data_facts import planned_splits
 from sweeper.facts.record import Facts
-from sweeper.planning.fitting.remedies import scaled
+from sweeper.planning.fitting import scaled
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.spec import Spec

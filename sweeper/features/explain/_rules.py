@@ -1,13 +1,12 @@
-"""The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
-
-Changes of the decision are in ``_counterfactuals``.
-"""
+"""The reasons for a plan: rules that fired or nearly did, their effects; equal marks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import get_args
 
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.book import Note, Rule, rule_book
@@ -17,6 +16,7 @@ from sweeper.planning.rulebook.fact import Value, Values
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.plans import Plan
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec, TrialRequest
+from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 
 # A number within this factor of a bound, above or below, is near it.
 NEAR_FACTOR = 4.0
@@ -139,3 +139,22 @@ def _holds_if_flipped(condition: Condition, flipped: FactComparison, values: Val
         return not result if condition is flipped else result
     results = tuple(_holds_if_flipped(part, flipped, values) for part in condition.parts)
     return Group(condition.kind, condition.parts).join(results)
+
+
+def mark_clashes() -> list[str]:
+    """Sentences on installed strategies with the same shape or line, and on the free ones."""
+    marks = {name: traits_of(name).mark for name in known_strategies()}
+    lines = {name: (mark.color, *mark.dash) for name, mark in marks.items()}
+    shapes = [
+        shape for shape in get_args(Shape) if shape not in {mark.shape for mark in marks.values()}
+    ]
+    colors = [str(color) for color in COLORS if (color, 1, 0) not in lines.values()]
+    clashes = []
+    for first, second in combinations(marks, 2):
+        same = f"the charts of {first} and {second} have the same"
+        if marks[first].shape == marks[second].shape:
+            clashes.append(f"{same} shape; free shapes: {', '.join(shapes) or 'none'}")
+        if lines[first] == lines[second]:
+            free = ", ".join(colors) or "none"
+            clashes.append(f"{same} color and dash; colors that are free without a dash: {free}")
+    return clashes

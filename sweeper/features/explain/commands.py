@@ -96,7 +96,7 @@ def rules(
     Every mistake in your own rules is reported with file and line.
     """
     from sweeper.errors import UsageError, near_match
-    from sweeper.features.explain._marks import mark_clashes
+    from sweeper.features.explain._rules import mark_clashes
     from sweeper.planning.rulebook.book import Rule, rule_book
 
     book = rule_book(tuple(folders or ()))

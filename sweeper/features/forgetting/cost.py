@@ -14,8 +14,7 @@ from sweeper.features.forgetting._general_data import (
 from sweeper.features.forgetting.facts import ForgettingFacts
 from sweeper.features.forgetting.options import Options
 from sweeper.features.parts import record_of
-from sweeper.planning.budget.candidate_costs import clock_of_base, possible_values
-from sweeper.planning.budget.study_phases import StudyPhases
+from sweeper.planning.budget.study_phases import StudyPhases, clock_of_base, possible_values
 from sweeper.plans import PhaseCost
 from sweeper.spec import Scalar, Spec
 

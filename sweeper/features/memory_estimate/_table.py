@@ -1,4 +1,4 @@
-"""Prints the answer of ``sweeper memory``: a table of parts, or JSON."""
+"""Makes a set-up from flags, and prints the answer of ``sweeper memory``: a table, or JSON."""
 
 from __future__ import annotations
 
@@ -9,24 +9,69 @@ import typer
 from rich.table import Table
 
 from sweeper.child_process import in_child
-from sweeper.errors import UsageError
+from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.machine import gpus
+from sweeper.facts.models.linear_layers import linears, role_words, targeted
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
 from sweeper.features.memory_estimate._answer import DryRun, MemoryAnswer
-from sweeper.features.memory_estimate._setup_checks import check_targets
 from sweeper.hyperparameters import TARGET_MODULES
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
-from sweeper.memory.setup import Setup, SetupRequest
+from sweeper.memory.setup import OPTIMIZERS, Setup, SetupRequest
 from sweeper.packages import TRAINING, require
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
 from sweeper.spec import ModelSpec
-from sweeper.traits.traits import TARGETED, Traits
+from sweeper.traits.traits import TARGETED, Traits, known_strategies
 from sweeper.units import count, gib
 from sweeper.views.console import out, say, show_line
+
+
+def checked_setup(**fields: Any) -> Setup:
+    """A set-up from flags; ``target_modules`` may be names with commas.
+
+    Raises:
+        UsageError: Strategy or optimizer is unknown.
+    """
+    problems = [
+        Problem(f"{fields[name]!r} is not a known {name}", "", fix, f"--{name}")
+        for name, choices in (("strategy", known_strategies()), ("optimizer", OPTIMIZERS))
+        if name in fields and fields[name] not in choices
+        if (fix := near_match(fields[name], choices))
+    ]
+    if problems:
+        raise UsageError(problems)
+    if fields.get("quantization") in ("gptq", "awq"):
+        fields["quantization"] = "int4"
+    targets = fields.get("target_modules")
+    if isinstance(targets, str) and targets != "all-linear":
+        fields["target_modules"] = tuple(t.strip() for t in targets.split(",") if t.strip())
+    return Setup(**fields)
+
+
+def check_targets(model: ModelFacts, setup: Setup) -> None:
+    """Check that every target module exists in the model.
+
+    Raises:
+        UsageError: A name matches no linear layer; the error suggests names.
+    """
+    targets = setup.target_modules
+    targets = (targets,) if isinstance(targets, str) else targets
+    names = {linear.name for linear in linears(model)} | set(role_words())
+    problems = [
+        Problem(
+            f"{model.id} has no linear layer named {target!r}",
+            fix=near_match(target, names),
+            where="--target-modules",
+        )
+        for target in targets
+        if not targeted(model, (target,))
+    ]
+    if problems:
+        raise UsageError(problems)
+
 
 # A dry run takes seconds, or about a minute with hundreds of layers.
 _DRY_RUN_TIMEOUT_SECONDS = 600

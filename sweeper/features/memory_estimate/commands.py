@@ -95,7 +95,7 @@ def memory(
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
     from sweeper.features.memory_estimate import _table
-    from sweeper.features.memory_estimate._setup_checks import checked_setup
+    from sweeper.features.memory_estimate._table import checked_setup
     from sweeper.traits.traits import find
 
     traits = find(strategy)

@@ -18,7 +18,7 @@ from sweeper.features.pretraining._facts import (
 )
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import speed_of, step_seconds
+from sweeper.planning.costs.step_time import speed_of, step_seconds
 from sweeper.plans import Candidate, Parameter, Stage, autocast_dtype
 from sweeper.spec import Scalar, Spec
 

@@ -17,7 +17,7 @@ from sweeper.data.examples import DataFault, Dataset, Example
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.write_rows import ListedChange
 from sweeper.errors import UsageError
-from sweeper.facts.dataset.bits_per_byte import weight_files
+from sweeper.facts.dataset.domain_distance import weight_files
 from sweeper.facts.models.model import model_facts
 from sweeper.features.quality import _check
 from sweeper.features.quality._checked_rows import CheckedRows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.planning.budget.candidate_costs import BETWEEN_SECONDS, clock_of_default
-from sweeper.planning.budget.study_phases import StudyPhases
+from sweeper.planning.budget.study_phases import BETWEEN_SECONDS, StudyPhases, clock_of_default
 from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
 

@@ -12,7 +12,7 @@ from sweeper.features.review._record import Finding, PossibleGain
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.memory.states import knows_optimizer
-from sweeper.planning.costs.device_speed import possible_machines
+from sweeper.planning.costs.step_time import possible_machines
 from sweeper.planning.costs.trial_seconds import Workload, clock_of
 from sweeper.plans import Duration, MemoryEstimate
 from sweeper.spec import Scalar

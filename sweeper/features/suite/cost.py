@@ -7,8 +7,12 @@ import math
 from sweeper import units
 from sweeper.features.parts import record_of
 from sweeper.features.suite.facts import SuiteFacts, SuiteTaskFacts
-from sweeper.planning.budget.candidate_costs import BETWEEN_SECONDS, clock_of_base, clock_of_default
-from sweeper.planning.budget.study_phases import StudyPhases
+from sweeper.planning.budget.study_phases import (
+    BETWEEN_SECONDS,
+    StudyPhases,
+    clock_of_base,
+    clock_of_default,
+)
 from sweeper.planning.costs.trial_seconds import Clock
 from sweeper.plans import PhaseCost
 from sweeper.spec import Spec

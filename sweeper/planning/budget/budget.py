@@ -13,8 +13,13 @@ from sweeper.errors import SpecError, TooLong
 from sweeper.facts.machine.gpus import list_price
 from sweeper.facts.record import Facts
 from sweeper.features import parts
-from sweeper.planning.budget.candidate_costs import TimedCandidate
-from sweeper.planning.budget.study_phases import StudyPhases, before_workers, download_notes, timing
+from sweeper.planning.budget.study_phases import (
+    StudyPhases,
+    TimedCandidate,
+    before_workers,
+    download_notes,
+    timing,
+)
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.plans import Budget, Candidate, Duration, PhaseCost

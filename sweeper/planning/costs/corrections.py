@@ -16,9 +16,8 @@ from sweeper.facts.record import Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import Speed, step_seconds
 from sweeper.planning.costs.setups import measured_setup
-from sweeper.planning.costs.step_work import evaluation
+from sweeper.planning.costs.step_time import Speed, evaluation, step_seconds
 from sweeper.plans import MemoryEstimate
 from sweeper.traits.traits import find
 

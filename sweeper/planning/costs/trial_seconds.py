@@ -12,8 +12,7 @@ from sweeper.memory.estimate import cache_bytes, prompts_at_once
 from sweeper.memory.setup import OTHER, Setup
 from sweeper.memory.states import base_weights
 from sweeper.planning.costs.corrections import Correction, correction_for
-from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
-from sweeper.planning.costs.step_work import evaluation
+from sweeper.planning.costs.step_time import Speed, evaluation, speed_of, step_seconds
 from sweeper.plans import Duration
 
 # Metrics, ordering and copies of weights at each validation: median of the time of eight rungs of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sweeper.data.formats import TRAINABLE
-from sweeper.facts.dataset.length_cap import cap_of
+from sweeper.facts.dataset.lengths import cap_of
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features import parts
 from sweeper.planning.rulebook.fact import Fact, FactInput, Value, Values, flag, number, word

@@ -14,7 +14,7 @@ from jinja2.exceptions import TemplateError
 from sweeper.data.examples import Message
 from sweeper.data.tools import PROBE, PROBE_TEXTS, as_text, for_template, text_with_calls
 from sweeper.errors import DataError
-from sweeper.facts.models.fallback_template import fallback
+from sweeper.facts.models.chat_template import fallback
 
 Answers = tuple[tuple[int, int], ...]
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sweeper.errors import ModelError
-from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
+from sweeper.facts.dataset.domain_distance import Bits, BitsRequest
 from sweeper.training.base_model.base_lender import load_base
 
 MAX_TEXT_TOKENS = 512

@@ -1,11 +1,15 @@
+"""TODO"""
+
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from sweeper.features.explain import _rules
 from sweeper.features.explain._counterfactuals import Counterfactual, counterfactuals
-from sweeper.features.explain._rules import fired_rules, near_misses, request_of
+from sweeper.features.explain._rules import fired_rules, mark_clashes, near_misses, request_of
 from sweeper.planning.planner import make_plan
+from sweeper.traits.traits import traits_of
 
 # A plan of two strategies takes a quarter of the time.
 TWO: dict[str, Any] = {"aim": {"strategies": ("lora", "full")}}
@@ -95,3 +99,19 @@ def test_own_rules_take_part(scene: Any, tmp_path: Path) -> None:
     assert "mine" in {miss.rule for miss in near_misses(spec, facts)}
     found = counterfactuals(spec, facts)
     assert first_with(found, "full", "examples") == [3_000]
+
+
+def test_strategies_with_the_same_mark_are_named_with_the_free_ones(monkeypatch, sweeper):
+    monkeypatch.setattr(_rules, "known_strategies", lambda: ("full", "lora", "mine"))
+    mine = traits_of("lora").mark.model_copy(update={"shape": "circle"})
+    own = traits_of("lora").model_copy(update={"mark": mine})
+    known = _rules.traits_of
+    monkeypatch.setattr(_rules, "traits_of", lambda name: own if name == "mine" else known(name))
+    shape, line = mark_clashes()
+    assert shape.startswith("the charts of full and mine have the same shape; free shapes: diamond")
+    assert "square" not in shape
+    assert line == (
+        "the charts of lora and mine have the same color and dash; "
+        "colors that are free without a dash: 0, 3, 4, 5, 6"
+    )
+    assert f"warning: {shape}\nwarning: {line}\n" in sweeper("rules", "start-with-lora").err

@@ -12,7 +12,7 @@ from sweeper.features.forgetting.facts import ForgettingFacts
 from sweeper.hyperparameters import PATIENCE
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import OTHER, Setup
-from sweeper.planning.costs.step_work import evaluation, training_step
+from sweeper.planning.costs.step_time import evaluation, training_step
 from sweeper.planning.planner import make_plan
 
 REPLAY, KL = "replay_share", "kl_weight"

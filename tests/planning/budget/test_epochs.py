@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.hyperparameters import EPOCHS
-from sweeper.planning.budget.candidate_costs import usual_share
+from sweeper.planning.budget.study_phases import usual_share
 from sweeper.planning.budget.trial_budget import RUNGS, epoch_choices, with_epochs
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter

@@ -10,8 +10,8 @@ from sweeper.facts.record import HardwareFacts, Measured, StepExtra, TrainingSet
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import correction_for, ran_out, with_measured_peak
-from sweeper.planning.costs.device_speed import of_one_worker, speed_of, step_seconds
 from sweeper.planning.costs.setups import measured_setup
+from sweeper.planning.costs.step_time import of_one_worker, speed_of, step_seconds
 from sweeper.planning.planner import make_plan
 from sweeper.spec import ModelSpec
 

@@ -12,7 +12,7 @@ from jinja2 import Template
 from sweeper.data.examples import Message
 from sweeper.data.tools import calls_of, extras_json, tools_of
 from sweeper.errors import DataError
-from sweeper.facts.models import fallback_template as forms
+from sweeper.facts.models import chat_template as forms
 from sweeper.tasks.sequences.chat import Chat
 
 MakeTokenizer = Callable[..., Any]

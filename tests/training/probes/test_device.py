@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from sweeper.training.probes import device
 from sweeper.training.probes.device import training_device
 from sweeper.units import GIB
 
@@ -29,3 +30,19 @@ def test_a_gpu_has_a_name_and_free_memory(monkeypatch: pytest.MonkeyPatch) -> No
     device = training_device()
     assert (device.kind, device.name) == ("cuda", "NVIDIA L4")
     assert (device.free_gib, device.total_gib, device.capability) == (20, 22, 8.9)
+
+
+def test_a_processor_is_measured_with_the_threads_that_torch_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "_FLOATS", 2**20)
+    found = device.calibrate()
+    assert found.cores == device.torch.get_num_threads()
+    assert found.fp32_gflops > 0
+    assert found.bandwidth_gb_per_second > 0
+
+
+def test_the_fastest_of_some_runs_counts_and_the_first_does_not() -> None:
+    ran = []
+    assert device.fastest(lambda: ran.append(1), repeats=3) >= 0
+    assert len(ran) == 4

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from sweeper.errors import ModelError  # noqa: E402
-from sweeper.facts.dataset.bits_per_byte import BitsRequest  # noqa: E402
+from sweeper.facts.dataset.domain_distance import BitsRequest  # noqa: E402
 from sweeper.training.probes.text_bits import (  # noqa: E402
     MAX_TEXT_TOKENS,
     bits_per_byte,

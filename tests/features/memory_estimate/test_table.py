@@ -1,3 +1,5 @@
+"""TODO"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 from sweeper.errors import UsageError
 from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.model import model_facts
-from sweeper.features.memory_estimate._setup_checks import check_targets, checked_setup
+from sweeper.features.memory_estimate._table import check_targets, checked_setup
 from sweeper.spec import ModelSpec
 
 

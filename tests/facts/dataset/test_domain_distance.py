@@ -1,3 +1,5 @@
+"""TODO"""
+
 from __future__ import annotations
 
 import json
@@ -8,9 +10,13 @@ import pytest
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.errors import ChildFailed, UsageError
-from sweeper.facts.dataset import bits_per_byte
-from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
-from sweeper.facts.dataset.domain_distance import MIN_FAR_BITS_RATIO, general_text
+from sweeper.facts.dataset import domain_distance
+from sweeper.facts.dataset.domain_distance import (
+    MIN_FAR_BITS_RATIO,
+    Bits,
+    BitsRequest,
+    general_text,
+)
 from sweeper.facts.gather import gather
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
@@ -52,7 +58,7 @@ def answered(monkeypatch: Any) -> list[BitsRequest]:
         asked.append(request)
         return kind(bits_per_byte=2.0, general_bits_per_byte=1.0, bytes=9, seconds=1)
 
-    monkeypatch.setattr(bits_per_byte, "in_child", answer)
+    monkeypatch.setattr(domain_distance, "in_child", answer)
     return asked
 
 
@@ -60,11 +66,11 @@ def test_a_measurement_decides_and_is_made_once(
     tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
     model = facts(tmp_path)
-    assert bits_per_byte.with_stored_bits(DATA, model, AimSpec()) == DATA
-    first = bits_per_byte.with_measured_bits(dataset, DATA, model, AimSpec())
+    assert domain_distance.with_stored_bits(DATA, model, AimSpec()) == DATA
+    first = domain_distance.with_measured_bits(dataset, DATA, model, AimSpec())
     assert (first.domain.distance, first.domain.decided_by) == ("far", "bits-per-byte")
-    assert bits_per_byte.with_measured_bits(dataset, DATA, model, AimSpec()) == first
-    assert bits_per_byte.with_stored_bits(DATA, model, AimSpec()) == first
+    assert domain_distance.with_measured_bits(dataset, DATA, model, AimSpec()) == first
+    assert domain_distance.with_stored_bits(DATA, model, AimSpec()) == first
     assert len(answered) == 1
     assert sum(len(text.encode()) for text in answered[0].texts) <= 12_000
 
@@ -72,18 +78,18 @@ def test_a_measurement_decides_and_is_made_once(
 def test_other_weights_or_other_data_are_measured_again(
     tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
-    bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
+    domain_distance.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
     other = DATA.model_copy(update={"fingerprint": "def"})
-    assert bits_per_byte.stored(facts(tmp_path), other) is None
+    assert domain_distance.stored(facts(tmp_path), other) is None
     model = facts(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    assert bits_per_byte.stored(model, DATA) is None
+    assert domain_distance.stored(model, DATA) is None
 
 
 def test_the_users_word_wins_over_the_measurement(
     tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
-    found = bits_per_byte.with_measured_bits(
+    found = domain_distance.with_measured_bits(
         dataset, DATA, facts(tmp_path), AimSpec(domain_distance="near")
     ).domain
     assert (found.distance, found.decided_by, found.bits_per_byte) == ("near", "user", 2.0)
@@ -95,7 +101,7 @@ def test_the_users_word_wins_over_the_measurement(
 def test_bits_win_over_tokens_per_word(ours: float, distance: str) -> None:
     tokens = {"tokens_per_word": 1.0, "general_tokens_per_word": 1.0}
     measured = DomainFacts(**tokens, bits_per_byte=ours, general_bits_per_byte=1.0)
-    found = bits_per_byte.with_distance(measured, AimSpec())
+    found = domain_distance.with_distance(measured, AimSpec())
     assert (found.distance, found.decided_by) == (distance, "bits-per-byte")
 
 
@@ -110,7 +116,7 @@ def test_what_cannot_be_measured_is_refused(
     tmp_path: Any, dataset: Dataset, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path, **changes), AimSpec())
+        domain_distance.with_measured_bits(dataset, DATA, facts(tmp_path, **changes), AimSpec())
 
 
 def test_without_data_there_is_nothing_to_measure() -> None:
@@ -126,21 +132,21 @@ def test_without_data_there_is_nothing_to_measure() -> None:
 
 
 def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypatch: Any) -> None:
-    monkeypatch.setattr(bits_per_byte, "FUNCTION", "no_such_module:measure")
+    monkeypatch.setattr(domain_distance, "FUNCTION", "no_such_module:measure")
     with pytest.raises(ChildFailed, match="no_such_module"):
-        bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
+        domain_distance.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
 
 
 def test_pieces_end_between_words_and_short_texts_are_left_out() -> None:
-    found = bits_per_byte.pieces(["x" * 39, "", "long " * 100, "näher " * 100, "y" * 400])
+    found = domain_distance.pieces(["x" * 39, "", "long " * 100, "näher " * 100, "y" * 400])
     assert [len(text.encode()) <= 300 for text in found] == [True] * 3
     assert found[0].split() == ["long"] * 59
     assert set(found[1].split()) == {"näher"}
-    assert bits_per_byte.pieces(["short", " "]) == ["short"]
+    assert domain_distance.pieces(["short", " "]) == ["short"]
 
 
 def test_the_general_text_is_cut_like_the_data() -> None:
-    short, long = (bits_per_byte.general_pieces(["x" * size]) for size in (60, 300))
+    short, long = (domain_distance.general_pieces(["x" * size]) for size in (60, 300))
     assert max(len(text.encode()) for text in short) <= 60
     assert len(short) > len(long) > 3
     assert set(" ".join(long).split()) <= set(general_text().split())

@@ -1,12 +1,13 @@
-"""The work of a training step: floating-point operations and bytes moved, from shapes alone."""
+"""The time of a training step: its work, from shapes alone, and the speed of a device."""
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass, replace
 
 from sweeper.facts.models.linear_layers import expert_parameters, linears, targeted
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.layers import layer_costs
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import (
@@ -16,8 +17,9 @@ from sweeper.memory.states import (
     quantized_parameters,
     trainable_parameters,
 )
-from sweeper.plans import autocast_dtype
+from sweeper.plans import Duration, autocast_dtype
 from sweeper.traits.traits import TARGETED
+from sweeper.units import GIB
 
 # Additional memory traffic of unpacking 4-bit weights, as a share: its kernels are slower. Fitted
 # with the speed of GPUs to the longer times of six pairs of litgpt's runs with 4-bit weights (3B
@@ -159,3 +161,149 @@ def _optimizer_step(model: ModelFacts, setup: Setup) -> StepWork:
     if unpaged == setup.optimizer:
         return work
     return replace(work, paged=2.0 * optimizer_states(model, setup.replace(optimizer=unpaged)))
+
+
+# Bytes per second between a host and its GPU, of the 32 GB/s of PCI Express 4.0 with 16 lanes.
+_HOST_BANDWIDTH = 25e9
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """The speed that a device reaches in a training step, below that of its data sheet.
+
+    Args:
+        flops: Operations per second in matrix products, with the kernels around them.
+        bandwidth: Bytes per second that passes move; infinite if ``flops`` includes that time.
+        stream: Bytes per second that the optimizer moves.
+        layer_seconds: Fixed seconds of a pass through one layer: small kernels and interpreter.
+        adapter_seconds: Fixed seconds of an adapter, forward and backward.
+        step_seconds: Fixed seconds of an optimizer step: data, schedule, clipping.
+        generation_seconds: Additional seconds of one layer per generated token: cache and weights.
+        spread: Factors from the estimate to the ends of its range.
+        memory_bytes: Memory of a GPU, which limits the batch of generated answers; 0 on a CPU.
+    """
+
+    flops: float
+    bandwidth: float
+    stream: float
+    layer_seconds: float
+    adapter_seconds: float
+    step_seconds: float
+    generation_seconds: float
+    spread: tuple[float, float]
+    memory_bytes: float = 0.0
+
+    def seconds(self, work: StepWork) -> float:
+        return (
+            work.flops / self.flops
+            + work.bytes / self.bandwidth
+            + work.streamed / self.stream
+            + work.layers * self.layer_seconds
+            + work.adapters * self.adapter_seconds
+            + work.paged / _HOST_BANDWIDTH
+        )
+
+    def range(self, seconds: float) -> Duration:
+        """Seconds with the interval of the speed."""
+        low, high = self.spread
+        return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
+
+    def on(self, share: float) -> Speed:
+        """The speed on ``share`` times as many threads; fixed times stay, since they use one."""
+        return replace(self, flops=self.flops * share, stream=self.stream * share)
+
+
+# Fitted to 113 published runs of transformers and PEFT without torch.compile: 95 of
+# fms-acceleration on an A100 80GB (7B to 8x7B, micro-batches of 4 to 32, 434 to 4,096 tokens), 12
+# of PEFT's method comparison on an L40S (3B, four texts of 210 tokens), and what 4-bit weights add
+# to 6 of litgpt on an A100 40GB. Shares of the data sheet's figures, and seconds.
+_GPU_FLOPS, _GPU_BANDWIDTH, _GPU_LAYER = 0.69, 0.44, 0.0003
+# Nine of ten of those runs took between 0.85 and 1.35 times what these figures give.
+_GPU_SPREAD = (0.7, 1.5)
+#: Speed of cards without known figures, in TFLOPS and GB/s.
+_DEFAULT_TFLOPS, _DEFAULT_BANDWIDTH = 100.0, 900.0
+
+
+def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
+    """The device's speed at the set-up's precision."""
+    if hardware.device == "cpu":
+        return _cpu_speed(hardware, setup.precision)
+    tflops = hardware.bf16_tflops or hardware.fp32_tflops or _DEFAULT_TFLOPS
+    if setup.precision == "fp16-mixed" and hardware.fp16_tflops:
+        tflops = hardware.fp16_tflops
+    if setup.precision == "fp32" and hardware.fp32_tflops:
+        tflops = hardware.fp32_tflops
+    bandwidth = hardware.bandwidth_gb_per_second or _DEFAULT_BANDWIDTH
+    return Speed(
+        flops=tflops * 1e12 * _GPU_FLOPS,
+        bandwidth=bandwidth * 1e9 * _GPU_BANDWIDTH,
+        stream=bandwidth * 1e9 * _GPU_BANDWIDTH,
+        layer_seconds=_GPU_LAYER,
+        adapter_seconds=0.0,
+        step_seconds=0.005,
+        generation_seconds=0.0,
+        spread=_GPU_SPREAD,
+        memory_bytes=hardware.memory_gib * GIB,
+    )
+
+
+def possible_machines(hardware: HardwareFacts) -> tuple[HardwareFacts, ...]:
+    """The machine with each GPU that it may have; only itself if the GPU is known."""
+    return tuple(
+        hardware.model_copy(update=card.model_dump(exclude={"name"})) for card in hardware.cards
+    ) or (hardware,)
+
+
+def of_one_worker(hardware: HardwareFacts, workers: int) -> HardwareFacts:
+    """The part of a processor that one of several workers trains on; a GPU is not divided."""
+    cores = hardware.cpu_cores or 1
+    if hardware.device != "cpu" or min(workers, cores) == 1:
+        return hardware
+    own_cores = max(1, cores // workers)
+    speeds = ("fp32_tflops", "bandwidth_gb_per_second")
+    parts = {
+        name: s * own_cores / cores for name in speeds if (s := getattr(hardware, name)) is not None
+    }
+    return hardware.model_copy(update={"cpu_cores": own_cores, **parts})
+
+
+# Speed of a core without calibration: that of a server processor with AVX-512.
+# Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
+_CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
+# Fitted to 38 set-ups of MiniLM and SmolLM2-135M (full and LoRA, fp32 and bf16, 96 to 1,536 tokens
+# a step) on one core of an EPYC with AVX512-BF16 (benchmarks/findings.md): steps took between 0.8
+# and 1.2 times the fit. Element-wise operations grow with the tokens, as matrix products do, so
+# their time is part of the products' rate.
+_CPU_FLOPS, _CPU_STREAM, _CPU_BF16_GAIN = 0.77, 0.46, 2.35
+_CPU_LAYER, _CPU_ADAPTER = 0.0004, 0.0009
+# Additional seconds per step in whole trials: the Trainer and data loading.
+_CPU_STEP = 0.006
+# SmolLM2-135M in fp32 took 44 ms on that core for a token of one text, and 85 ms for a token of
+# each of 8 texts.
+_CPU_GENERATION = 0.0011
+# Without calibration the spread is wide: processors differ by a factor of two or three.
+_CPU_SPREAD, _CPU_WIDE_SPREAD = (0.75, 1.4), (0.5, 2.0)
+
+
+def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
+    """The speed of all cores together, from the machine's calibration if there is one."""
+    cores = hardware.cpu_cores or 1
+    peak = hardware.fp32_tflops or cores * _CORE_GFLOPS / 1000
+    bandwidth = hardware.bandwidth_gb_per_second or cores * _CORE_BANDWIDTH_GB
+    gain = _CPU_BF16_GAIN if hardware.bf16 and precision != "fp32" else 1.0
+    calibrated = hardware.fp32_tflops is not None and hardware.bandwidth_gb_per_second is not None
+    return Speed(
+        flops=peak * 1e12 * _CPU_FLOPS * gain,
+        bandwidth=math.inf,
+        stream=bandwidth * 1e9 * _CPU_STREAM,
+        layer_seconds=_CPU_LAYER,
+        adapter_seconds=_CPU_ADAPTER,
+        step_seconds=_CPU_STEP,
+        generation_seconds=_CPU_GENERATION,
+        spread=_CPU_SPREAD if calibrated else _CPU_WIDE_SPREAD,
+    )
+
+
+def step_seconds(model: ModelFacts, setup: Setup, speed: Speed) -> float:
+    """Seconds of one optimizer step at that speed."""
+    return speed.seconds(training_step(model, setup)) + speed.step_seconds

@@ -1,3 +1,5 @@
+"""TODO"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -9,8 +11,14 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import possible_machines, speed_of, step_seconds
-from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
+from sweeper.planning.costs.step_time import (
+    evaluation,
+    forward_flops,
+    possible_machines,
+    speed_of,
+    step_seconds,
+    training_step,
+)
 from sweeper.planning.costs.trial_seconds import Workload, clock_of, formula_duration
 from sweeper.plans import Duration
 from sweeper.spec import HardwareSpec, ModelSpec
