@@ -1,6 +1,7 @@
 """Fits a strategy to the device, and says why one does not fit and what would make it fit.
 
-Of the set-ups that fit, the one with the best quality for its time is chosen."""
+Of the set-ups that fit, the one with the best quality for its time is chosen.
+"""
 
 from __future__ import annotations
 
