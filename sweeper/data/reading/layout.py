@@ -173,8 +173,8 @@ def _declared_configurations(
     card: Path, files: Sequence[str]
 ) -> tuple[dict[str, FilesBySplitName], str]:
     """The configurations that the card's front matter declares, and its default one."""
-    text = read_text(card) if card.is_file() else ""
-    front_matter = text[4:].split("\n---", 1)[0] if text.startswith("---\n") else ""
+    content = read_text(card) if card.is_file() else ""
+    front_matter = content[4:].split("\n---", 1)[0] if content.startswith("---\n") else ""
     try:
         declarations: Any = (yaml.safe_load(front_matter) or {}).get("configs") or []
     except (yaml.YAMLError, AttributeError):
