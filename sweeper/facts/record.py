@@ -198,7 +198,7 @@ class DataChange(Record):
     rows: int
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The change as text, such as ``duplicates: 12 rows left out``."""
         rows = plural(self.rows, "row")
         return f"{self.remedy}: {rows} {'left out' if self.action == 'removed' else 'changed'}"
