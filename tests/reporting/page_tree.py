@@ -14,7 +14,7 @@ class Element:
 
     tag: str
     attributes: dict[str, str]
-    children: list[Element] = field(default_factory=list)
+    children: list[Element] = field(default_factory=list, repr=False)  # content has them
     content: list[Element | str] = field(default_factory=list)
 
     @property

@@ -394,7 +394,9 @@ def test_on_a_gpu_time_is_gpu_minutes_and_on_a_cpu_minutes(pages):
 def test_reasons_for_leaving_out_are_said_once(report, parse):
     found = report(trials=2)
     one = found.plan.rejected[0]
-    rejected = tuple(one.model_copy(update={"strategy": name}) for name in ("prefix", "ptuning"))
+    rejected = tuple(
+        one.model_copy(update={"strategy": StrategyOnModel(name)}) for name in ("prefix", "ptuning")
+    )
     plan = found.plan.model_copy(update={"rejected": rejected})
     page = parse(html(found.model_copy(update={"plan": plan})))
     rows = page.one("table", id="left-out").one("tbody").all("tr")
