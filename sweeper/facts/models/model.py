@@ -237,8 +237,8 @@ def _matched_facts(spec: ModelSpec, match: NameMatch) -> ModelFacts:
 
 
 def _fetch(spec: ModelSpec) -> Path | Problem:
-    if off := switched_off(spec.id):
-        return off
+    if error := switched_off(spec.id):
+        return error
     from sweeper.facts.models.hub_download import fetch_config  # loads the hub's client
 
     return fetch_config(spec.id, spec.revision)
