@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.errors import NothingFits
-from sweeper.facts.dataset.data_facts import stated_facts
+from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
