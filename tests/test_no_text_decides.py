@@ -28,8 +28,8 @@ SEARCHES = {
 # or make a number readable.
 READERS = {
     "cli/find_commands.py", "data/examples.py", "data/splits.py", "data/contents.py",
-    "data/reading/layout.py",
-    "data/rows.py", "facts/dataset/data_facts.py", "facts/dataset/domain_distance.py",
+    "data/reading/layout.py", "data/rows.py", "facts/dataset/data_facts.py",
+    "facts/dataset/domain_distance.py",
     "facts/machine/gpus.py", "facts/models/catalogue.py", "features/augmentation/_augment.py",
     "features/augmentation/_methods.py", "features/augmentation/_clients.py",
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
