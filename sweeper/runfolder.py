@@ -33,8 +33,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from sweeper.errors import RunError, near_match, os_problem
+from sweeper.artifact import Artifact
+from sweeper.errors import OtherVersion, RunError, UsageError, near_match, os_problem
 
 # Several tries for the lock, as a check of ``held`` takes it for a moment.
 _LOCK_TRIES, _LOCK_RETRY_SECONDS = 4, 0.05
@@ -44,6 +46,7 @@ CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "w
 ITEM_LOSSES, ENDED, SCORE = "item_losses.json", "ended.json", "score.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+A = TypeVar("A", bound=Artifact)
 
 
 class _FileInRun:
@@ -215,6 +218,27 @@ def check_regular(folder: Path) -> None:
             fix="Put the files themselves there, or delete these entries.",
             where=str(folder),
         )
+
+
+def read_stored(kind: type[A], path: Path) -> A:
+    """Read an artifact of a run that cannot be made again.
+
+    Raises:
+        OtherVersion: Another version of sweeper wrote it.
+        RunError: It is damaged.
+    """
+    try:
+        return kind.read(path)
+    except OtherVersion:
+        raise
+    except UsageError as error:
+        raise RunError(
+            f"the run's {path.name} is damaged",
+            why=error.problems[0].what,
+            fix="Start over with --new (the old run is renamed, nothing is deleted), or put "
+            f"{path.name} back from a backup.",
+            where=str(path),
+        ) from error
 
 
 def _lock(handle: int) -> None:

@@ -225,8 +225,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
-# Files whose tests look at the same pages, which take a dozen seconds to write.
-TOGETHER = "tests/reporting/"
+# Folders whose tests share what takes long to make: pages, and the compiled sandbox.
+TOGETHER = ("tests/reporting/", "tests/features/generated_code/")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -236,7 +236,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
     class LoadTogether(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+            folders = (folder for folder in TOGETHER if nodeid.startswith(folder))
+            return next(folders, super()._split_scope(nodeid))
 
     return LoadTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 

@@ -195,6 +195,7 @@ print(found[0].findings.run.status, len(found[0].trials), found[0].path)
 """
 
 
+@pytest.mark.usefixtures("preloaded")
 def test_a_script_that_is_interrupted_goes_on_in_a_thread(rows: Path) -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "execution")])
     (rows.parent / "script.py").write_text(SCRIPT)
@@ -252,6 +253,7 @@ ignore_missing_imports = true
 """
 
 
+@pytest.mark.usefixtures("new_processes")
 def test_a_users_script_is_checked_strictly(tmp_path: Path) -> None:
     for name, text in (("good.py", GOOD), ("bad.py", BAD), ("mypy.ini", CONFIG)):
         (tmp_path / name).write_text(text)

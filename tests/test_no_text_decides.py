@@ -28,8 +28,9 @@ SEARCHES = {
 # or make a number readable.
 READERS = {
     "cli/find_commands.py", "data/examples.py", "data/splits.py", "data/contents.py",
+    "data/reading/layout.py",
     "data/rows.py", "facts/dataset/data_facts.py", "facts/dataset/domain_distance.py",
-    "facts/machine/gpus.py", "facts/models/names.py", "features/augmentation/_augment.py",
+    "facts/machine/gpus.py", "facts/models/catalogue.py", "features/augmentation/_augment.py",
     "features/augmentation/_methods.py", "features/augmentation/_clients.py",
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
     "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_printing.py",
@@ -94,7 +95,7 @@ def test_no_text_is_read_to_decide() -> None:
         for name, file in files.items()
         if (lines := [*reads_text(ast.parse(file.read_text(encoding="utf-8")))])
     }
-    assert len(files) > 400
+    assert len(files) > 300
     assert found.keys() - READERS == set()
     assert files.keys() >= READERS
 

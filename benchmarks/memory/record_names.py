@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.memory.record_fields import Record, number_of
 from sweeper.errors import ModelError
-from sweeper.facts.models import catalogue, names
+from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import SYNONYMS, architecture
 from sweeper.facts.models.linear_layers import parameters_of
 from sweeper.facts.record import ModelFacts, ModelShape
@@ -45,7 +45,7 @@ def named(record: Record) -> tuple[Config, str] | None:
     name = str(record.get("model") or record.get("model_id") or record.get("model_name") or "")
     if not name.strip():
         return None
-    match = names.match(name)
+    match = catalogue.match(name)
     if match is not None:
         return dict(match.entry.config), f"shape of {match.id} from the catalogue"
     return _sized(name)

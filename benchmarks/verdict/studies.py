@@ -386,6 +386,6 @@ class _Simulation:
     def _files(
         config: TrialConfig, result: TrialResult, again: dict[int, list[TrialResult]]
     ) -> TrialFiles:
-        seeds = tuple(SeedRun(one.seed, one, None) for one in again.get(config.number, ()))
+        seeds = tuple(SeedRun(one, None) for one in again.get(config.number, ()))
         compared = result.model_copy(update={"objective": result.validation_loss})
         return TrialFiles(config=config, result=compared, seeds=seeds)

@@ -19,9 +19,6 @@ from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
-SAMPLE_ROWS = 500
-"""Rows in the sample, evenly spread over the table. Other loaders take about a hundred."""
-
 MIN_SHARE_BY_NAME = 0.5
 """Where no format reaches ``AGREEMENT``, a format that the column names suggest must fit at least
 this share of the rows."""
@@ -40,9 +37,8 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     Raises:
         DataError: No format fits, the data suits another task, or the user's columns do not exist.
     """
-    sample = list(table.sample(SAMPLE_ROWS))
-    form = _detected_form(table, task, spec, sample)
-    gaps, evidence = _null_words(table, form, sample)
+    form = _detected_form(table, task, spec)
+    gaps, evidence = _null_words(table, form)
     unused = listing(_unused_columns(table, form), 12, "`{}`")
     not_used = [f"not used: {unused}"] if unused else []
     return replace(form, gaps=gaps, evidence=(*form.evidence, *evidence, *not_used))
@@ -57,9 +53,7 @@ _FILES_WITHOUT_NULL = (".csv", ".tsv", ".xlsx")
 """Files that can mark an empty cell only by a word. JSON and Parquet have null."""
 
 
-def _null_words(
-    table: RowTable, form: Form, sample: Sequence[Fields]
-) -> tuple[dict[str, frozenset[str]], list[str]]:
+def _null_words(table: RowTable, form: Form) -> tuple[dict[str, frozenset[str]], list[str]]:
     """The words that stand for an empty cell, by column, and sentences about exceptions.
 
     A word in more than 5% of the cells of a label or answer column counts as a value.
@@ -70,12 +64,12 @@ def _null_words(
     evidence = []
     for role, column in form.columns.items():
         cells = Counter(
-            cell.strip() for fields in sample if isinstance(cell := fields.get(column), str)
+            cell.strip() for fields in table.sample if isinstance(cell := fields.get(column), str)
         )
         real_values = {
             word
             for word in NULL_WORDS & cells.keys()
-            if role in _ANSWER_ROLES and cells[word] > (1 - AGREEMENT) * len(sample)
+            if role in _ANSWER_ROLES and cells[word] > (1 - AGREEMENT) * len(table.sample)
         }
         gaps[column] = NULL_WORDS - real_values
         if real_values:
@@ -87,7 +81,7 @@ def _null_words(
 
 
 _ANSWER_ROLES = ("label", "output", "completion")
-_CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
+CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
 """Columns that are read for tests of code, besides those with a role."""
 
 INFORMATIVE_WORDS = 3
@@ -97,13 +91,13 @@ INFORMATIVE_WORDS = 3
 def _unused_columns(table: RowTable, form: Form) -> list[str]:
     """The columns that are not read at all."""
     used_columns = {name for variant in (form, *form.others) for name in variant.columns.values()}
-    used_columns |= _CODE_TEST_COLUMNS | marking_columns()
+    used_columns |= CODE_TEST_COLUMNS | marking_columns()
     return [name for name in table.columns if name not in used_columns]
 
 
 def column_cautions(table: RowTable, form: Form) -> tuple[str, ...]:
     """Sentences about columns that no role uses: those with text, and those that name splits."""
-    sample = list(table.sample(SAMPLE_ROWS))
+    sample = table.sample
     with_text: list[str] = []
     cautions: list[str] = []
     for column in _unused_columns(table, form):
@@ -136,11 +130,11 @@ def _names_splits(cells: Iterable[object]) -> bool:
     return None not in splits and len(splits) > 1
 
 
-def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
-    user_columns = dict(spec.columns)
+def _detected_form(table: RowTable, task: Task, spec: DataSpec) -> Form:
+    sample, user_columns = table.sample, dict(spec.columns)
     user_format = _user_format(table, task, spec)
     if user_format is None:
-        _refuse_preferences(table, sample)
+        _refuse_preferences(table)
     forms = list(_matching_forms(table.columns, sample, user_columns))
     suitable = [
         form
@@ -148,12 +142,12 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
         if (form.format == user_format.name if user_format else form.suits(task))
     ]
     user_named = bool(user_columns or user_format)
-    other_forms = [] if user_named else _forms_of_other_columns(suitable, table, sample, task)
+    other_forms = [] if user_named else _forms_of_other_columns(suitable, table, task)
     complete_form = next((form for form in suitable if form.share >= AGREEMENT), None)
     mixed = None if complete_form or user_named else _mixed_form([*suitable, *other_forms], sample)
     form = complete_form or mixed or _majority_form(suitable, sample, task)
     if form is None:
-        raise _unrecognised_error(table, sample, task, user_format, forms)
+        raise _unrecognised_error(table, task, user_format, forms)
     if not user_named:
         needed = set(form.columns.values())
         useful = (o for o in other_forms if any(o.has(row) and not form.has(row) for row in sample))
@@ -165,7 +159,7 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
     return replace(form, evidence=(*form.evidence, reason))
 
 
-def _refuse_preferences(table: RowTable, sample: Sequence[Fields]) -> None:
+def _refuse_preferences(table: RowTable) -> None:
     """Refuse preference data, and say what to train on instead.
 
     Raises:
@@ -173,7 +167,7 @@ def _refuse_preferences(table: RowTable, sample: Sequence[Fields]) -> None:
     """
     present = {column.lower(): column for column in table.columns}
     has_ratings = {"completion", "label"} <= present.keys() and all(
-        isinstance(fields.get(present["label"]), bool) for fields in sample
+        isinstance(fields.get(present["label"]), bool) for fields in table.sample
     )
     if {"chosen", "rejected"} <= present.keys():
         what = "preference pairs (`chosen` and `rejected`)"
@@ -225,22 +219,16 @@ def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     return replace(main_form, evidence=(evidence,))
 
 
-def _forms_of_other_columns(
-    forms: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
-) -> list[Form]:
+def _forms_of_other_columns(forms: Sequence[Form], table: RowTable, task: Task) -> list[Form]:
     """Forms of columns that these forms do not use, such as `conversations` next to `messages`."""
     used_columns = {name for form in forms for name in form.columns.values()}
     unused = tuple(name for name in table.columns if name not in used_columns)
     others = [
         form
-        for form in _matching_forms(unused, sample, {})
+        for form in _matching_forms(unused, table.sample, {})
         if form.share and not form.guessed and form.suits(task)
     ]
-    return (
-        [*others, *_forms_of_other_columns([*forms, *others], table, sample, task)]
-        if others
-        else []
-    )
+    return [*others, *_forms_of_other_columns([*forms, *others], table, task)] if others else []
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:
@@ -252,35 +240,29 @@ def _matching_forms(
 ) -> Iterator[Form]:
     """Forms by the names of columns, then by values for formats that the names do not suggest."""
     present = {column.lower(): column for column in reversed(columns)}
+
+    def form_of(row_format: RowFormat, shape: Shape) -> Form | None:
+        role_columns = shape.columns(present, user_columns)
+        if not role_columns or not set(user_columns) <= set(role_columns):
+            return None
+        return _matching_form(row_format, role_columns, shape, sample)
+
     unnamed_formats = []
     for row_format in formats().values():
-        matches = [
-            form
-            for shape in row_format.shapes
-            if (form := _matching_form(row_format, shape, sample, present, user_columns))
-        ]
+        matches = [form for shape in row_format.shapes if (form := form_of(row_format, shape))]
         yield from matches
         if not matches:
             unnamed_formats.append(row_format)
     for row_format in unnamed_formats:
         shape = row_format.guessed_shape(sample, present, user_columns)
-        if shape is not None and (
-            form := _matching_form(row_format, shape, sample, present, user_columns)
-        ):
+        if shape is not None and (form := form_of(row_format, shape)):
             yield form if user_columns else _guessed_form(form)
 
 
 def _matching_form(
-    row_format: RowFormat,
-    shape: Shape,
-    sample: Sequence[Fields],
-    present: Mapping[str, str],
-    user_columns: Mapping[str, str],
-) -> Form | None:
-    """The form of a table in this shape, or None if it lacks columns."""
-    columns = shape.columns(present, user_columns)
-    if not columns or not set(user_columns) <= set(columns):
-        return None
+    row_format: RowFormat, columns: Mapping[str, str], shape: Shape, sample: Sequence[Fields]
+) -> Form:
+    """The form of a table with these columns by role, as far as their values have the roles."""
     required = {role: columns[role] for role in shape.required}
     share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
     role_columns = {
@@ -353,17 +335,16 @@ def _needed_formats(task: Task) -> str:
 
 def _unrecognised_error(
     table: RowTable,
-    sample: Sequence[Fields],
     task: Task,
     user_format: RowFormat | None,
     forms: Sequence[Form],
 ) -> DataError:
     """The error if no format fits: the columns, the nearest format, what to write in the spec."""
-    columns = [f"`{column}` ({_type_names(sample, column)})" for column in table.columns]
+    columns = [f"`{column}` ({_type_names(table.sample, column)})" for column in table.columns]
     needed = (
         f"they do not have the form {user_format.name}" if user_format else _needed_formats(task)
     )
-    hints = [row_format.hint(sample) for row_format in _formats_of(task)]
+    hints = [row_format.hint(table.sample) for row_format in _formats_of(task)]
     why = [f"{needed[0].upper()}{needed[1:]}.", _nearest_format(forms, task), *hints]
     roles = _ROLES[task]
     return DataError(

@@ -33,19 +33,15 @@ from sweeper.features import parts
 from sweeper.spec import DataSpec, Spec, Task
 from sweeper.units import plural
 
-Load = Callable[[DataSpec, Task, Choose], Dataset]
+Load = Callable[[DataSpec, Task], Dataset]
 
 
-def _load(spec: DataSpec, task: Task, _choose: Choose) -> Dataset:
-    return load(spec, task)
-
-
-def dataset_of(spec: Spec, load_source: Load = _load, choose: Choose = all_rows) -> Dataset:
+def dataset_of(spec: Spec, load_source: Load = load, choose: Choose = all_rows) -> Dataset:
     """The data set that a spec names, in three splits. Several sources are put together in memory.
 
     Args:
         load_source: Function that reads and splits one source.
-        choose: Function that leaves out rows of the splits.
+        choose: Function that leaves out rows of several sources; ``load_source`` does so for one.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or the sources differ in
@@ -54,41 +50,41 @@ def dataset_of(spec: Spec, load_source: Load = _load, choose: Choose = all_rows)
     if spec.data.sources:
         dataset = _combine_sources(spec, load_source, choose)
     else:
-        dataset = load_source(spec.data, spec.task, choose)
+        dataset = load_source(spec.data, spec.task)
     return with_further_rows(dataset, spec)
 
 
 def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
     sources = spec.data.sources
-    parts = [
+    datasets = [
         replace(
-            part,
+            dataset,
             splits={
                 split: tuple(
                     replace(row, source=source.title)
                     for row in limited_by_memory(rows, str(source.path))
                 )
-                for split, rows in part.splits.items()
+                for split, rows in dataset.splits.items()
             },
         )
-        for part, source in zip(_load_sources(spec, load_source), sources, strict=True)
+        for dataset, source in zip(_load_sources(spec, load_source), sources, strict=True)
     ]
-    all_splits = {split: in_order(_rows_of_split(parts, split)) for split in SPLITS}
+    all_splits = {split: in_order(_rows_of_split(datasets, split)) for split in SPLITS}
     splits = chosen_rows(all_splits, spec.data, choose)
-    pairs = list(zip([source.title for source in sources], parts, strict=True))
-    warnings = [f"{title}: {text}" for title, part in pairs for text in part.warnings]
-    test_rows = sum(len(part.splits["test"]) for part in parts)
+    pairs = list(zip([source.title for source in sources], datasets, strict=True))
+    warnings = [f"{title}: {text}" for title, dataset in pairs for text in dataset.warnings]
+    test_rows = sum(len(dataset.splits["test"]) for dataset in datasets)
     faults = [
         fault.model_copy(
             update={
                 "text": f"{title}: {fault.text}",
-                "share": fault.share * len(part.splits["test"]) / test_rows,
+                "share": fault.share * len(dataset.splits["test"]) / test_rows,
             }
         )
-        for title, part in pairs
-        for fault in part.faults
+        for title, dataset in pairs
+        for fault in dataset.faults
     ]
-    if dropped := sum(part.rows for part in parts) - sum(map(len, all_splits.values())):
+    if dropped := sum(dataset.rows for dataset in datasets) - sum(map(len, all_splits.values())):
         text = (
             f"{plural(dropped, 'row')} of train left out: the input is in validation or test of "
             "another source"
@@ -96,12 +92,14 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
         action = "Remove these rows from one of the sources."
         faults.append(DataFault(kind="leakage", rows=dropped, text=text, action=action))
         warnings.append(text)
-    counts = sum((part.counts for part in parts), Counter[str]())
-    from_hash = {split for part in parts for split in SPLITS if part.origins[split] == "hash"}
+    counts = sum((dataset.counts for dataset in datasets), Counter[str]())
+    from_hash = {
+        split for dataset in datasets for split in SPLITS if dataset.origins[split] == "hash"
+    }
     return replace(
-        parts[0],
+        datasets[0],
         path=str(spec.data.named),
-        evidence=tuple(f"{title}: {text}" for title, part in pairs for text in part.evidence),
+        evidence=tuple(f"{title}: {text}" for title, dataset in pairs for text in dataset.evidence),
         splits=splits,
         origins={split: "hash" if split in from_hash else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
@@ -110,16 +108,16 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
         faults=tuple(faults),
         warnings=tuple(warnings),
         weights={s.title: s.weight for s in sources if s.weight is not None},
-        further_rows=tuple(row for part in parts for row in part.further_rows),
+        further_rows=tuple(row for dataset in datasets for row in dataset.further_rows),
     )
 
 
-def _rows_of_split(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
+def _rows_of_split(datasets: Sequence[Dataset], split: Split) -> Iterator[Example]:
     """The rows of a split in all sources; train lacks inputs that another source holds out."""
-    for part in parts:
-        others = (row.key for other in parts if other is not part for row in held_out(other))
+    for dataset in datasets:
+        others = (row.key for other in datasets if other is not dataset for row in held_out(other))
         keys = set(others) if split == "train" else set()
-        yield from (row for row in part.splits[split] if row.key not in keys)
+        yield from (row for row in dataset.splits[split] if row.key not in keys)
 
 
 def _load_sources(spec: Spec, load_source: Load) -> list[Dataset]:
@@ -133,7 +131,7 @@ def _load_sources(spec: Spec, load_source: Load) -> list[Dataset]:
         )
         where = spec.places.where(("data", "sources", number, "path"))
         try:
-            loaded.append(load_source(source_spec, spec.task, all_rows))
+            loaded.append(load_source(source_spec, spec.task))
         except DataError as error:
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]
             continue
@@ -207,9 +205,9 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
                 rows = apply_changes(rows, changes_of_hook)
         return rows
 
-    def load_source(data: DataSpec, task: Task, choose: Choose) -> Dataset:
+    def load_source(data: DataSpec, task: Task) -> Dataset:
         sources.append(with_changes(read_rows(data, task), parts.BEFORE_SPLIT))
-        return dataset_of_rows(sources[-1], data, choose)
+        return dataset_of_rows(sources[-1], data, all_rows if spec.data.sources else choose)
 
     def choose(splits: Splits) -> Splits:
         rows = _rows_in(splits, spec, sources)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.contents import limited_by_memory
-from sweeper.data.detect_columns import SAMPLE_ROWS, column_cautions, detect
+from sweeper.data.detect_columns import column_cautions, detect
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.row_format import (
     EMPTY_ROW,
@@ -369,7 +369,7 @@ _CODE_COLUMNS = ("code", "canonical_solution")
 def _has_programs(table: RowTable, form: Form) -> bool:
     """Whether most rows have tests or, in a code column, a long answer or one of several lines."""
     tests, answer = form.columns.get("tests"), form.columns.get("completion")
-    rows = list(table.sample(SAMPLE_ROWS))
+    rows = table.sample
     with_tests = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
     answers = [text_of(fields.get(answer)) if answer in _CODE_COLUMNS else "" for fields in rows]
     is_program = ["\n" in text.strip() or len(text) > MAX_CLASS_CHARACTERS for text in answers]
@@ -385,5 +385,7 @@ def _has_classes(table: RowTable, form: Form) -> bool:
 
     A column `target` may also hold texts.
     """
-    labels = [str(fields.get(form.columns["label"])) for fields in table.sample(LABEL_SAMPLE_ROWS)]
+    labels = [
+        str(fields.get(form.columns["label"])) for fields in table.spread_rows(LABEL_SAMPLE_ROWS)
+    ]
     return len(set(labels)) <= len(labels) / 2

@@ -115,6 +115,11 @@ class LongRows(Record):
     becomes: LongRow
 
 
+#: The length limit is a multiple of this, which kernels and allocators prefer (NVIDIA, Deep
+#: Learning Performance guide, section on tensor core requirements).
+_MULTIPLE = 8
+
+
 class LengthFacts(Record):
     """Lengths of encoded examples in tokens, prompt and answer together.
 
@@ -133,6 +138,14 @@ class LengthFacts(Record):
     measured_with: str
     assumed: bool = Field(False, description="there were no data to measure")
     too_long: LongRows | None = Field(None, description="None if nothing was measured")
+
+    def cap(self, max_length: int | None, context: int) -> int:
+        """The length limit: the user's ``max_length``, else one that 99% of the examples fit into.
+
+        It is at most ``context``, the model's context length.
+        """
+        cap = max_length if max_length is not None else -(-self.p99 // _MULTIPLE) * _MULTIPLE
+        return min(cap, context)
 
 
 class LabelCount(Record):
@@ -198,7 +211,7 @@ class DataChange(Record):
     rows: int
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The change as text, such as ``duplicates: 12 rows left out``."""
         rows = plural(self.rows, "row")
         return f"{self.remedy}: {rows} {'left out' if self.action == 'removed' else 'changed'}"

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from sweeper.facts.models.families import Role, family_like
-from sweeper.facts.models.linear_layers import targeted
+from sweeper.facts.models.linear_layers import Role, family_like, targeted
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.plans import autocast_dtype

@@ -147,10 +147,10 @@ def _best_ranges(
     return max((option for option in tried if option[1].fits), key=order, default=tried[-1])
 
 
-def _halvings(asked: Mapping[str, Parameter], ranges: Mapping[str, Parameter]) -> float:
+def _halvings(declared: Mapping[str, Parameter], ranges: Mapping[str, Parameter]) -> float:
     """How often the defaults of memory parameters were halved."""
-    names = [name for name in MEMORY_PARAMETERS if name in asked]
-    defaults = ((float(asked[name].default), float(ranges[name].default)) for name in names)
+    names = [name for name in MEMORY_PARAMETERS if name in declared]
+    defaults = ((float(declared[name].default), float(ranges[name].default)) for name in names)
     return math.fsum(math.log2(before / after) for before, after in defaults)
 
 

@@ -280,13 +280,13 @@ def _declaration_problems(
         why = "Every value is tried within one trial, and validation chooses."
         yield Problem(f"{name} of {fitted[0].name} cannot be set", why, "Remove it.", where)
         return
-    here = [s for s in owners if any(_exists(s.parameters[name], v) for v in values.values())]
-    if not here:
+    affected = [s for s in owners if any(_exists(s.parameters[name], v) for v in values.values())]
+    if not affected:
         who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
         why = f"It exists where {owners[0].parameters[name].when}."
         yield Problem(f"{who} {name} in this study", why, "Remove it.", where)
         return
-    for strategy in here:
+    for strategy in affected:
         book_parameter = strategy.parameters[name]
         ends = [(getattr(declared, end), (*path, end)) for end in ("low", "high", "default")]
         for value, at in (*((choice, path) for choice in declared.choices or ()), *ends):
@@ -296,7 +296,7 @@ def _declaration_problems(
     if name == EPOCHS:
         yield from _too_many_epochs(spec, declared, where)
     for model in facts.models:
-        for strategy in here:
+        for strategy in affected:
             yield from _module_problems(
                 strategy.traits, model, name, declared, values[model.id], where
             )
@@ -306,8 +306,8 @@ def _declaration_problems(
 
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
     having = [s.name for s in book.strategies.values() if name in s.parameters]
-    asked = [s for s in book.strategies.values() if key in (EVERY_STRATEGY, s.name)]
-    names = {parameter for strategy in asked for parameter in strategy.parameters}
+    strategies = [s for s in book.strategies.values() if key in (EVERY_STRATEGY, s.name)]
+    names = {parameter for strategy in strategies for parameter in strategy.parameters}
     who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
     fix = (
         f"Strategies that have it: {', '.join(having)}." if having else near_parameter(name, names)

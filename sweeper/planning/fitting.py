@@ -1,6 +1,7 @@
 """Fits a strategy to the device, and says why one does not fit and what would make it fit.
 
-Of the set-ups that fit, the one with the best quality for its time is chosen."""
+Of the set-ups that fit, the one with the best quality for its time is chosen.
+"""
 
 from __future__ import annotations
 
@@ -223,8 +224,8 @@ def _shapes(
 ) -> Iterator[tuple[float, list[Setup]]]:
     """The set-ups by their effect on quality in points, the best first; of equally good and fast
     ones, that with the first optimizer is chosen."""
-    asked = training.gradient_checkpointing if strategy.gradient_checkpointing else False
-    checkpointing = (False, True) if asked is None else (asked,)
+    chosen = training.gradient_checkpointing if strategy.gradient_checkpointing else False
+    checkpointing = (False, True) if chosen is None else (chosen,)
     smaller = [option.use for option in strategy.smaller_optimizers]
     kinds = precisions(hardware, training, model.model_type)
     if hardware.device == "cpu":  # it has no other memory, to which states could be paged

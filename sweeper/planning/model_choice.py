@@ -106,11 +106,11 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         SpecError: The declared parameters apply to none of the models.
     """
     book = rule_book(spec.rules)
-    asked = {
+    specs = {
         entry.id: spec.model_copy(update={"models": (ModelSpec(id=entry.id),)})
         for entry in facts.models
     }
-    options = [_option(book, asked[entry.id], facts, entry) for entry in facts.models]
+    options = [_option(book, specs[entry.id], facts, entry) for entry in facts.models]
     chosen = _chosen(options, facts.task)
     if chosen is None or chosen.plan is None:
         for entry in options:
@@ -130,16 +130,16 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
             for entry in _benchmarks(facts.task)
         },
     )
-    return asked[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
+    return specs[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
 
 
 def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _PlannedOption:
-    known = [entry for entry in _benchmarks(facts.task) if model.id in entry.scores]
+    benchmarks = [entry for entry in _benchmarks(facts.task) if model.id in entry.scores]
     option = ModelOption(
         model=model.id,
         kind=model.kind,
         parameters=model.parameters,
-        scores={entry.name: entry.scores[model.id] for entry in known},
+        scores={entry.name: entry.scores[model.id] for entry in benchmarks},
     )
     try:
         plan = plan_with(book, spec, facts.model_copy(update={"models": (model,)}))

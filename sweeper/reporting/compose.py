@@ -178,7 +178,7 @@ def _excerpt(plan: Plan) -> PlanExcerpt:
         hardware=facts.hardware.name,
         memory_limit_gib=facts.hardware.memory_gib,
         data=PlannedData.taken_from(
-            data, classes=len(data.labels), changes=tuple(change.said for change in data.changes)
+            data, classes=len(data.labels), changes=tuple(change.summary for change in data.changes)
         ),
         strategies=plan.candidates,
         objective=plan.objective.model_copy(update={"folder": ""}),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from sweeper.errors import ModelError, near_match
-from sweeper.facts.models.families import layer_names
+from sweeper.facts.models.linear_layers import layer_names
 from sweeper.hyperparameters import is_pattern, saved_modules
 from sweeper.spec import Scalar
 

@@ -102,7 +102,7 @@ def _train(request: RankRequest) -> int:
     rank_folder.mkdir(parents=True, exist_ok=True)
     shared = backend.shared_for(config)
     job = TrialJob(shared, config, rank_folder, partial(tell, folder), run)
-    job.shared_folder, job.setup = Path(request.attempt), request.setup
+    job.checkpoints_folder, job.setup = Path(request.attempt), request.setup
     if request.checkpoint is not None:
         job.continue_from(Saved.at(Path(request.checkpoint)))
     result = train_trial(job, only_once)

@@ -291,7 +291,7 @@ def _data_line(facts: Facts, *, verbose: bool) -> str:
         evidence = f" ({'; '.join(lines)})" if columns else ""
         sentences.append(f"Format {data.format}{evidence}.")
     if data.changes:
-        sentences.append(f"Rows changed: {'; '.join(change.said for change in data.changes)}.")
+        sentences.append(f"Rows changed: {'; '.join(change.summary for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
         sizes = (

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from sweeper.data import detect_columns, table
+from sweeper.data import table
 from sweeper.data.load import load
 from sweeper.data.rows import read_rows
 from sweeper.features.quality import _check as checking
@@ -34,7 +34,7 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
     monkeypatch.setattr(table, "LARGE_BYTES", 0)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
-    monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)
+    monkeypatch.setattr(table, "SAMPLE_ROWS", 50)
     monkeypatch.setattr("sweeper.data.load._SORTED_FILES", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches

@@ -61,7 +61,7 @@ def test_shards_are_joined(tmp_path):
     assert isinstance(both.rows, LazySequence)
     assert tuple(both.rows) == (*first.rows, *second.rows)
     assert both.rows[9] == second.rows[0]
-    assert list(both.sample(6)) == [{"n": int(n)} for n in ("0", "3", "6", "10", "13", "16")]
+    assert list(both.spread_rows(6)) == [{"n": int(n)} for n in ("0", "3", "6", "10", "13", "16")]
 
 
 CSV = (

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from commands import PATHS, Sweeper, check_whole
 from optuna.trial import TrialState
 
 from sweeper.execution.state.status import Status
+
+pytestmark = pytest.mark.usefixtures("preloaded")
 
 WAITS = {"CURVE_WAITS": "1:2:3"}
 

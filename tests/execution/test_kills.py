@@ -6,11 +6,14 @@ import signal
 from collections.abc import Callable
 
 import psutil
+import pytest
 from optuna.trial import TrialState
 
 from sweeper.execution.state.attempts import attempts_of, crashes
 from sweeper.execution.state.status import Status
 from sweeper.trials import TestSeal
+
+pytestmark = pytest.mark.usefixtures("preloaded")
 
 FAST = {"CURVE_QUICK": "1"}
 

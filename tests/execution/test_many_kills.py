@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 
 import psutil
+import pytest
 from commands import Sweeper, check_whole
 from faults import MOMENTS
 from optuna.trial import TrialState
@@ -13,6 +14,8 @@ from optuna.trial import TrialState
 from sweeper.execution.state.attempts import RESULT
 from sweeper.execution.state.status import Status
 from sweeper.trials import TrialResult
+
+pytestmark = pytest.mark.usefixtures("preloaded")
 
 # Enough trials for all kills on any machine: how many end in between depends on its speed.
 TRIALS, KILLS = 20, len(MOMENTS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.facts.dataset.data_facts import planned_splits
+from sweeper.facts.dataset.stated import planned_splits
 from sweeper.facts.record import (
     DataFacts,
     DomainFacts,

@@ -83,7 +83,7 @@ def setup_of(draw: Any, candidate: Candidate, device: str, classes: int) -> Setu
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_every_configuration_of_every_candidate_fits_with_the_margin(scene: Any, data: Any) -> None:

@@ -83,7 +83,7 @@ def test_a_budget_replaces_the_limit_in_hours():
     assert short < plan("instruction", budget="40h")[1].facts.models[0].parameters
 
 
-@pytest.mark.parametrize("rows", [2_000, 10_000, 20_000])
+@pytest.mark.parametrize("rows", [2_000, 20_000])
 def test_a_budget_beyond_the_limit_in_hours_gives_no_smaller_model(rows):
     sizes = [
         plan("instruction", rows, **flags)[1].facts.models[0].parameters
@@ -133,7 +133,7 @@ def test_a_variant_for_code_is_taken_for_code_alone():
     assert not any("Coder" in option.model for option in options)
 
 
-@pytest.mark.parametrize("rows", [200_000, 400_000, 1_000_000])
+@pytest.mark.parametrize("rows", [200_000, 1_000_000])
 def test_a_variant_is_kept_where_a_sweep_takes_little_more_than_the_limit(rows):
     code, made = plan("code", rows)[1], plan("instruction", rows)[1]
     assert "Coder" in code.model_choice.model

@@ -14,7 +14,7 @@ from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
 from sweeper.planning.budget.trial_budget import MAX_EPOCHS, MIN_STEPS
 from sweeper.planning.candidates import rated_model
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
-from sweeper.planning.rulebook.book import rule_book
+from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.rulebook.conditions import comparisons
 from sweeper.plans import Candidate, Parameter, Rejected
 
@@ -33,9 +33,16 @@ ROWS = sorted(
 )
 
 
-def rated(scene: Any, rows: int, **known: Any) -> dict[str, dict[str, Parameter]]:
+THREE = BOOK._replace(
+    strategies={name: BOOK.strategies[name] for name in ("lora", "qlora", "full")}
+)
+
+
+def rated(
+    scene: Any, rows: int, book: RuleBook = BOOK, **known: Any
+) -> dict[str, dict[str, Parameter]]:
     spec, facts = scene(rows=rows, **known)
-    base = rated_model(BOOK, spec, facts, facts.models[0])
+    base = rated_model(book, spec, facts, facts.models[0])
     return {name: strategy.parameters for name, strategy in base.strategies.items()}
 
 
@@ -81,9 +88,11 @@ def test_one_percent_more_rows_move_no_number_by_more_than_two(
     scene: Any, task: str, model: str
 ) -> None:
     for rows in ROWS:
-        before, after = (rated(scene, n, task=task, model=model) for n in (rows, rows * 101 // 100))
-        for strategy in ("lora", "qlora", "full"):
-            old, new = before[strategy], after[strategy]
+        before, after = (
+            rated(scene, n, THREE, task=task, model=model) for n in (rows, rows * 101 // 100)
+        )
+        for strategy, old in before.items():
+            new = after[strategy]
             for name in NUMBERS:
                 for end in ("default",) if name == EPOCHS else ("low", "default", "high"):
                     ends = [getattr(one[name], end) for one in (old, new) if name in one]
@@ -104,8 +113,8 @@ def test_one_percent_more_parameters_move_no_rate_by_more_than_five(scene: Any, 
         found = []
         for parameters in (size, size * 101 // 100):
             changes = {"parameters": parameters}
-            found.append(rated(scene, 5_000, task=task, model=shape, model_changes=changes))
-        for strategy in ("lora", "qlora", "full"):
+            found.append(rated(scene, 5_000, THREE, task=task, model=shape, model_changes=changes))
+        for strategy in THREE.strategies:
             rates = [float(one[strategy]["learning_rate"].default) for one in found]
             assert rates[1] == pytest.approx(rates[0], rel=0.05), (size, strategy)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sweeper import units
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rulebook.effects import QUESTIONS
 
@@ -11,6 +12,18 @@ MANY: dict[str, Any] = {"task": "classification", "labels": 3}
 def answer(scene: Any, name: str, **facts: Any) -> Any:
     plan = make_plan(*scene(**facts))
     return next(item for item in plan.answers if item.question == QUESTIONS[name])
+
+
+def test_costs_and_rates_of_candidates_are_stated_and_why_others_are_left_out(scene: Any) -> None:
+    plan = make_plan(*scene(gpu_gib=180.0))
+    texts = {item.question: item.answer for item in plan.answers}
+    for candidate in plan.candidates:
+        name, rate = candidate.strategy, candidate.parameters["learning_rate"].default
+        rates = f"{name}: begin at {units.rate(float(rate))}, search"
+        assert rates in texts[QUESTIONS["learning-rate"]]
+        costs = f"{name}: {candidate.memory.peak_gib:.1f} GiB"
+        assert costs in texts[QUESTIONS["full-or-lora"]]
+    assert "full: left out, needs" in answer(scene, "full-or-lora", gpu_gib=24.0).answer
 
 
 def test_how_much_data_counts_rows_a_class(scene: Any) -> None:

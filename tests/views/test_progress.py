@@ -34,7 +34,7 @@ from sweeper.views.progress import (
 
 AT = "2026-01-01T00:00:00Z"
 CHOSEN = {"learning_rate": 2e-4, "r": 8, "num_train_epochs": 1.0, "weight_decay": 0.1}
-BEST = Best(trial=3, strategy="lora", parameters=CHOSEN, validation_loss=0.25, value=0.25)
+BEST = Best(trial=3, strategy="lora", parameters=CHOSEN, value=0.25)
 STATUS = Status(
     phase="search", trials=20, complete=4, pruned=1, failed=3, out_of_memory=2, best=BEST,
     running=(

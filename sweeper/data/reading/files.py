@@ -30,7 +30,7 @@ from sweeper.data.hub_client import (
     switched_off,
 )
 from sweeper.data.problems import listing
-from sweeper.data.reading.layout import SplitFiles, check_one_place, layout
+from sweeper.data.reading.layout import CARD, SplitFiles, check_one_place, layout
 from sweeper.data.reading.read import data_suffix, keys_of
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.features.parts import Options, named_data
@@ -45,8 +45,6 @@ MAX_FILES = 10_000
 
 CONVERSION = "refs/convert/parquet"
 """The branch with the hub's own conversion of a data set."""
-
-_CARD = "README.md"
 
 Tell = Callable[[int, int], None]
 
@@ -95,9 +93,7 @@ def _source_files(spec: DataSpec) -> SplitFiles:
                 where=str(path),
             )
         return _splits_in_file(path)
-    card = path / _CARD
-    text = read_text(card) if card.is_file() else ""
-    return layout(path, _file_names(path), str(path), text, spec.name, spec.split or "")
+    return layout(path, _file_names(path), str(path), spec.name, spec.split or "")
 
 
 def _splits_in_file(path: Path) -> SplitFiles:
@@ -204,10 +200,8 @@ def hub_files(spec: _AnySource, tell: Tell = lambda _done, _of: None) -> SplitFi
     commit, names = commit_files.commit, commit_files.names
     repository_folder = f"datasets--{repository.replace('/', '--')}"
     folder = Path(constants.HF_HUB_CACHE, repository_folder, "snapshots", commit)
-    card = folder / _CARD if _CARD in names else None
-    _download(repository, commit, folder, [card] if card else [], tell)
-    text = read_text(card) if card else ""
-    split_files = layout(folder, names, repository, text, spec.name, spec.split or "")
+    _download(repository, commit, folder, [folder / CARD] if CARD in names else [], tell)
+    split_files = layout(folder, names, repository, spec.name, spec.split or "")
     _download(repository, commit, folder, [*chain(*split_files.files.values())], tell)
     evidence = f"commit {commit[:12]} of the hub's data set {repository}"
     return SplitFiles(split_files.files, (evidence, *split_files.evidence))

@@ -19,6 +19,7 @@ from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
 from sweeper.data.problems import listing
 from sweeper.data.reading.read import SUFFIXES, data_suffix
 from sweeper.errors import DataError, near_match
+from sweeper.textfiles import read_text
 
 _SHARD = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")
 """``train-00000-of-00002``: the hub's name for one piece of a split."""
@@ -31,6 +32,8 @@ _METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "state.json", "dat
 
 _CONVERTED_FILE = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
 """The hub's own conversion to Parquet: https://huggingface.co/docs/dataset-viewer/parquet"""
+
+CARD = "README.md"
 
 FilesBySplitName = Mapping[str, Sequence[str]]
 """From the source's name of a split to its files."""
@@ -48,25 +51,22 @@ def layout(
     folder: Path,
     names: Iterable[str],
     where: str,
-    card: str = "",
     config: str | None = None,
     train: str = "",
 ) -> SplitFiles:
     """The files of every split.
 
     Args:
-        folder: Where the files lie.
+        folder: Where the files lie, and a README.md, whose front matter may declare configurations.
         names: Paths inside it, with ``/``.
         where: The name of the source in errors.
-        card: The text of its README.md, whose front matter may declare configurations.
         config: The configuration to read, where it has several.
         train: The source's name of the split to train on; ``train`` if empty.
 
     Raises:
         DataError: There is no data file, nothing to train on, or no such configuration or split.
     """
-    sorted_names = sorted(names)
-    files = [name for name in sorted_names if _is_data_file(name)]
+    files = sorted(filter(_is_data_file, names))
     if not files:
         raise DataError(
             f"the folder has no data file ({listing(SUFFIXES)})",
@@ -74,7 +74,7 @@ def layout(
             where=where,
             code="no-training-data",
         )
-    configs, default = _declared_configurations(card, files)
+    configs, default = _declared_configurations(folder / CARD, files)
     configs = configs or _converted_configurations(files)
     chosen_config = _chosen_configuration(configs, config, default, where)
     by_name = configs.get(chosen_config) or _files_by_name(files, train)
@@ -170,10 +170,11 @@ def _files_by_name(files: Sequence[str], train: str) -> FilesBySplitName:
 
 
 def _declared_configurations(
-    card: str, files: Sequence[str]
+    card: Path, files: Sequence[str]
 ) -> tuple[dict[str, FilesBySplitName], str]:
     """The configurations that the card's front matter declares, and its default one."""
-    front_matter = card[4:].split("\n---", 1)[0] if card.startswith("---\n") else ""
+    content = read_text(card) if card.is_file() else ""
+    front_matter = content[4:].split("\n---", 1)[0] if content.startswith("---\n") else ""
     try:
         declarations: Any = (yaml.safe_load(front_matter) or {}).get("configs") or []
     except (yaml.YAMLError, AttributeError):

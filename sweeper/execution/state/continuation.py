@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sweeper.errors import Problem, RunError
-from sweeper.execution.state.repair import read_stored
 from sweeper.execution.state.status import ENDED, Status
 from sweeper.plans import Identity, Plan
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import RunFolder, read_stored
 
 # Five beats: a command may be busy for a second or two, and a shared folder may lag.
 WATCH_SECONDS = 5.0

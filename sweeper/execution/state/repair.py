@@ -8,37 +8,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
 
-from sweeper.artifact import Artifact
-from sweeper.errors import OtherVersion, RunError, UsageError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import attempts_of
 from sweeper.runfolder import RESULT, RunFolder
 from sweeper.trials import BaselineResult, TrialResult
-
-A = TypeVar("A", bound=Artifact)
-
-
-def read_stored(kind: type[A], path: Path) -> A:
-    """Read an artifact of a run that cannot be made again.
-
-    Raises:
-        OtherVersion: Another version of sweeper wrote it.
-        RunError: It is damaged.
-    """
-    try:
-        return kind.read(path)
-    except OtherVersion:
-        raise
-    except UsageError as error:
-        raise RunError(
-            f"the run's {path.name} is damaged",
-            why=error.problems[0].what,
-            fix="Start over with --new (the old run is renamed, nothing is deleted), or put "
-            f"{path.name} back from a backup.",
-            where=str(path),
-        ) from error
 
 
 def finished_result(home: Path) -> TrialResult | None:

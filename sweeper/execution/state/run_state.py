@@ -84,7 +84,6 @@ class RunState:
             trial=first[0],
             strategy=config.strategy,
             parameters=config.parameters,
-            validation_loss=finalists.cost_of(result),
             value=objective.value(finalists.cost_of(result, objective)),
             over_limits=titles_beyond(result.measures, limits),
         )

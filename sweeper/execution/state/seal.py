@@ -8,11 +8,11 @@ from sweeper.artifact import now
 from sweeper.evaluation.significance import Scores
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.repair import baselines, finished_result, read_stored
+from sweeper.execution.state.repair import baselines, finished_result
 from sweeper.execution.state.run_state import RunState
 from sweeper.objective import Limit
 from sweeper.plans import Plan
-from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
+from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder, read_stored
 from sweeper.search.finalists import Trainings, in_order, recommend
 from sweeper.trials import TestScore, TestSeal
 
@@ -32,10 +32,10 @@ def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
     complete = {
         f: result for f, result in results.items() if plan.objective.cost_of(result) is not None
     }
-    item_losses = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
-    scores, readable = None, [losses for losses in item_losses if losses is not None]
-    if len(readable) == len(item_losses) and len({losses.costs.shape for losses in readable}) == 1:
-        scores = Scores.of([losses.costs for losses in readable], weights=readable[0].weights)
+    items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
+    scores, readable = None, [training for training in items if training is not None]
+    if len(readable) == len(items) and len({training.costs.shape for training in readable}) == 1:
+        scores = Scores.of([training.costs for training in readable], weights=readable[0].weights)
     return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 

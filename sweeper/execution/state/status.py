@@ -86,7 +86,6 @@ class Best(Record):
     trial: int
     strategy: str
     parameters: dict[str, Scalar]
-    validation_loss: float
     value: float = Field(description="of the objective")
     over_limits: tuple[str, ...] = ()
 

@@ -1,36 +1,29 @@
-"""Facts about the data set: size, lengths, labels, faults, language; or a stated size alone."""
+"""Facts about the data set: size, lengths, labels, faults, language."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.private import redacted
-from sweeper.data.splits import requested_fractions, sizes
 from sweeper.data.tools import text_with_calls
-from sweeper.errors import DataError
 from sweeper.facts.dataset.domain_distance import domain_facts
 from sweeper.facts.dataset.lengths import Write, lengths, prompt_turns, sample_of, token_counter
 from sweeper.facts.record import (
     DataFacts,
-    DomainFacts,
     LabelCount,
-    LengthFacts,
     ModelFacts,
     ShownExample,
     SourceFacts,
     SplitFacts,
 )
 from sweeper.features.parts import named_data
-from sweeper.resources import table
-from sweeper.spec import DataSpec, Spec, Task
+from sweeper.spec import Spec
 from sweeper.units import plural
 
 
@@ -202,61 +195,3 @@ def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
         if turn.role == "assistant" and turn.trained:
             spans.append((start, cursor))
     return tuple(spans)
-
-
-def stated_facts(spec: Spec) -> DataFacts:
-    """The facts about a data set of ``spec.data.examples`` examples.
-
-    Raises:
-        DataError: The spec does not state a number of examples.
-    """
-    rows = spec.data.examples
-    if rows is None:
-        raise DataError(
-            "neither data nor a number of examples was given",
-            fix="Give --data PATH, or --examples N to plan without data.",
-            where="data",
-        )
-    rows = min(rows, spec.data.max_rows or rows)
-    stated = spec.aim.domain_distance
-    domain = DomainFacts(distance=stated, decided_by="user") if stated else DomainFacts()
-    splits = planned_splits(rows, spec.data)
-    return DataFacts(
-        rows=rows,
-        train_rows=splits[0].rows,
-        splits=splits,
-        lengths=assumed_lengths(spec.task, spec.data.assumed_length),
-        domain=domain,
-    )
-
-
-def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
-    """The splits of a data set with this number of rows, without digests."""
-    split_sizes = sizes(rows, requested_fractions(spec), spec.max_held_out_rows)
-    return tuple(
-        SplitFacts(name=split, rows=max(split_sizes[split], 1), origin="hash", sha256="")
-        for split in SPLITS
-    )
-
-
-@lru_cache(maxsize=1)
-def _assumed_lengths() -> Mapping[str, Mapping[str, Any]]:
-    entries: Mapping[str, Mapping[str, Any]] = table("lengths.yaml")
-    return entries
-
-
-def assumed_lengths(task: Task, mean: int | None) -> LengthFacts:
-    """Lengths to assume without data, from ``search_spaces/lengths.yaml``.
-
-    Args:
-        mean: Mean length in tokens that the user states; other lengths are scaled with it.
-    """
-    fields = dict(_assumed_lengths()[task])
-    source = str(fields.pop("source"))
-    factor = (mean or fields["mean"]) / fields["mean"]
-    source = source if mean is None else f"a mean of {mean} tokens, as stated"
-    scaled = {
-        name: value * factor if name.endswith("mean") else max(round(value * factor), 1)
-        for name, value in fields.items()
-    }
-    return LengthFacts(**scaled, measured_with=f"assumed: {source}", assumed=True)

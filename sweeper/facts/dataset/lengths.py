@@ -1,4 +1,4 @@
-"""Lengths of examples in tokens, measured or estimated, and their limit."""
+"""Lengths of examples in tokens, measured with the model's tokenizer, or estimated from bytes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,6 @@ from sweeper.spec import Spec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-MULTIPLE = 8
-"""The limit is a multiple of this, which kernels and allocators prefer (NVIDIA, Deep Learning
-Performance guide, section on tensor core requirements)."""
-
-
-def cap_of(lengths: LengthFacts, max_length: int | None, context: int) -> int:
-    """The length limit: the user's ``max_length``, else one that 99% of the examples fit into.
-
-    It is at most ``context``, the model's context length.
-    """
-    cap = max_length if max_length is not None else -(-lengths.p99 // MULTIPLE) * MULTIPLE
-    return min(cap, context)
-
 
 SAMPLE_ROWS = 2000
 """Number of measured rows. The 99th percentile of 2,000 rows lies between the true 98.5th and
@@ -144,7 +130,7 @@ def lengths(dataset: Dataset, counter: TokenCounter, spec: Spec, context: int) -
         output_share=_output_share([example_lengths[index] for index in answered], outputs),
         measured_with=f"{counter.how} ({'all rows' if len(sample) == dataset.rows else part})",
     )
-    cap = cap_of(measured, spec.training.max_length, context)
+    cap = measured.cap(spec.training.max_length, context)
     longer = sum(length > cap for length in ordered)
     too_long = LongRows(
         cap=cap,

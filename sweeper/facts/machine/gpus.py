@@ -116,8 +116,8 @@ def by_name(name: str) -> Gpu:
         )
     if gpu is None:
         hint = near_match(name, table())
-        some = f"RTX 4090, L4, A100 80GB, H100 and {len(table()) - 4} others (hardware.yaml)"
-        hint = f"{hint} " if hint.startswith("Did") else f"Known are {some}. "
+        examples = f"RTX 4090, L4, A100 80GB, H100 and {len(table()) - 4} others (hardware.yaml)"
+        hint = f"{hint} " if hint.startswith("Did") else f"Known are {examples}. "
         raise UsageError(
             f"the GPU {name!r} is not in the table",
             fix=f"{hint}Or give its memory only: --gpu-memory GIB.",

@@ -33,7 +33,7 @@ BF16_CAPABILITY = 8.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's driver."""
-_DETECT_WITH_TORCH = "sweeper.training.probes.device:seen"
+_DETECT_WITH_TORCH = "sweeper.training.probes.device:visible_gpus"
 _TORCH_TIMEOUT_SECONDS = 120.0
 _MIN_MEMORY_SHARE = 0.5
 """GPUs with less than this share of the largest free memory are left out: otherwise a GPU for the

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sweeper.errors import ModelError
-from sweeper.facts.models.families import HYBRIDS, WITHOUT_ATTENTION, Family, Flag, Kind, families
+from sweeper.facts.models.linear_layers import (
+    HYBRIDS,
+    WITHOUT_ATTENTION,
+    Family,
+    Flag,
+    Kind,
+    families,
+)
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelShape
 
 Config = Mapping[str, object]

@@ -1,12 +1,17 @@
-"""Well-known models and typical sizes, from ``search_spaces/models.yaml``: no network needed."""
+"""Well-known models and typical sizes, and the model that a name means. Needs no network.
+
+A name is split into words. Words on how a model was tuned or stored do not change its shape, so
+they are ignored; the other words must be those of a known model.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -109,3 +114,273 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
         growth = (parameters - embeddings) / (actual - embeddings)
         config["num_hidden_layers"] = max(1, round(shape.layers * growth))
     return nearest_id, config
+
+
+Words = tuple[str, ...]
+
+_NAME_WITH_VERSION = re.compile(
+    r"^(meta)?(llama|qwen|phi|gemma|smollm|falcon|starcoder|olmo|granite|glm|yi)(\d[\w.]*)$"
+)
+_SIZE_PATTERN = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
+_ACTIVE_SIZE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
+_NO_NUMBER = r"(?:-[^-\d]+)*"
+_RELEASE = re.compile(r"^(?:v\d+(?:\.\d+)*|\d{4}|\d{6,8})$")
+
+_CHAT_WORDS = {"instruct", "chat", "it", "thinking", "reasoning", "think"}
+_TUNING_WORDS = {
+    *_CHAT_WORDS,
+    "hf",
+    "pt",
+    "sft",
+    "dpo",
+    "rlvr",
+    "preview",
+    "plus",
+    "deduped",
+    "meta",
+}
+_STORAGE_WORDS = {
+    *("bnb", "4bit", "8bit", "4", "8", "bit", "unsloth", "gptq", "awq", "gguf", "mlx", "exl2"),
+    *("int4", "int8", "fp8", "bf16", "fp16", "mxfp4", "nvfp4", "w4a16", "w8a8", "dynamic", "ud"),
+    *("q4", "q5", "q6", "q8", "k", "m", "s", "0", "quantized", "onnx", "safetensors"),
+}
+_QUANTIZED_WORDS = {
+    "bnb",
+    "4bit",
+    "8bit",
+    "gptq",
+    "awq",
+    "int4",
+    "int8",
+    "fp8",
+    "mxfp4",
+    "nvfp4",
+    "mlx",
+}
+_SHAPE_WORDS = {
+    *("vision", "vl", "omni", "audio", "speech", "ocr", "moe", "minitron", "pruned", "draft"),
+    *("eagle", "eagle3", "medusa", "speculator", "lora", "qlora", "adapter", "mamba", "embedding"),
+    *("reranker", "llava", "merge", "depth", "upscaled", "multimodal", "flash", "guided"),
+}
+"""Words that say that a model's layers differ from the model that it is named after."""
+
+_SIZE_WORDS = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xlarge", "lite", "air"}
+"""Words that mean the same in a name without a size in numbers."""
+
+
+class NameMatch(NamedTuple):
+    """The known model that a name was matched with.
+
+    Args:
+        id: The id of the known model.
+        entry: Its entry in the catalogue.
+        same_shape: Whether the named model has the known model's shape: the entry names it, or
+            other words say only how it was tuned or stored.
+        assumption: A note for the reader; None if nothing was assumed.
+        chat: Whether the named model is tuned for conversations; None if the name does not say.
+    """
+
+    id: str
+    entry: Entry
+    same_shape: bool
+    assumption: str | None
+    chat: bool | None
+
+
+def match(name: str) -> NameMatch | None:
+    """The model of the catalogue that a hub id or short name means, or None."""
+    model_id, how = _find(name)
+    if model_id is None:
+        return None
+    words, entry = _words(name), entries()[model_id]
+    chat = True if _CHAT_WORDS & set(words) else False if {"base", "pt"} & set(words) else None
+    return NameMatch(model_id, entry, how != "named after", _assumption(name, model_id, how), chat)
+
+
+def nearest(name: str) -> str | None:
+    """The most similar known id, of the same family if there is one; None if none is similar."""
+    ids = entries()
+    words, size = _words(name), size_of(name)
+    family = [model_id for model_id in ids if _family(model_id) == _family(name)]
+    longest = max((_common_length(_words(model_id), words) for model_id in family), default=0)
+    family = [model_id for model_id in family if _common_length(_words(model_id), words) == longest]
+    sized = [model_id for model_id in family if size_of(model_id)]
+    if size and sized:
+        return min(
+            sized,
+            key=lambda model_id: (_size_distance(model_id, size), -_similarity(model_id, name)),
+        )
+    best = max(family or ids, key=lambda model_id: _similarity(model_id, name))
+    return best if _similarity(best, name) >= (0.5 if family else 0.75) else None
+
+
+def size_of(name: str) -> float | None:
+    """The parameters that a name states, or None. ``8x7B`` is 56e9, as if experts shared none."""
+    for word in _words(name):
+        if match := _SIZE_PATTERN.match(word):
+            return int(match[1] or 1) * float(match[2]) * (1e9 if match[3] == "b" else 1e6)
+    return None
+
+
+How = Literal["same", "alike", "named after"]
+
+
+def _find(name: str) -> tuple[str | None, How]:
+    index, words = _index(), _shape_words(_words(name))
+    spelled = name.lower()
+    if spelled in index.spelled:
+        return index.spelled[spelled], "same"
+    last = spelled.rsplit("/", 1)[-1]
+    if last in index.spelled:
+        return index.spelled[last], "same"
+    if model_id := index.words.get(words) or _first_if_same_shape(
+        index.undated.get(_without_dates(words), ())
+    ):
+        return model_id, "alike"
+    if model_id := _mixture(words):
+        return model_id, "alike"
+    return _named_after(words), "named after"
+
+
+def _mixture(words: Words) -> str | None:
+    """The mixture of experts that sizes alone mean, such as ``8x7B``; None if unclear."""
+    sizes = tuple(word for word in words if _SIZE_PATTERN.match(word) or _ACTIVE_SIZE.match(word))
+    if sizes != words or not any("x" in word or _ACTIVE_SIZE.match(word) for word in words):
+        return None
+    return _first_if_same_shape(
+        tuple(
+            model_id
+            for known_words, model_id in _index().words.items()
+            if _contains(known_words, words)
+        )
+    )
+
+
+def _named_after(words: Words) -> str | None:
+    """The known model with most words among those whose words are in the name, in order."""
+    best: tuple[int, str] | None = None
+    for known_words, model_id in _index().words.items():
+        sized = any(_SIZE_PATTERN.match(word) for word in known_words)
+        if best and best[0] >= len(known_words):
+            continue
+        if not (
+            _contains(words, known_words, _NO_NUMBER)
+            if sized
+            else len(known_words) > 1 and _contains(words, known_words)
+        ):
+            continue
+        excluded = _SHAPE_WORDS if sized else _SHAPE_WORDS | _SIZE_WORDS
+        rest = [word for word in words if word not in known_words]
+        if not any(word in excluded or _SIZE_PATTERN.match(word) for word in rest):
+            best = (len(known_words), model_id)
+    return best[1] if best else None
+
+
+def _assumption(name: str, model_id: str, how: How) -> str | None:
+    words = set(_words(name))
+    if "gguf" in words:
+        return (
+            f"Planned as {model_id}: a GGUF file is for inference with llama.cpp and cannot be "
+            "trained. Name the model that it was made from."
+        )
+    if model_id.rsplit("/", 1)[-1].lower() == name.rsplit("/", 1)[-1].lower():
+        return None if model_id.lower() == name.lower() else f"Planned as {model_id}."
+    shares = "which it is named after" if how == "named after" else "whose shapes it shares"
+    note = f"Planned as {model_id}, {shares}; its context may differ."
+    if _QUANTIZED_WORDS & words:
+        note += " Its weights are stored quantised; the plan counts those of that model."
+    return note
+
+
+class _Index(NamedTuple):
+    spelled: dict[str, str]
+    words: dict[Words, str]
+    undated: dict[Words, tuple[str, ...]]
+
+
+@lru_cache(maxsize=1)
+def _index() -> _Index:
+    spelled = {model_id.lower(): model_id for model_id in entries()}
+    words: dict[Words, str] = {}
+    undated: dict[Words, tuple[str, ...]] = {}
+    for model_id, name in _names():
+        spelled.setdefault(name.lower(), model_id)
+        spelled.setdefault(name.lower().rsplit("/", 1)[-1], model_id)
+        essential = _shape_words(_words(name))
+        shape = architecture(entries()[model_id].shape)
+        if shape.kind == "decoder":  # in encoders, "base" is a size
+            essential = tuple(word for word in essential if word != "base")
+        words.setdefault(essential, model_id)
+        key = _without_dates(essential)
+        undated[key] = (*undated.get(key, ()), model_id)
+    return _Index(spelled, words, undated)
+
+
+def _names() -> Iterable[tuple[str, str]]:
+    """(id, name) for each name of each entry."""
+    for model_id, entry in entries().items():
+        yield from ((model_id, name) for name in (model_id, *entry.also))
+
+
+def _words(name: str) -> Words:
+    parts: list[str] = []
+    for word in re.split(r"[-_\s:]+", name.lower().rsplit("/", 1)[-1]):
+        glued = _NAME_WITH_VERSION.match(word)
+        parts += [glued[2], glued[3]] if glued else [word] if word else []
+    return tuple(parts)
+
+
+def _shape_words(words: Words) -> Words:
+    """The words that distinguish shapes; all words if none does."""
+    sized = any(_SIZE_PATTERN.match(word) for word in words)
+    dropped = {*_TUNING_WORDS, *_STORAGE_WORDS} | ({"base"} if sized else set())
+    kept = tuple(word for word in words if word not in dropped)
+    return kept or words
+
+
+def _without_dates(words: Words) -> Words:
+    return tuple(word for word in words if not _RELEASE.match(word))
+
+
+def _contains(words: Words, part: Words, between: str = "") -> bool:
+    """Whether ``part`` is in ``words``, in order, with only the pattern ``between`` in between."""
+    pattern = f"{between}-".join(map(re.escape, part))
+    return re.search(f"-{pattern}-", f"-{'-'.join(words)}-") is not None
+
+
+def _common_length(first: Words, other: Words) -> int:
+    """The number of words in the common beginning of two names."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, other, strict=False)) if a != b),
+        min(len(first), len(other)),
+    )
+
+
+def _first_if_same_shape(ids: tuple[str, ...]) -> str | None:
+    """The first of these models if all have the same shape, else None."""
+    shapes = {str(sorted(entries()[model_id].shape.items(), key=str)) for model_id in ids}
+    return ids[0] if len(shapes) == 1 else None
+
+
+def _family(name: str) -> str | None:
+    for word in _words(name):
+        for family in _families():
+            if word.startswith(family):
+                return family
+    return None
+
+
+@lru_cache(maxsize=1)
+def _families() -> tuple[str, ...]:
+    """The first words of all known names, longest first."""
+    first = {_words(model_id)[0] for model_id in entries()} - {"all", "meta"}
+    return tuple(sorted((word for word in first if len(word) > 1), key=len, reverse=True))
+
+
+def _size_distance(model_id: str, size: float) -> float:
+    return round(abs(math.log((size_of(model_id) or size) / size)), 1)
+
+
+def _similarity(model_id: str, name: str) -> float:
+    spelled, other = (text.lower().rsplit("/", 1)[-1] for text in (model_id, name))
+    return difflib.SequenceMatcher(None, spelled, other).ratio()

@@ -13,9 +13,9 @@ from typing import Literal
 
 from sweeper.data.hub_client import is_hub_id, switched_off
 from sweeper.errors import ModelError, Problem
-from sweeper.facts.models import catalogue, names
+from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import Config, architecture
-from sweeper.facts.models.catalogue import Entry
+from sweeper.facts.models.catalogue import Entry, NameMatch
 from sweeper.facts.models.linear_layers import parameters_of
 from sweeper.facts.models.model_folder import (
     damage,
@@ -25,7 +25,6 @@ from sweeper.facts.models.model_folder import (
     pooling,
     read_json,
 )
-from sweeper.facts.models.names import NameMatch
 from sweeper.facts.models.packaged import (
     PACKAGED,
     PREFIX,
@@ -211,7 +210,7 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
     if isinstance(snapshot, Path):
         pinned = spec.model_copy(update={"revision": snapshot.name})
         return _folder_facts(pinned, snapshot, "hub", catalogue.entries().get(spec.id))
-    match = names.match(spec.id)
+    match = catalogue.match(spec.id)
     if match is not None:
         return _matched_facts(spec, match)
     raise ModelError(
@@ -238,15 +237,15 @@ def _matched_facts(spec: ModelSpec, match: NameMatch) -> ModelFacts:
 
 
 def _fetch(spec: ModelSpec) -> Path | Problem:
-    if off := switched_off(spec.id):
-        return off
+    if error := switched_off(spec.id):
+        return error
     from sweeper.facts.models.hub_download import fetch_config  # loads the hub's client
 
     return fetch_config(spec.id, spec.revision)
 
 
 def _alternatives(model_id: str) -> str:
-    near, size = names.nearest(model_id), names.size_of(model_id)
+    near, size = catalogue.nearest(model_id), catalogue.size_of(model_id)
     hint = f"Did you mean {near}? " if near else ""
     typical = f"{size / 1e9:g}B" if size and size >= catalogue.MIN_PARAMETERS else "7B"
     return f"{hint}{_without_network(model_id)} To plan, a size such as {typical} is enough."

@@ -92,7 +92,7 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
     from sweeper.data.rows import read_rows
 
     table = read(Path(path))
-    if any(_KEY_FIELD in fields for fields in table.sample(1)):
+    if any(_KEY_FIELD in fields for fields in table.spread_rows(1)):
         pairs: Iterator[tuple[int, str, str]] = (
             (line, str(fields.get(_KEY_FIELD)), answer)
             for line, fields in table.rows

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sweeper.data.detect_columns import NULL_WORDS
+from sweeper.data.detect_columns import CODE_TEST_COLUMNS, NULL_WORDS
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.row_format import known_names
 from sweeper.data.formats.text_label import class_name
@@ -201,11 +201,8 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
     used_columns |= {
         name.partition(".")[0] for column in used_columns for name in placeholders(column)
     }
-    unused_columns = [
-        name
-        for name in data.columns
-        if name not in used_columns | {"test_setup_code", "entry_point"}
-    ]
+    used_columns |= CODE_TEST_COLUMNS
+    unused_columns = [name for name in data.columns if name not in used_columns]
     carried = tuple(name for name in unused_columns if name.lower() not in known_names() - {"id"})
     dropped = tuple(name for name in unused_columns if name not in carried) if to else ()
     result = Conversion(data, to, suffix, carried, dropped)

@@ -247,16 +247,16 @@ def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
     """Each training of a trial with its number of rows, once per seed and size."""
     for run in trial.trainings():
         yield rows, run
-    seeds = {run.seed for run in trial.trainings()}
+    seeds = {run.result.seed for run in trial.trainings()}
     for count, run in trial.parts:
-        if run.result.state == "COMPLETE" and not (count == rows and run.seed in seeds):
+        if run.result.state == "COMPLETE" and not (count == rows and run.result.seed in seeds):
             yield count, run
 
 
 def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
-    runs = sorted(_runs(trial, rows), key=lambda training: (training[0], training[1].seed))
+    runs = sorted(_runs(trial, rows), key=lambda training: (training[0], training[1].result.seed))
     counts = np.array([count for count, _ in runs], dtype=np.float64)
-    seeds = [run.seed for _, run in runs]
+    seeds = [run.result.seed for _, run in runs]
     unique_sizes = np.unique(counts)
     if unique_sizes.size < _MIN_SIZES or counts.size < 2 * _MIN_SIZES:
         return None

@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Literal
 
 from sweeper.errors import NothingFits
-from sweeper.facts.dataset.data_facts import planned_splits
+from sweeper.facts.dataset.stated import planned_splits
 from sweeper.facts.record import Facts
 from sweeper.planning.fitting import scaled
 from sweeper.planning.planner import ranked_candidates

@@ -411,7 +411,7 @@ def _trained_modules(weights: Path) -> tuple[str, ...] | None:
 def _about_rows(changes: Sequence[DataChange], further_rows: Sequence[Example]) -> str:
     sentences = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
     if changes:
-        counts = "; ".join(change.said for change in changes)
+        counts = "; ".join(change.summary for change in changes)
         sentences.append(
             f"Its rows are those of the files after changes ({counts}); data_changes.jsonl in the "
             "folder of the run lists all of them."

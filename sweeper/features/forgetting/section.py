@@ -144,14 +144,13 @@ def _not_measured(run: RunFiles) -> NotMeasured:
 
 def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
     result = trial.result
-    assert result is not None
-    measure = result.measures.get(TEXT)
-    if measure is None or measure.base is None:
+    measure, loss = result.measures.get(TEXT), result.validation_loss
+    if measure is None or measure.base is None or loss is None:
         return None
     return TrialForgetting(
         trial=trial.config.number,
         strategy=trial.config.strategy,
-        task_loss=trial.cost if result.validation_loss is None else result.validation_loss,
+        task_loss=loss,
         general_loss=measure.value,
         general_loss_base=measure.base,
         forgetting=measure_points(run, trial, TEXT),

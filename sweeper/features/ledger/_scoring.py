@@ -115,7 +115,7 @@ def _last_doubling(trial: TrialFiles, rows: int) -> tuple[float, float] | None:
     for number, training in [*((rows, seed) for seed in trial.trainings()), *trial.parts]:
         loss = training.result.validation_loss
         if training.result.state == "COMPLETE" and loss is not None and 0 < loss < math.inf:
-            by_rows.setdefault(number, {})[training.seed] = loss
+            by_rows.setdefault(number, {})[training.result.seed] = loss
     fewer_rows, more_rows = sorted(by_rows)[-2:] if len(by_rows) > 1 else (rows, rows)
     seeds = sorted(by_rows.get(fewer_rows, {}).keys() & by_rows.get(more_rows, {}).keys())
     if fewer_rows == more_rows or len(seeds) < 2:

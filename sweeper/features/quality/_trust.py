@@ -75,7 +75,7 @@ class LabelTrust:
         predicted: The likeliest label of each row.
         confidence: The calibrated probability of the likeliest label.
         suspected: Whether the own label is probably wrong (``MAX_TRUST``, ``MIN_CONFIDENCE``).
-        sure: Whether the likeliest label is also nearly certain (``MIN_CONFIDENCE_TO_REPLACE``).
+        certain: Whether the likeliest label is also nearly certain (``MIN_CONFIDENCE_TO_REPLACE``).
         right: Share of the rows whose own label is the likeliest.
     """
 
@@ -84,7 +84,7 @@ class LabelTrust:
     predicted: tuple[str, ...]
     confidence: tuple[float, ...]
     suspected: tuple[bool, ...]
-    sure: tuple[bool, ...]
+    certain: tuple[bool, ...]
     right: float
 
 
@@ -133,15 +133,17 @@ def label_trust(data: DataRows) -> LabelTrust:
 
 
 @lru_cache(maxsize=2)
-def trust_of(places: tuple[int, ...], texts: tuple[str, ...], given: tuple[str, ...]) -> LabelTrust:
-    """The trust in the given labels of texts; each fifth is predicted from the others."""
+def trust_of(
+    places: tuple[int, ...], texts: tuple[str, ...], own_labels: tuple[str, ...]
+) -> LabelTrust:
+    """The trust in the own labels of texts; each fifth is predicted from the others."""
     # Imported here, since they are optional and slow to load.
     import numpy as np
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    labels = sorted(set(given))
+    labels = sorted(set(own_labels))
     numbers = {label: number for number, label in enumerate(labels)}
-    own_numbers = np.array([numbers[label] for label in given])
+    own_numbers = np.array([numbers[label] for label in own_labels])
     vectorizer, model = _vectorizer_and_model(texts)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     features = vectorizer.fit_transform(texts)

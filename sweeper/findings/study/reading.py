@@ -49,9 +49,8 @@ MAX_DETAIL_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One ended training of a configuration."""
+    """One ended training of a configuration, with its validation items."""
 
-    seed: int
     result: TrialResult
     items: ValidationItems | None
 
@@ -77,8 +76,8 @@ class TrialFiles(Trial):
         """The completed trainings: the trial's own, then its confirmation runs, by seed."""
         runs = list(self.seeds)
         if self.completed:
-            runs = [run for run in runs if run.seed != self.config.seed]
-            runs.insert(0, SeedRun(self.config.seed, self.result, self.items))
+            runs = [run for run in runs if run.result.seed != self.config.seed]
+            runs.insert(0, SeedRun(self.result, self.items))
         return tuple(run for run in runs if run.result.state == "COMPLETE")
 
 
@@ -250,7 +249,7 @@ def _seed_runs(folder: Path, objective: Objective) -> Iterator[SeedRun]:
     for path in _numbered(folder):
         result = TrialResult.read_or_none(path / RESULT)
         if result is not None:
-            yield SeedRun(int(path.name), result, _items(path, result, objective))
+            yield SeedRun(result, _items(path, result, objective))
 
 
 def _items(folder: Path, result: TrialResult, objective: Objective) -> ValidationItems | None:

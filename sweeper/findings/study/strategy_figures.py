@@ -47,7 +47,7 @@ def _order(run: RunFiles) -> list[TrialFiles]:
 def _finalist(run: RunFiles, order: int, trial: TrialFiles) -> Finalist:
     number, by_seed = trial.config.number, test_scores(run).by_seed
     losses = {
-        training.seed: loss
+        training.result.seed: loss
         for training in trial.trainings()
         if (loss := finite_value(training.result.validation_loss)) is not None
     }

@@ -135,8 +135,8 @@ def make_budget(
     """
     limit = parse_budget(spec.aim.budget)
     seconds = _clock_seconds(limit, facts)
-    asked = spec.training.stop_overfitting
-    stops = workload.epochs > 1 if asked is None else asked
+    chosen = spec.training.stop_overfitting
+    stops = workload.epochs > 1 if chosen is None else chosen
     candidates = [cost.candidate for cost in costs]
     warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(float(warmup.default) if warmup else 0.0, workload.rung_every)
@@ -262,7 +262,7 @@ def _affordable_study(
     Raises:
         TooLong: The budget does not even pay for one trial.
     """
-    wanted, asked = spec.search.trials, spec.search.confirmation_seeds
+    wanted, wanted_seeds = spec.search.trials, spec.search.confirmation_seeds
     if wanted == 1 and "confirmation_seeds" not in spec.search.model_fields_set:
         study = study.with_confirmation(1, 1)  # one good run
     if seconds is None:
@@ -276,7 +276,7 @@ def _affordable_study(
         return outside + core + math.fsum(features)
 
     best, most = study, 0
-    for finalists, seeds in ((spec.search.finalists, asked), (1, asked), (1, 1)):
+    for finalists, seeds in ((spec.search.finalists, wanted_seeds), (1, wanted_seeds), (1, 1)):
         smaller = study.with_confirmation(finalists, seeds)
         trials = bisect.bisect_right(
             range(1, wanted + 1), seconds, key=lambda n: upper(smaller.with_trials(n), n)
@@ -295,7 +295,7 @@ def _affordable_study(
         )
     best = best.with_trials(most)
     confirmed = (best.search.finalists, best.search.confirmation_seeds)
-    if most == wanted and confirmed == (min(spec.search.finalists, most), asked):
+    if most == wanted and confirmed == (min(spec.search.finalists, most), wanted_seeds):
         return best, most, ()
     note = (
         f"The budget buys {units.plural(most, 'trial')} of the {wanted} requested, and "

@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sweeper.data.long_rows import LongRow
-from sweeper.facts.dataset.data_facts import assumed_lengths
-from sweeper.facts.dataset.lengths import cap_of
+from sweeper.facts.dataset.stated import assumed_lengths
 from sweeper.facts.record import Facts, LengthFacts, ModelFacts
 from sweeper.features import parts
 from sweeper.hyperparameters import EPOCHS, PATIENCE
@@ -53,7 +52,7 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     """The user's cap, else the length that 99% of the examples fit into, within the context."""
     context, wanted = model.context_length, spec.training.max_length
     lengths = facts.data.lengths or assumed_lengths(facts.task, spec.data.assumed_length)
-    tokens = cap_of(lengths, wanted, context)
+    tokens = lengths.cap(wanted, context)
     if wanted is not None:
         why = "as asked for"
     elif lengths.p99 > context:

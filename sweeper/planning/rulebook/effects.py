@@ -135,7 +135,7 @@ class Gap(FileModel):
     sd: float = Field(gt=0, le=MAX_NUMBER)
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _has_one_source(self) -> Self:
         if (self.points is None) == (self.points_from is None):
             raise fault("a gap needs either points or points_from")
         return self

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sweeper.data.formats import TRAINABLE
-from sweeper.facts.dataset.lengths import cap_of
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features import parts
 from sweeper.planning.rulebook.fact import Fact, FactInput, Value, Values, flag, number, word
@@ -220,7 +219,7 @@ def longest_beyond_context(inputs: FactInput) -> Value:
     lengths, context = inputs.data.lengths, inputs.model.context_length
     if lengths is None:
         return None
-    cap = cap_of(lengths, inputs.spec.training.max_length, context)
+    cap = lengths.cap(inputs.spec.training.max_length, context)
     return not inputs.facts.splits_long_texts and cap == context < lengths.longest
 
 

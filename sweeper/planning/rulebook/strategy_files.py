@@ -163,8 +163,8 @@ class ChoiceParameter(_Parameter):
     @model_validator(mode="after")
     def _among(self) -> Self:
         allowed = self.allowed_choices or self.choices
-        off = () if self.off_value is None else (self.off_value,)
-        tests = (("choices", self.choices, allowed), ("off_value", off, allowed))
+        off_values = () if self.off_value is None else (self.off_value,)
+        tests = (("choices", self.choices, allowed), ("off_value", off_values, allowed))
         raise_faults(
             [
                 ((key,), fault(f"{key}: {value!r} is not possible", "", near(value, accepted)))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import altair as alt
+
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval, MeasuredTrials, front_of
 from sweeper.reporting.blocks import Drawing, style_of
@@ -71,15 +73,8 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     rows = [_row(t, cost, t.number in front, intervals, y_scale) for t in trials]
     rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
     sheet = draw.Sheet()
-    best_rows = [row for row in rows if row["best"]]
-    chart = _front_line(sheet, draw.clipped(rows, y_scale), front, x, y)
-    chart = chart + draw.whiskers(sheet, best_rows, x, y_scale)
     visible_rows = draw.inside(rows, y_scale)
-    chart = chart + draw.marks(sheet, [r for r in visible_rows if r["best"]], x, y, 110)
-    chart = chart + draw.marks(
-        sheet, [*(r for r in visible_rows if not r["best"]), *baseline_rows], x, y, 30
-    )
-    chart = chart + draw.arrows(sheet, rows, x, y, y_scale)
+    other_rows = [*(r for r in visible_rows if not r["best"]), *baseline_rows]
     recommended = findings.verdict.recommended_trial
     recommended_rows = [
         row | {"label": "recommended"} for row in visible_rows if row["trial"] == str(recommended)
@@ -87,14 +82,22 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     if findings.verdict.kind not in ("recommend", "tie") or findings.verdict.recommended_baseline:
         recommended_rows = []
     label = partial(draw.end_labels, sheet, x=x, scale=y_scale, height=draw.HEIGHT)
-    chart = chart + label(rows=baseline_rows, up=9, align="left", dx=7, color=draw.MUTED)
-    # No better trial is cheaper than the front, so that there is room to its left.
-    chart = chart + label(rows=recommended_rows, align="right", dx=-10, color=draw.INK)
+    layers = [
+        _front_line(sheet, draw.clipped(rows, y_scale), front, x, y),
+        draw.whiskers(sheet, [row for row in rows if row["best"]], x, y_scale),
+        draw.marks(sheet, [r for r in visible_rows if r["best"]], x, y, 110),
+        draw.marks(sheet, other_rows, x, y, 30),
+        draw.arrows(sheet, rows, x, y, y_scale),
+        label(rows=baseline_rows, up=9, align="left", dx=7, color=draw.MUTED),
+        # No better trial is cheaper than the front, so that there is room to its left.
+        label(rows=recommended_rows, align="right", dx=-10, color=draw.INK),
+    ]
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
-        chart = chart + draw.vertical_rule(
-            sheet, x, cost.limit, cost.limit_label, left=True, strokeDash=[4, 3]
+        layers.append(
+            draw.vertical_rule(sheet, x, cost.limit, cost.limit_label, left=True, strokeDash=[4, 3])
         )
     title = f"{words.sentence(words.on_validation(findings.objective))} against {cost.name}"
+    chart = alt.layer(*layers)
     return sheet.draw(chart, (_WIDTH, draw.HEIGHT), title, description, wide=True)
 
 

@@ -37,9 +37,9 @@ HEIGHT = 260
 # Trials outside of a chart that its caption lists.
 _MAX_LISTED = 4
 
-_THEME = {
-    "view": alt.ViewConfig(stroke=None),
-    "axis": alt.AxisConfig(
+_THEME = alt.Config(
+    view=alt.ViewConfig(stroke=None),
+    axis=alt.AxisConfig(
         gridColor=RULE,
         gridWidth=1,
         domain=False,
@@ -53,15 +53,15 @@ _THEME = {
         titleFontWeight="normal",
         titlePadding=6,
     ),
-    "axisX": alt.AxisConfig(domain=True, domainColor=RULE),
+    axisX=alt.AxisConfig(domain=True, domainColor=RULE),
     # A horizontal title above the axis is easy to read and never cut.
-    "axisY": alt.AxisConfig(
+    axisY=alt.AxisConfig(
         titleAngle=0, titleAlign="left", titleBaseline="bottom", titleX=-34, titleY=-8
     ),
-    "text": alt.MarkConfig(fontSize=11, color=INK),
-    "padding": {"left": 4, "right": 12, "top": 4, "bottom": 4},
-    "background": "transparent",
-}
+    text=alt.MarkConfig(fontSize=11, color=INK),
+    padding={"left": 4, "right": 12, "top": 4, "bottom": 4},
+    background="transparent",
+)
 
 _UP = "M0,-1L0.9,0.1L0.3,0.1L0.3,1L-0.3,1L-0.3,0.1L-0.9,0.1Z"
 _DOWN = "M0,1L0.9,-0.1L0.3,-0.1L0.3,-1L-0.3,-1L-0.3,-0.1L-0.9,-0.1Z"
@@ -91,7 +91,8 @@ class Sheet:
 
     def spec(self, chart: Any) -> dict[str, Any]:
         # Only tests check specs against the schema: it takes longer than rendering.
-        spec: dict[str, Any] = escape_spec(chart.configure(**_THEME).to_dict(validate=False))
+        chart.config = _THEME
+        spec: dict[str, Any] = escape_spec(chart.to_dict(validate=False))
         return {**spec, "datasets": self._rows}
 
     def draw(
@@ -103,9 +104,8 @@ class Sheet:
             size: Width and height of the area within the axes, in pixels.
             description: A text alternative to the chart.
         """
-        width, height = size
-        spec = self.spec(chart.properties(width=width, height=height))
-        return Drawing(json.dumps(spec), title, description, wide)
+        chart.width, chart.height = size  # ``properties`` and ``configure`` copy all layers
+        return Drawing(json.dumps(self.spec(chart)), title, description, wide)
 
 
 def _label(value: Any) -> Any:
@@ -178,20 +178,22 @@ def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:
 # Channels whose values in the rows are used without a scale; see ``row_of``.
 COLOR, STROKE = alt.Color("color:N", scale=None), alt.Stroke("color:N", scale=None)
 SHAPE, DASH = alt.Shape("shape:N", scale=None), alt.StrokeDash("dash:N", scale=None)
+# Channels of further columns: Altair takes long to make them of strings.
+TRIAL, LABEL, HIGH = alt.Description("trial:N"), alt.Text("label:N"), alt.Y2("high:Q")
 
 
 def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
     """Thin rules from ``low`` to ``high`` of each row."""
     low = alt.Y("low:Q", scale=scale.altair())
     rules = sheet.chart(rows).mark_rule(strokeWidth=1)
-    return rules.encode(x=x, y=low, y2="high:Q", color=COLOR, description="trial:N")
+    return rules.encode(x=x, y=low, y2=HIGH, color=COLOR, description=TRIAL)
 
 
 def lines(sheet: Sheet, rows: Rows, x: Any, y: Any, detail: str = "trial", **style: Any) -> Any:
     """A line for each value of ``detail``, with the colour and dash of its rows."""
     line = sheet.chart(rows).mark_line(**style)
-    style_encoding = {"color": COLOR, "strokeDash": DASH, "description": "trial:N"}
-    return line.encode(x=x, y=y, detail=f"{detail}:N", **style_encoding)
+    style_encoding = {"color": COLOR, "strokeDash": DASH, "description": TRIAL}
+    return line.encode(x=x, y=y, detail=alt.Detail(f"{detail}:N"), **style_encoding)
 
 
 def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: Any, **more: Any) -> Any:
@@ -199,14 +201,14 @@ def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: Any, **more: Any) -> A
     points = sheet.chart(rows).mark_point(opacity=1, strokeWidth=1.5)
     size = alt.value(size) if isinstance(size, int) else size
     fill = alt.Fill("fill:N", scale=None)
-    style_encoding = {"stroke": STROKE, "fill": fill, "shape": SHAPE, "description": "trial:N"}
+    style_encoding = {"stroke": STROKE, "fill": fill, "shape": SHAPE, "description": TRIAL}
     return points.encode(x=x, y=y, size=size, **style_encoding, **more)
 
 
 def dots(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int, opacity: float = 1) -> Any:
     """A filled mark for each row, with the row's shape and colour."""
     points = sheet.chart(rows).mark_point(filled=True, size=size, opacity=opacity)
-    return points.encode(x=x, y=y, color=COLOR, shape=SHAPE, description="trial:N")
+    return points.encode(x=x, y=y, color=COLOR, shape=SHAPE, description=TRIAL)
 
 
 def end_labels(
@@ -227,7 +229,7 @@ def end_labels(
         for row, position in zip(rows, positions, strict=True)
     ]
     text = sheet.chart(label_rows).mark_text(**{"align": "left", "baseline": "middle", **style})
-    return text.encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
+    return text.encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text=LABEL)
 
 
 def vertical_rule(
@@ -243,7 +245,7 @@ def vertical_rule(
     rule = sheet.chart(row).mark_rule(color=MUTED, **style).encode(x=x)
     side = {"align": "right", "dx": -4} if left else {"align": "left", "dx": 4}
     text = sheet.chart(row).mark_text(color=MUTED, **side)
-    return rule + text.encode(x=x, y=alt.value(at), text="label:N")
+    return rule + text.encode(x=x, y=alt.value(at), text=LABEL)
 
 
 def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
@@ -263,7 +265,7 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     return (
         sheet.chart(clipped_rows)
         .mark_point(filled=True, shape=shape, size=60, opacity=1)
-        .encode(x=x, y=y, color=COLOR, description="trial:N")
+        .encode(x=x, y=y, color=COLOR, description=TRIAL)
     )
 
 

@@ -57,22 +57,26 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
         scale=scale.altair(),
         axis=scale.axis(6, title=f"{board.metric.title}, {unit}".rstrip(", "), orient="bottom"),
     )
-    ends = {"x": alt.X("low:Q", scale=scale.altair()), "x2": "high:Q", "color": draw.COLOR}
+    ends = {"x": alt.X("low:Q", scale=scale.altair()), "x2": alt.X2("high:Q"), "color": draw.COLOR}
     rules = sheet.chart(rows).mark_rule(strokeWidth=2)
-    chart = rules.encode(y=y, description="trial:N", **ends)
-    chart = chart + draw.marks(sheet, rows, x, y, alt.Size("size:Q", scale=None))
+    layers = [
+        rules.encode(y=y, description=draw.TRIAL, **ends),
+        draw.marks(sheet, rows, x, y, alt.Size("size:Q", scale=None)),
+    ]
     for weight in ("bold", "normal"):
         texts = sheet.chart([row for row in rows if row["weight"] == weight])
         style = {"fontWeight": weight, "fontSize": 12, "color": draw.INK}
         for field, align, pixel in (("title", "right", -12), ("figures", "left", _WIDTH + 22)):
             label = texts.mark_text(align=align, **style)
-            chart = chart + label.encode(x=alt.value(pixel), y=y, text=f"{field}:N")
+            layers.append(label.encode(x=alt.value(pixel), y=y, text=alt.Text(f"{field}:N")))
     # The pieces of neighbouring rows form one bracket.
     tied_rows = [{"y": n - 0.5, "y2": n + 0.5} for n, model in enumerate(models) if model.tied]
     bracket = sheet.chart(tied_rows).mark_rule(strokeWidth=3, color=draw.MUTED)
-    bracket = bracket.encode(x=alt.value(_WIDTH + 12), y=alt.Y("y:Q", scale=row_scale), y2="y2:Q")
+    bracket_y = {"y": alt.Y("y:Q", scale=row_scale), "y2": alt.Y2("y2:Q")}
+    layers.append(bracket.encode(x=alt.value(_WIDTH + 12), **bracket_y))
     # The page's font may be wider than the one that Vega measures.
-    plot = (chart + bracket).properties(padding={"left": 26, "right": 22, "top": 4, "bottom": 4})
+    padding = {"left": 26, "right": 22, "top": 4, "bottom": 4}
+    plot = alt.layer(*layers, padding=padding)
     return sheet.draw(plot, (_WIDTH, height), board.caption, description, wide=True)
 
 

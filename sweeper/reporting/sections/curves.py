@@ -270,11 +270,8 @@ def curves(findings: Findings, description: str) -> Drawing | None:
     other_lines = _line(
         axes, _rows(axes, other_trials, "validation_loss"), strokeWidth=1, opacity=opacity
     )
-    chart = (
-        other_lines
-        + _end_symbols(axes, trials)
-        + _best_curves(axes, [t for t in trials if t.number in best])
-    )
+    best_curves = _best_curves(axes, [t for t in trials if t.number in best])
+    chart = alt.layer(other_lines, *_end_symbols(axes, trials), *best_curves)
     title = "Validation loss during training"
     return axes.sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
@@ -336,7 +333,7 @@ def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
     return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=gap_mode, **style)
 
 
-def _end_symbols(axes: _Axes, trials: Sequence[Trial]) -> Any:
+def _end_symbols(axes: _Axes, trials: Sequence[Trial]) -> tuple[Any, ...]:
     """Symbols at the ends of curves: a tick for pruned, an x for a loss that was not finite, an
     arrow for an end above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
@@ -344,7 +341,7 @@ def _end_symbols(axes: _Axes, trials: Sequence[Trial]) -> Any:
         points = [p for p in trial.rungs if math.isfinite(p.validation_loss)]
         if points:
             ends.setdefault(trial.result.state, []).append(_point_row(axes, trial, points[-1]))
-    encoding = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
+    encoding = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": draw.TRIAL}
     ticks = axes.sheet.chart(draw.inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
     )
@@ -358,10 +355,10 @@ def _end_symbols(axes: _Axes, trials: Sequence[Trial]) -> Any:
         axes.y,
         axes.scale,
     )
-    return ticks.encode(**encoding) + crosses.encode(**encoding) + arrows
+    return ticks.encode(**encoding), crosses.encode(**encoding), arrows
 
 
-def _best_curves(axes: _Axes, trials: Sequence[Trial]) -> Any:
+def _best_curves(axes: _Axes, trials: Sequence[Trial]) -> tuple[Any, ...]:
     """The best trials: thick lines with training loss, symbols at rungs, and labels.
 
     Solid lines are drawn first, so that they are visible below dashed ones.
@@ -391,7 +388,7 @@ def _best_curves(axes: _Axes, trials: Sequence[Trial]) -> Any:
     ]
     points = draw.dots(sheet, draw.inside(ends, scale), x, y, 60)
     text = draw.end_labels(sheet, ends, x, scale, _HEIGHT, dx=8, color=draw.INK)
-    return training_lines + validation_lines + rung_symbols + points + text
+    return training_lines, validation_lines, rung_symbols, points, text
 
 
 def _point_row(axes: _Axes, trial: Trial, point: RungReport, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Pretrained
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from sweeper.errors import ModelError
-from sweeper.facts.models import catalogue, names
+from sweeper.facts.models import catalogue
 from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
@@ -35,7 +35,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
             model.folder, trust_remote_code=trusted, local_files_only=True
         )
     catalogue_name = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
-    match = names.match(catalogue_name)
+    match = catalogue.match(catalogue_name)
     fields = dict(match.entry.config) if match else None
     if model.source == "size":
         fields = dict(catalogue.typical(model.parameters)[1])

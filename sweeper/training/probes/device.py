@@ -46,7 +46,7 @@ def training_device() -> Device:
     )
 
 
-def seen(request: Visible) -> Devices:
+def visible_gpus(request: Visible) -> Devices:
     """The GPUs that this process sees. It must not have used a GPU before."""
     if request.chosen:
         os.environ[VISIBLE] = ",".join(request.chosen)

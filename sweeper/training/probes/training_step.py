@@ -32,6 +32,7 @@ from sweeper.training.base_model.base_lender import set_gradient_checkpointing
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments, trainable_cache
 from sweeper.training.probes.bare_models import base_of, config_of, with_adapter_and_head
+from sweeper.training.probes.device import training_device
 from sweeper.units import GIB
 
 # The first step creates the optimizer's states, so that the peak is in the second.
@@ -61,25 +62,16 @@ def probe(
     if setup.quantization is not None and setup.base_dtype is None:
         # QLoRA keeps weights that are not quantised in this dtype.
         setup = setup.replace(base_dtype=frozen_dtype(setup.precision))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    own_device = training_device()
+    device = torch.device(own_device.kind)
     config = config_of(model) if config is None else config
-    free, total = _memory(device)
     figures: dict[str, Any] = {"out_of_memory": True}
     try:
         figures = _measure(config, model, setup, mean_length, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    return Probed(free_gib=free / GIB, total_gib=total / GIB, **figures)
-
-
-def _memory(device: torch.device) -> tuple[int, int]:
-    """Free and total bytes of the device's memory."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info()
-        return int(free), int(total)
-    memory = psutil.virtual_memory()
-    return memory.available, memory.total
+    return Probed(free_gib=own_device.free_gib, total_gib=own_device.total_gib, **figures)
 
 
 def _check(setup: Setup) -> None:
@@ -176,9 +168,9 @@ def stay_within_memory() -> None:
     if sys.platform != "linux" or torch.cuda.is_available():
         return
     used = psutil.Process().memory_info().data
-    free, _ = _memory(torch.device("cpu"))
+    limit = used + psutil.virtual_memory().available
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = used + free if hard == resource.RLIM_INFINITY else min(used + free, hard)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 

@@ -102,7 +102,7 @@ class TrialJob:
         run: The run's folder, in which a base that a feature made is kept for its adapters; None
             leaves the base in the cache only.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
-        shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
+        checkpoints_folder: Folder for checkpoints; several ranks share one.
         setup: The set-up that is trained: the config's, or with smaller batches.
         ranks_plan: Plan by which ranks load models; None if one device trains the trial.
         saved: The opened checkpoint from which the next training continues.
@@ -114,11 +114,11 @@ class TrialJob:
     report: Callable[[RungReport], Decision]
     run: Path | None = None
     checkpoint: Path | None = None
-    shared_folder: Path | None = None
     ranks_plan: Plan | None = None
     saved: Saved | None = None
     reports: list[RungReport] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
+    checkpoints_folder: Path = field(init=False)
     setup: TrainingSetup = field(init=False)
     evaluating: bool = False
     peak_memory_gib: float | None = None
@@ -132,7 +132,7 @@ class TrialJob:
     _cpu_started: float = field(default_factory=time.thread_time)
 
     def __post_init__(self) -> None:
-        self.setup = self.config.setup
+        self.checkpoints_folder, self.setup = self.folder, self.config.setup
 
     @property
     def context(self) -> ModelContext:
@@ -143,11 +143,6 @@ class TrialJob:
     def mixed_dtype(self) -> Half | None:
         """The dtype of autocast."""
         return autocast_dtype(self.config.setup.precision)
-
-    @property
-    def checkpoints_folder(self) -> Path:
-        """The folder of the attempt's checkpoints, which several ranks share."""
-        return self.shared_folder or self.folder
 
     def evaluator(self) -> Evaluator:
         """An evaluator that scores this trial's model on validation."""

@@ -30,7 +30,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=20))
 def test_any_record_gets_a_prediction(record: dict[str, Any]) -> None:
     (found,) = predictions([record])

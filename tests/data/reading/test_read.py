@@ -92,6 +92,18 @@ def test_plain_text_gives_paragraphs_with_their_lines(tmp_path):
     assert read(path).rows == ((1, {"text": "first\nparagraph"}), (5, {"text": "second"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("rows.txt", b"one\rtwo\r\nthree", [1, 2, 3]),
+        ("rows.jsonl", b'{"text": "a"}\r{"text": "b"}\r\n{broken\r{"text": "c"}', [1, 2, 4]),
+    ],
+)
+def test_a_carriage_return_alone_ends_a_line(tmp_path, name, content, lines):
+    (tmp_path / name).write_bytes(content)
+    assert [line for line, _ in read(tmp_path / name).rows] == lines
+
+
 def test_plain_text_without_blank_lines_gives_lines(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\nfirst\r\nsecond\r\n\n")

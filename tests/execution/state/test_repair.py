@@ -14,11 +14,11 @@ from sweeper.errors import RunError
 from sweeper.execution.state import work_items
 from sweeper.execution.state.attempts import RESULT, attempt_folder, attempts_of
 from sweeper.execution.state.continuation import plan_to_run
-from sweeper.execution.state.repair import cut_incomplete_line, read_stored
+from sweeper.execution.state.repair import cut_incomplete_line
 from sweeper.execution.state.seal import store_choice
 from sweeper.execution.state.status import Event, Status
 from sweeper.plans import Plan
-from sweeper.runfolder import RUNGS, RunFolder
+from sweeper.runfolder import RUNGS, RunFolder, read_stored
 from sweeper.trials import BaselineResult, RungReport, TrialResult
 
 pytestmark = pytest.mark.usefixtures("preloaded")

@@ -7,9 +7,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from sweeper.data.load import load
 from sweeper.errors import DataError
-from sweeper.facts.dataset.data_facts import data_facts, stated_facts
+from sweeper.facts.dataset.data_facts import data_facts
 from sweeper.facts.dataset.domain_distance import general_text, tokens_per_word
 from sweeper.facts.dataset.lengths import token_counter
+from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.gather import gather
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.models.packaged import PACKAGED, package_folder

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.families import HYBRIDS, WITHOUT_ATTENTION, families
-from sweeper.facts.models.linear_layers import parameters_of
+from sweeper.facts.models.linear_layers import HYBRIDS, WITHOUT_ATTENTION, families, parameters_of
 
 LLAMA = {
     "model_type": "llama",

@@ -1,6 +1,7 @@
 """What was lost, from files: paired by item, honest about noise, silent where nothing is known."""
 
 import json
+import math
 
 import pytest
 from section_figures import figures_of
@@ -12,7 +13,8 @@ from sweeper.findings.compute import compute
 from sweeper.findings.findings import NotMeasured
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trained_changes import gate, measured_trials
-from sweeper.objective import Limit
+from sweeper.objective import Limit, Objective
+from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import parameters
 from sweeper.steps.winner import best_trial
@@ -73,6 +75,20 @@ def watched(run, number, after, items=True):
         (folder / "measures.json").write_text(json.dumps({TEXT: kept}))
     lost = Measure(title="lost on general text", unit="nats/token", value=after, base=3.05)
     result.model_copy(update={"measures": {TEXT: lost}}).write(folder / "result.json")
+
+
+def test_a_trial_without_a_finite_loss_has_no_task_loss_to_show(make):
+    run = make(trials=2, prune=False)
+    accuracy = Objective(
+        name="accuracy", title="accuracy", metric="accuracy", higher_is_better=True, best=1.0
+    )
+    Plan.read(run.plan).model_copy(update={"objective": accuracy}).write(run.plan)
+    for number, loss in enumerate((math.inf, 0.4)):
+        watched(run, number, 3.10)
+        file = run.trial(number) / "result.json"
+        update = {"objective": 0.9, "validation_loss": loss}
+        TrialResult.read(file).model_copy(update=update).write(file)
+    assert [trial.task_loss for trial in figures_of(run, section).trials] == [0.4]
 
 
 def test_the_front_holds_the_trials_that_no_other_one_beats_in_both_losses(make):

@@ -34,7 +34,7 @@ def test_a_table_of_parts_with_the_verdict() -> None:
 
 def test_json_holds_peak_interval_parts_and_setup() -> None:
     found = json.loads(_run("--model", "7B", "--rank", "8", "--gpu", "RTX 4090", "--json"))
-    assert found["setup"]["r"] == 8
+    assert (found["setup"]["r"], found["setup"]["device"]) == (8, "cuda")
     assert found["low_gib"] < found["peak_gib"] < found["high_gib"]
     assert sum(found["parts"].values()) == pytest.approx(found["peak_gib"])
     assert found["limit_gib"] == pytest.approx(24, abs=0.5)
@@ -42,8 +42,9 @@ def test_json_holds_peak_interval_parts_and_setup() -> None:
 
 
 def test_a_strategy_has_the_defaults_of_its_file() -> None:
-    set_up = json.loads(_run("--model", "7B", "--strategy", "adapter", "--json"))["setup"]
+    set_up = json.loads(_run("--model", "7B", "--strategy", "adapter", "--cpu", "--json"))["setup"]
     assert (set_up["placement"], set_up["reduction_factor"]) == ("pfeiffer", 16)
+    assert set_up["device"] == "cpu"
 
 
 def test_more_tokens_than_the_context_are_warned_of() -> None:

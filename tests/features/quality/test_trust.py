@@ -98,8 +98,8 @@ def test_few_rows_of_real_data_are_suspected_and_most_wrong_labels_are(
     trust = label_trust(data)
     written = [
         label == clean[data.rows[place].line - 1]
-        for place, label, sure in zip(trust.places, trust.predicted, trust.sure, strict=True)
-        if sure
+        for place, label, certain in zip(trust.places, trust.predicted, trust.certain, strict=True)
+        if certain
     ]
     assert len(written) >= 0.4 * len(wrong)
     assert sum(written) >= right * len(written)

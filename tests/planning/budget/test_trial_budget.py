@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.execution.next_attempt import trial_budget
-from sweeper.facts.dataset.data_facts import assumed_lengths
+from sweeper.facts.dataset.stated import assumed_lengths
 from sweeper.facts.gather import gather
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.study_phases import workload_of

@@ -9,7 +9,7 @@ from peft import IA3Config, PeftConfig
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from sweeper.facts.models.families import layer_names
+from sweeper.facts.models.linear_layers import layer_names
 from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 from sweeper.strategies.targets import linear_layers, needs_transpose
 

@@ -32,7 +32,7 @@ def test_a_trial_gives_the_base_back_and_can_be_repeated(
         told,
         strategy=strategy,
         parameters=rates | parameters,
-        budget={"epochs": 3},
+        budget={"epochs": 1.5},
         keep_weights=True,
     )
     result = train_trial(job)

@@ -166,7 +166,9 @@ def test_a_trial_asks_at_each_step_and_each_evaluation_batch_whether_to_stop(mak
 
 def test_training_is_told_before_its_first_step_has_ended(make_job, monkeypatch):
     job, told = make_job(), []
-    monkeypatch.setattr(job.context.on_progress, "_tell", lambda *message: told.append(message))
+    monkeypatch.setattr(
+        job.context.on_progress, "_on_progress", lambda *message: told.append(message)
+    )
     result = train_trial(job)
     training = [done for what, done, _ in told if what == "training"]
     assert training[0] == 0

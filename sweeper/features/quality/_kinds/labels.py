@@ -349,7 +349,7 @@ class Relabel(LabelNoise):
     instead_of = "label-noise"
 
     def has_fault(self, trust: LabelTrust) -> tuple[bool, ...]:
-        return trust.sure
+        return trust.certain
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         trust = label_trust(data)
