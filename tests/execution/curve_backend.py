@@ -168,7 +168,7 @@ def on_gpus(count: int, per_trial: int, weights: float = 1.5) -> Plan:
     candidates = [
         each.model_copy(
             update={
-                "gpus": per_trial,
+                "setup": each.setup.model_copy(update={"gpus": per_trial}),
                 "memory": each.memory.model_copy(update={"parts": {"weights": weights}}),
             }
         )
