@@ -73,7 +73,7 @@ def test_prompts_without_room_in_the_context_are_refused_with_the_reason(scene: 
     ("model", "gib", "rows", "rank"),
     [
         ("7B", 5.4, 4_000, 8),
-        ("13B", 9.3, 4_000, 8),
+        ("13B", 9.2, 4_000, 8),
         ("7B", 6.0, 600_000, 64),
         ("7B", 8.0, 4_000, 16),
     ],
