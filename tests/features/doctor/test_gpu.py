@@ -220,10 +220,10 @@ def in_steps(monkeypatch: pytest.MonkeyPatch, step: float) -> list[float]:
     clock, limits = [100.0], list[float]()
 
     def in_child(
-        function: str, request: CheckRequest, answer: Any, *, seconds: float, hear: Any, **_: Any
+        function: str, request: CheckRequest, answer: Any, *, seconds: float, on_event: Any, **_: Any
     ) -> Any:
         limits.append(seconds)
-        hear({_results.BEGUN: f"check {len(limits)}"})
+        on_event({_results.BEGUN: f"check {len(limits)}"})
         clock[0] += min(step, seconds)
         error = ChildFailed("the process ended")
         error.status = 1 if step < seconds else None
