@@ -80,7 +80,7 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
     rows = LazySequence(len(table.rows), row_at)
     column_names = dict.fromkeys([*(name for name in present if name not in inputs), *templates])
     cautions = [*table.cautions, *_empty_cell_cautions(table, placeholder_names)]
-    return replace(table, rows=rows, cautions=cautions, named=column_names)
+    return replace(table, rows=rows, cautions=cautions, known_columns=column_names)
 
 
 def fill_template(fields: Fields, template: str) -> str:

@@ -61,20 +61,20 @@ def placement(
         return int(digest(f"{seed}:{key}")[:16], 16)
 
     numbers: dict[str, array[int]] = defaultdict(lambda: array("Q"))
-    for key, name in inputs:
-        numbers[name].append(hash_number(key))
+    for key, class_name in inputs:
+        numbers[class_name].append(hash_number(key))
     limits: dict[str, list[tuple[int, Split]]] = {}
-    for name, class_numbers in numbers.items():
+    for class_name, class_numbers in numbers.items():
         sizes = class_sizes(len(class_numbers), fractions)
         ends = list(accumulate(sizes[split] for split in fractions))
         smallest = nsmallest(ends[-1] if ends else 0, class_numbers)
-        limits[name] = [
+        limits[class_name] = [
             (smallest[end - 1], split)
             for end, split in zip(ends, fractions, strict=True)
             if sizes[split]
         ]
-    return lambda key, name: next(
-        (split for limit, split in limits[name] if hash_number(key) <= limit), "train"
+    return lambda key, class_name: next(
+        (split for limit, split in limits[class_name] if hash_number(key) <= limit), "train"
     )
 
 
@@ -88,7 +88,8 @@ def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, in
     """The number of inputs of one class for each split. Each split gets one before any gets two."""
     sizes: dict[Split, int] = {}
     inputs_left = inputs - 1  # train gets at least one
-    for remaining_splits, split in reversed(list(enumerate(reversed(list(fractions))))):
+    for number, split in enumerate(fractions, start=1):
+        remaining_splits = len(fractions) - number
         requested = max(1, round(inputs * fractions[split]))
         sizes[split] = max(min(requested, inputs_left - remaining_splits), min(1, inputs_left))
         inputs_left -= sizes[split]
@@ -192,7 +193,7 @@ def subset(
     """About ``rows`` rows in all, with the proportions of the splits and of their classes.
 
     Each split and, as far as there is room, each class keeps at least one row. Of each class, the
-    first rows in key order are taken.
+    first rows of the split are taken; loaded splits are in key order.
     """
     sizes = proportional({split: len(examples) for split, examples in splits.items()}, rows)
     return {split: _class_sample(splits[split], sizes[split]) for split in splits}
@@ -246,7 +247,9 @@ def apportioned(weights: Sequence[float], total: int) -> list[int]:
 def assign_splits(
     examples: Sequence[Example], spec: DataSpec, shares: Mapping[Split, float]
 ) -> list[Split]:
-    """The split of each row, as ``data.split_by`` says; ``shares`` are taken out of train.
+    """The split of each row, as ``data.split_by`` says.
+
+    ``shares`` are the shares of the other splits; train gets the rest.
 
     Raises:
         DataError: No row has a time to order it by.
@@ -278,6 +281,7 @@ def by_hash(
     A group's split depends only on its own content, the shares and the seed. So rows that are added
     later move no old row, unless they join its group.
     """
+    # Each row's input, and the value of the column; without one, the input again.
     rows = [(row.key, f"value {row.group}" if row.group else row.key) for row in examples]
     groups = _DisjointSets()
     for key, name in rows:
@@ -297,7 +301,7 @@ def _join_near_duplicates(examples: Iterable[Example], groups: _DisjointSets) ->
     earlier_texts = NearTexts[str]()
     for key, text in {example.key: example.input for example in examples}.items():
         if sketch := SketchedText.of(text):
-            for other in earlier_texts.similar_to(sketch, partial(groups.apart, key)):
+            for other in earlier_texts.similar_to(sketch, wanted=partial(groups.apart, key)):
                 groups.join(key, other)
             earlier_texts.add(key, sketch)
 

@@ -108,7 +108,7 @@ class RowTable:
         how: Sentences on how the file was read, where that had to be detected.
         label_names: From a column to the names of its integer classes, if the file states them.
         cautions: What a user should check about how the file was read, with the remedy.
-        named: All columns as keys, if the reader of the file has noted them.
+        known_columns: All columns as keys, if the reader of the file has noted them.
         count: How many rows were read.
     """
 
@@ -118,7 +118,7 @@ class RowTable:
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     broken: list[BrokenRow] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
-    named: dict[str, None] = field(default_factory=dict)
+    known_columns: dict[str, None] = field(default_factory=dict)
     count: int = 0
 
     @property
@@ -129,7 +129,9 @@ class RowTable:
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns, in the order in which they first occur."""
-        return tuple(self.named or dict.fromkeys(n for _, fields in self.rows for n in fields))
+        return tuple(
+            self.known_columns or dict.fromkeys(n for _, fields in self.rows for n in fields)
+        )
 
     @cached_property
     def sample(self) -> Sequence[Fields]:
@@ -170,9 +172,9 @@ class RowTable:
         """
         for line, fields in rows:
             self.count += 1
-            if not self.named.keys() >= fields.keys():
-                self.named |= dict.fromkeys(fields)
-            if len(self.named) > MAX_COLUMNS:
+            if not self.known_columns.keys() >= fields.keys():
+                self.known_columns |= dict.fromkeys(fields)
+            if len(self.known_columns) > MAX_COLUMNS:
                 raise DataError(
                     f"more than {MAX_COLUMNS:,} columns",
                     why="Roles are looked for in every column.",
@@ -190,7 +192,7 @@ class RowTable:
             how=list(dict.fromkeys(self.how + other.how)),
             label_names={**other.label_names, **self.label_names},
             cautions=list(dict.fromkeys(self.cautions + other.cautions)),
-            named=dict.fromkeys(self.columns + other.columns),
+            known_columns=dict.fromkeys(self.columns + other.columns),
         )
 
 

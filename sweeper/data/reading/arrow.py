@@ -31,14 +31,14 @@ def read_batches(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     try:
         schema, batches = (_parquet if table.suffix == ".parquet" else _arrow)(file)
         table.label_names |= _class_names(schema.metadata or {})
-        table.named |= dict.fromkeys(schema.names)
+        table.known_columns |= dict.fromkeys(schema.names)
         number = 0
         for batch in batches:
             for begin in range(0, batch.num_rows, BATCH_ROWS):
                 for row in batch.slice(begin, BATCH_ROWS).to_pylist():
                     number += 1
                     yield number, row
-    except MemoryError:
+    except MemoryError:  # ArrowMemoryError is an ArrowException, too
         raise
     except (ArrowException, OSError, ValueError, NotImplementedError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -24,7 +24,7 @@ from sweeper.execution.job import (
 
 # A twelfth of the silence after which a worker counts as dead (worker_states.py).
 BEAT_SECONDS = min(10.0, float(os.environ.get("SWEEPER_SILENT_SECONDS", "120")) / 12)
-# Interval at which a worker that waits for an answer shows that it is alive.
+# Interval at which a worker that waits for an answer resets its watchdog.
 _WAIT_SECONDS = 1.0
 
 
@@ -62,7 +62,7 @@ class Link:
         """Wait for the answer to a rung; None if the command is gone or orders to stop.
 
         Args:
-            meanwhile: Called once a second while waiting.
+            meanwhile: Called once a second, so that the watchdog does not take the wait for a hang.
         """
         while not self.stopping():
             try:

@@ -16,7 +16,7 @@ from sweeper.child_process import message_pipe, no_garbage_collection
 from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready, WorkerRequest
 from sweeper.execution.worker.link import Link
-from sweeper.execution.worker.session import UNSOUND, Session
+from sweeper.execution.worker.session import MUST_BE_REPLACED, Session
 from sweeper.facts.machine.hardware import Device
 from sweeper.packages import install_command, needed_for
 from sweeper.plans import Plan
@@ -59,6 +59,7 @@ def work(request: WorkerRequest) -> None:
 
 
 def _work(request: WorkerRequest, link: Link) -> int:
+    """Do jobs, and return the exit status: 0 after the last job, else ``MUST_BE_REPLACED``."""
     link.say(Hello(host=socket.gethostname(), process=os.getpid()))
     run = RunFolder(Path(request.run))
     plan = Plan.read(run.plan)
@@ -68,7 +69,7 @@ def _work(request: WorkerRequest, link: Link) -> int:
         link.say(Ready(device=_device() if request.backend == TRAINING else None))
         while (job := link.job()) is not None:
             if not session.do(backend, job):
-                return UNSOUND
+                return MUST_BE_REPLACED
     finally:
         backend.close()
     return 0

@@ -32,7 +32,7 @@ from sweeper.safe_text import without_secrets
 from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, TrialResult
 
 # Exit status of a worker process that must be replaced, since training raised or hung.
-UNSOUND = 70
+MUST_BE_REPLACED = 70
 # No optimizer step, evaluation batch or report for this long is a hang: ten minutes, as
 # torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
@@ -157,7 +157,7 @@ class Session:
         with contextlib.suppress(OSError):  # the process must end even if the disk is full
             attempts.note_end(folder, "hang", why, worker=self._worker)
         dump_stacks()
-        os._exit(UNSOUND)
+        os._exit(MUST_BE_REPLACED)
 
 
 def _no_loss(loss: float | None) -> Failure:

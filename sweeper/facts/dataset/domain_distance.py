@@ -43,8 +43,13 @@ SAMPLE_ROWS = 500
 
 
 def domain_facts(sample: Sequence[Example], counter: TokenCounter, aim: AimSpec) -> DomainFacts:
-    """Tokens per word and distance of a sample; a stated distance takes precedence."""
-    of_data = tokens_per_word([language(example) for example in sample[:SAMPLE_ROWS]], counter)
+    """Tokens per word and distance of a sample; a stated distance takes precedence.
+
+    Without a tokenizer, tokens are estimated from bytes, so tokens per word are unknown.
+    """
+    of_data = tokens_per_word(
+        [text_without_system(example) for example in sample[:SAMPLE_ROWS]], counter
+    )
     general = tokens_per_word([general_text()], counter) if counter.measured else None
     facts = DomainFacts(
         tokens_per_word=of_data if counter.measured else None, general_tokens_per_word=general
@@ -79,7 +84,7 @@ def tokens_per_word(texts: Sequence[str], counter: TokenCounter) -> float | None
     return sum(counter.count(texts)) / words if words else None
 
 
-def language(example: Example) -> str:
+def text_without_system(example: Example) -> str:
     """The text of an example without the system prompt."""
     contents = [message.content for message in example.messages if message.role != "system"]
     return "\n".join(contents) or example.text
@@ -89,8 +94,8 @@ FUNCTION = "sweeper.training.probes.text_bits:measure"
 
 MAX_PIECES = 40
 MAX_BYTES, MIN_BYTES = 300, 40
-"""Length of the pieces of text: a small model reads 40 of 300 bytes in seconds on a CPU. Both
-samples are cut to the same length, since the loss falls along a text."""
+"""Length of the pieces of text: a small model reads 40 pieces of 300 bytes in seconds on a CPU.
+The pieces of both samples are equally long, since a text's later tokens have lower losses."""
 
 _TIMEOUT_SECONDS = 1800
 
@@ -104,7 +109,12 @@ class BitsRequest(Record):
 
 
 class Bits(Artifact):
-    """The measurement, with the size of the sample in bytes and its time."""
+    """The measurement.
+
+    Args:
+        bytes: Size of the data's and the general texts together.
+        seconds: Time that the measurement took.
+    """
 
     bits_per_byte: float = Field(gt=0)
     general_bits_per_byte: float = Field(gt=0)
@@ -130,7 +140,7 @@ def with_measured_bits(
     """
     bits = stored(model, data)
     if bits is None:
-        texts = pieces([language(example) for example in sample_of(dataset)])
+        texts = pieces([text_without_system(example) for example in sample_of(dataset)])
         bits = _measure(_folder_of(model), texts)
         bits.write(path_of(model, data))
     return data.model_copy(update={"domain": _domain_facts(data, bits, aim)})

@@ -66,7 +66,7 @@ def entry_of(model_id: str) -> Entry | None:
 
 @lru_cache(maxsize=1)
 def _typical_models() -> Mapping[str, Entry]:
-    """The typical models of a size. Reading all models would take ten times as long."""
+    """The models with the field ``size``. Reading all models would take ten times as long."""
     return _entries(part_of_table("models.yaml", "size"))
 
 
@@ -88,7 +88,7 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
     """A shape of about this size: the nearest typical model's id, and a configuration.
 
     If no typical model is within 10% of the size, the nearest one's number of layers is scaled:
-    larger models are also wider, but memory and time depend on the product.
+    larger models are also wider, but memory and time depend mainly on the number of parameters.
 
     Raises:
         ModelError: The size is too small for a language model.
@@ -123,6 +123,7 @@ _NAME_WITH_VERSION = re.compile(
 )
 _SIZE_PATTERN = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
 _ACTIVE_SIZE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
+# Words without a digit, such as "coder" in "llama-2-coder-7b".
 _NO_NUMBER = r"(?:-[^-\d]+)*"
 _RELEASE = re.compile(r"^(?:v\d+(?:\.\d+)*|\d{4}|\d{6,8})$")
 
@@ -165,7 +166,7 @@ _SHAPE_WORDS = {
 """Words that say that a model's layers differ from the model that it is named after."""
 
 _SIZE_WORDS = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xlarge", "lite", "air"}
-"""Words that mean the same in a name without a size in numbers."""
+"""Words that say that a model's size differs, if the known name has no size in numbers."""
 
 
 class NameMatch(NamedTuple):
@@ -174,8 +175,8 @@ class NameMatch(NamedTuple):
     Args:
         id: The id of the known model.
         entry: Its entry in the catalogue.
-        same_shape: Whether the named model has the known model's shape: the entry names it, or
-            other words say only how it was tuned or stored.
+        same_shape: Whether the named model has the known model's shape. True if the catalogue has
+            the name, or if its further words say only how it was tuned, stored or released.
         assumption: A note for the reader; None if nothing was assumed.
         chat: Whether the named model is tuned for conversations; None if the name does not say.
     """
@@ -223,9 +224,12 @@ def size_of(name: str) -> float | None:
 
 
 How = Literal["same", "alike", "named after"]
+"""How a name was matched: it is in the catalogue; its words on shape are those of a known model, or
+its sizes those of one mixture of experts; or it contains all words of a known model."""
 
 
 def _find(name: str) -> tuple[str | None, How]:
+    """The id of the known model that a name means, and how it was matched."""
     index, words = _index(), _shape_words(_words(name))
     spelled = name.lower()
     if spelled in index.spelled:
@@ -263,6 +267,7 @@ def _named_after(words: Words) -> str | None:
         sized = any(_SIZE_PATTERN.match(word) for word in known_words)
         if best and best[0] >= len(known_words):
             continue
+        # Only a known name with a size is still clear with other words in between.
         if not (
             _contains(words, known_words, _NO_NUMBER)
             if sized
@@ -293,6 +298,14 @@ def _assumption(name: str, model_id: str, how: How) -> str | None:
 
 
 class _Index(NamedTuple):
+    """The ids of known models.
+
+    Args:
+        spelled: By full name, and by name without the organisation, in lower case.
+        words: By the words on shape; the first model with these words.
+        undated: By these words without dates and versions; all such models.
+    """
+
     spelled: dict[str, str]
     words: dict[Words, str]
     undated: dict[Words, tuple[str, ...]]
@@ -373,7 +386,8 @@ def _family(name: str) -> str | None:
 @lru_cache(maxsize=1)
 def _families() -> tuple[str, ...]:
     """The first words of all known names, longest first."""
-    first = {_words(model_id)[0] for model_id in entries()} - {"all", "meta"}
+    not_families = {"all", "meta"}  # all-MiniLM, Meta-Llama
+    first = {_words(model_id)[0] for model_id in entries()} - not_families
     return tuple(sorted((word for word in first if len(word) > 1), key=len, reverse=True))
 
 

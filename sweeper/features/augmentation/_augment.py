@@ -53,10 +53,13 @@ class Augmented:
     tokens_out: int
 
 
-def requests(
+def answered_and_missing(
     method: Method, row_requests: Sequence[RowRequest], replies: Replies
 ) -> tuple[int, list[ModelRequest]]:
-    """The number of row requests with a first reply, and the first model requests of the others."""
+    """The number of row requests with a stored reply, and the model requests for the others.
+
+    Only the first model request for a row counts; some methods need further ones.
+    """
     first_requests = [method.first_request(row_request) for row_request in row_requests]
     missing = [request for request in first_requests if replies.get(request) is None]
     return len(first_requests) - len(missing), missing
@@ -156,7 +159,8 @@ def rejection_reasons(
         row: _form_problem(row, source, longest, method) for row, source in source_rows.items()
     }
     reasons = {row: why for row, why in problems.items() if why}
-    reasons |= usable(_remaining_rows(source_rows, reasons), dataset)[1]
+    _, unusable = usable(_remaining_rows(source_rows, reasons), dataset)
+    reasons |= unusable
     reasons |= _similarity_reasons(_remaining_rows(source_rows, reasons), dataset)
     if dataset.labels:
         labels = label_drifts(train, _remaining_rows(source_rows, reasons))
@@ -205,7 +209,7 @@ def _similarity_reasons(new_rows: Sequence[Example], dataset: Dataset) -> dict[E
 
 
 def _row(split: Split, example: Example) -> FileRow:
-    """A row of the question alone, since the answer to a rewritten question stays the same."""
+    """A row with the question alone: a rewritten row has the answer of its source anyway."""
     question = Example(example.key, example.line, text=subject(example), label=example.label)
     return FileRow("", split, example.line, {}, question)
 
@@ -222,9 +226,9 @@ def label_drifts(train: Sequence[Example], new_rows: Sequence[Example]) -> dict[
     """The likeliest class of each new row that seems to belong to another class than its own.
 
     A logistic regression on TF-IDF scores a fifth of the train rows, and the new rows made from
-    them, after training on the other train rows. As in confident learning (Northcutt et al. 2021,
-    arXiv:1911.00068, section 3.1), a new row's likeliest class must have at least the mean
-    probability of that class on its own train rows.
+    them, after training on the other train rows. The likeliest class must reach a threshold: the
+    mean probability that this class has on its train rows, as in confident learning (Northcutt et
+    al. 2021, arXiv:1911.00068, section 3.1).
 
     Args:
         train: Train rows of at least two classes.

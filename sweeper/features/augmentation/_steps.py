@@ -18,7 +18,7 @@ from sweeper.data.similar import reason_not_available
 from sweeper.data.write_rows import change_list, changes_path, writable_suffix, write_rows
 from sweeper.errors import DataError, NotInstalled, UsageError
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
-from sweeper.features.augmentation._augment import Augmented, ModelClient, requests
+from sweeper.features.augmentation._augment import Augmented, ModelClient, answered_and_missing
 from sweeper.features.augmentation._clients import Endpoint, LocalModel, Replies
 from sweeper.features.augmentation._methods import Method, RowRequest
 from sweeper.packages import TRAINING, require
@@ -94,7 +94,7 @@ def announce(
     Raises:
         UsageError: There is no terminal to ask on.
     """
-    answered, missing = requests(method, row_requests, replies)
+    answered, missing = answered_and_missing(method, row_requests, replies)
     per_row = method.requests_per_row
     prompt_bytes = sum(len(m.content.encode()) for request in missing for m in request.messages)
     reply_bytes = sum(request.expected for request in missing)

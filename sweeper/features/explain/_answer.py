@@ -1,4 +1,4 @@
-"""The records that the commands print with ``--json``."""
+"""The records that ``sweeper explain`` and ``sweeper rules`` print with ``--json``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ class RuleRow(Record):
 
 
 class NamedFact(Record):
-    """A fact that conditions can use."""
+    """A fact that conditions can use.
+
+    Args:
+        kind: Type of its value: ``number``, ``flag``, ``word`` or ``words``.
+    """
 
     name: str
     kind: str

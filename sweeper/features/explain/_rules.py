@@ -1,4 +1,7 @@
-"""The reasons for a plan: rules that fired or nearly did, their effects; equal marks."""
+"""The reasons for a plan: rules that fired or nearly did, with their effects.
+
+Also: installed strategies whose marks in the charts are equal.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ class ExplainedRule:
         effects: Its effects and texts, one line each. In a near miss, N stands for the fact that
             must change.
         strategies: Strategies that it affects; ``*`` for all.
-        missing: The comparison that must become true, negated if it must become false. Empty for a
-            rule that fired.
+        missing: The comparison that keeps the rule from firing, as it must become: negated if it
+            is true now. Empty for a rule that fired.
         fact: Name of the fact in this comparison.
         value: Its value now; None if unknown.
     """
@@ -71,7 +74,11 @@ def request_of(plan: Plan) -> Spec:
 def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Every rule that fired, model by model, in the order in which rules are applied."""
     rules = _rules(spec, facts)
-    return tuple(_explained_rule(*rule) for rule in rules if rule[2].when.holds(rule[1]))
+    return tuple(
+        _explained_rule(model, values, rule)
+        for model, values, rule in rules
+        if rule.when.holds(values)
+    )
 
 
 def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
@@ -97,7 +104,7 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
 
 
 def _explained_rule(model: str, values: Values, rule: Note) -> ExplainedRule:
-    title, why, strategies = "", "", frozenset(rule.caution)
+    title, why, strategies = "", "", frozenset(rule.caution)  # cautions by strategy
     if isinstance(rule, Rule):
         title, why, strategies = rule.title, rule.why, strategies | rule.effects.strategies
     return ExplainedRule(
@@ -113,7 +120,10 @@ def _explained_rule(model: str, values: Values, rule: Note) -> ExplainedRule:
 
 
 def _distance(test: FactComparison, values: Values) -> float | None:
-    """Number of doublings between a fact and its bound; None if the fact is not near it."""
+    """Number of doublings between a number and its bound; None if it is not near.
+
+    Facts without such a distance count as farthest if the user can set them, and else not at all.
+    """
     value = values[test.fact]
     max_doublings = math.log2(NEAR_FACTOR)
     if value is not None and test.operator in ("min", "max", "above", "below"):

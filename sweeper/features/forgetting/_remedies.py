@@ -42,9 +42,10 @@ class Replay:
     """Draws general examples so that they keep their share of all tokens.
 
     Each task token adds ``share / (1 - share)`` general tokens to a debt, and an example is drawn
-    when the debt covers it. The draws begin at a random token of a random order, so that the
-    replayed tokens have the share in expectation at every step, and to within one example over a
-    run. The examples of a step do not depend on the micro-batch.
+    when the debt covers it. The first example is the one that contains a random token, and the
+    initial debt is its length up to that token. So the replayed tokens have the share in
+    expectation at every step, and to within one example over a run. The examples of a step do not
+    depend on the micro-batch.
 
     Args:
         features: General examples, each with answer tokens.
@@ -67,7 +68,7 @@ class Replay:
         self._generator = torch.Generator().manual_seed(seed)
         self._features = features
         tokens = sum(len(feature["input_ids"]) for feature in features)
-        self._learnt_per_token = sum(map(_learnt_tokens, features)) / tokens
+        self._answer_tokens_per_token = sum(map(_answer_tokens, features)) / tokens
         first, self._debt = self._from_random_token()
         self._examples = self._shuffled_examples(first)
         self._next_example = next(self._examples)
@@ -123,17 +124,19 @@ class Replay:
             self._debt -= len(self._next_example["input_ids"])
             drawn.append(self._draw())
         count_per_rank = -(-len(drawn) // self._ranks)
-        weight = (1 - self.share) / max(1.0, task_tokens * self._learnt_per_token)
+        # Times the expected answer tokens, task_tokens * share / (1 - share) * answer tokens per
+        # token, this is the share.
+        weight = (1 - self.share) / max(1.0, task_tokens * self._answer_tokens_per_token)
         rank_features = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))
         return ReplayStep(tuple(rank_features), -(-count_per_rank // micro_batch), weight)
 
     def nothing(self) -> Feature:
-        """An example without learnt tokens, for a forward pass without examples on this rank."""
+        """An example without answer tokens, for a forward pass without examples on this rank."""
         feature = self._features[0]
         return {**feature, "labels": [-100] * len(feature["labels"])}
 
 
-def _learnt_tokens(feature: Feature) -> int:
+def _answer_tokens(feature: Feature) -> int:
     return sum(label != -100 for label in feature["labels"])
 
 
@@ -167,7 +170,7 @@ class KLToBase:
         """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``.
 
         Args:
-            model: The model in training, not wrapped.
+            model: The model in training, without the Trainer's wrapper (DDP).
         """
         with torch.no_grad(), self._base(model) as base, _without_dropout(base):
             return self.task.answer_logits(base, batch)
@@ -199,7 +202,7 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def text_task(task: Task) -> TextTask:
-    """The task, checked to be one whose base has outputs to stay near.
+    """The task as a text task. The KL penalty compares with the base's own outputs.
 
     Raises:
         UsageError: The model ends in a new head, which the base does not have.

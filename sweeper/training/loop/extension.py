@@ -85,7 +85,7 @@ class Extension:
         """The input of the penalty, computed before the loss and without gradient.
 
         Args:
-            model: The model in training, not wrapped.
+            model: The model in training, without the Trainer's wrapper (DDP).
         """
         raise NotImplementedError
 

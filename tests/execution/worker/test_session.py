@@ -22,7 +22,7 @@ from sweeper.execution.job import (
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.worker import session as session_module
-from sweeper.execution.worker.session import UNSOUND, Session, TimeLimits
+from sweeper.execution.worker.session import MUST_BE_REPLACED, Session, TimeLimits
 from sweeper.runfolder import SCORE, RunFolder
 from sweeper.trials import (
     BaselineResult,
@@ -317,7 +317,7 @@ def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
     monkeypatch.setattr(session_module, "time_limits_for_jobs", session_module.time_limits_for)
     monkeypatch.setattr(FakeBackend, "score_test", trains)
     done(link, run, trains, **job)
-    assert ends == [UNSOUND]
+    assert ends == [MUST_BE_REPLACED]
     end = attempts.read_end(attempts.attempt_folder(run.path / home, 1))
     assert end is not None
     assert (end.kind, end.worker) == ("hang", "w")

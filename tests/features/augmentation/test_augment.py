@@ -8,11 +8,11 @@ from augment_server import by_rules
 from sweeper.data.examples import Example, input_key
 from sweeper.data.load import load
 from sweeper.features.augmentation._augment import (
+    answered_and_missing,
     augment,
     fields_of,
     label_drifts,
     rejection_reasons,
-    requests,
 )
 from sweeper.features.augmentation._clients import Replies, Reply
 from sweeper.features.augmentation._methods import METHODS, NoReply, rewritten
@@ -165,7 +165,7 @@ def test_what_is_kept_is_not_asked_for_again(dataset, tmp_path):
     method = METHODS["back-translation"]
     jobs = method.row_requests(dataset.splits["train"], 5, 2)
     replies.keep(method.first_request(jobs[0]), Reply("schon da"))
-    known, missing = requests(method, jobs, replies)
+    known, missing = answered_and_missing(method, jobs, replies)
     assert (known, len(missing)) == (1, 9)
     replies.close()
 
