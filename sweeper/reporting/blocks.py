@@ -1,9 +1,9 @@
 """The parts of a page: sections of blocks, each with its own template, and styles of strategies.
 
 Numbers are text already: templates only place them, without arithmetic or type tests. A strategy
-has a colour, a shape and a dash, so that colour alone never distinguishes it: its file chooses
-among six colours, which differ under three types of colour blindness, and a neutral one. The
-stylesheet has their values for both themes, and the symbol of every shape.
+has a colour, a shape and a dash, so that colour alone never distinguishes it. The strategy's file
+chooses one of six colours, which differ under three types of colour blindness, or a neutral one.
+The stylesheet has the values of the colours for both themes, and the symbol of every shape.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Column(Generic[Item]):
 
     Args:
         cell: Function from an item to its text or cell.
-        pointer: End of a JSON pointer to the item's field.
+        pointer: Path of the item's field, such as ``/failure/kind``. After the pointer of a row,
+            it tells where report.json has the number.
         unit: Shown in the header.
     """
 
@@ -154,7 +155,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One chart of a figure. It is drawn when the page is rendered.
+    """A chart, in one panel of a figure. It is drawn when the page is rendered.
 
     Args:
         spec: The Vega-Lite spec as JSON.
@@ -169,7 +170,7 @@ class Drawing:
 
 
 def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
-    """The panels that are not None."""
+    """The charts that are not None, as panels of a figure."""
     return tuple(panel for panel in panels if panel is not None)
 
 
@@ -261,7 +262,11 @@ class FactList(Block):
 class VerdictCard(Block):
     """The verdict: sentence, forest plot, headline figures, next step and limits.
 
-    ``lead`` is the beginning of the sentence; ``because`` are the decisive sentences of sections.
+    Args:
+        lead: The verdict in a few words, before ``sentence``.
+        because: Further sentences below it: of the report's sections, or on further pairs of runs.
+        css: CSS classes of the recommended trial's strategy.
+        trial: Number of the recommended trial.
     """
 
     lead: str
@@ -299,8 +304,8 @@ class Section:
 class Page:
     """A whole report. ``no_charts`` says why it has no charts; it is empty if it has some.
 
-    ``head`` are facts of the run. ``terms`` are explained at their first occurrence. ``footer`` is
-    a text below the page.
+    ``head`` are facts of the run. ``terms`` are explained at their first occurrence. ``banner`` is
+    a notice for a run that is not complete. ``footer`` is a text below the page.
     """
 
     title: str
@@ -315,7 +320,8 @@ class Page:
     footer: str = ""
 
 
-#: Shape to its symbol in text; the stylesheet has the same symbols.
+#: Shape to its symbol in text; the stylesheet has the same symbols. "stroke" marks an unknown
+#: strategy: a line in charts, a hollow symbol in text.
 GLYPHS: dict[Shape, str] = {
     "circle": "●",
     "square": "■",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sweeper.plans import Precision
-from sweeper.strategies.loading import class_options, quiet_library
+from sweeper.strategies.loading import options_without_pooler, quiet_library
 from sweeper.strategies.strategy import Parameters, Setting, Strategy
 
 
@@ -43,7 +43,7 @@ class Full(Strategy):
                 config=model.config,
                 dtype=next(model.parameters()).dtype,
                 local_files_only=True,
-                **class_options(kind),
+                **options_without_pooler(kind),
             )
         trained.to(next(model.parameters()).device)
         return trained.requires_grad_(False).eval()

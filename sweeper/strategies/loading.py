@@ -11,11 +11,11 @@ from torch import nn
 from transformers.utils import logging as library_logging
 
 
-def class_options(model_class: type[nn.Module]) -> dict[str, Any]:
-    """Extra arguments of ``from_pretrained`` for a model class.
+def options_without_pooler(model_class: type[nn.Module]) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` that leave out the pooler of a model class such as BERT.
 
-    BERT's pooler is left out: a classifier here pools token states itself, so the pooler would
-    count as trained although it never gets a gradient.
+    A classifier here pools token states itself: a pooler would never get a gradient, but would
+    count as trained.
     """
     accepted = inspect.signature(model_class.__init__).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}

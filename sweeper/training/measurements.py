@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 _MIN_STEPS = 5
 # Memory that CUDA may take by itself: a few hundred MiB per process, not counted by allocators.
 _CUDA_CONTEXT_GIB = 1.0
-# Minimum share of undisturbed time. Below it, a time says nothing about an idle machine.
+# Least undisturbed share that is assumed: if it is lower, nobody can say from the measured time how
+# long the work takes on an idle machine.
 _MIN_UNDISTURBED = 0.1
 
 
@@ -33,10 +34,10 @@ def machine() -> tuple[str, int]:
     return processor().name, processor().cores
 
 
-def measurement(
+def trial_measurement(
     config: TrialConfig, result: TrialResult, model: ModelFacts, classes: int, scored_items: int
 ) -> Measured | None:
-    """The memory and time that a trial measured for its set-up; None if they are not usable.
+    """The memory and time that a trial measured, as a record; None if they are not usable.
 
     Args:
         classes: Classes of a new head; 0 without one.
@@ -48,7 +49,7 @@ def measurement(
         return None
     trained = result.optimizer_steps >= _MIN_STEPS and result.training_seconds > 0
     if not (trained or out_of_memory) or saved_modules(config.parameters):
-        return None  # a measurement has no field for fully trained modules
+        return None  # a record has no field for ``modules_to_save``
     setup = config.setup
     micro = result.micro_batch or setup.micro_batch
     batch = setup.micro_batch * setup.gradient_accumulation_steps
@@ -58,6 +59,7 @@ def measurement(
     scored = scored_items if result.evaluation_seconds > 0 else 0
     undisturbed_share = _undisturbed_share(result)
     targets = parameters.get("target_modules")
+    # A smaller micro-batch, taken when memory ran out, needs more steps of accumulation.
     batches = {"micro_batch": micro, "gradient_accumulation_steps": max(1, batch // micro)}
     return measured_now(
         setup.model_copy(update=batches),
@@ -78,12 +80,17 @@ def measurement(
 
 
 def _is_due_to_setup(failure: Failure | None) -> bool:
-    """Whether memory ran out due to the set-up, not to loading or other processes."""
+    """Whether memory ran out due to the set-up, not to loading or other processes.
+
+    ``had_gib`` is the GPU's memory without that of other processes: these are to blame if it is
+    less than the GPU's whole memory.
+    """
     if failure is None or failure.loading:
         return False
     if failure.had_gib is None or not torch.cuda.is_available():
         return True
-    return bool(torch.cuda.mem_get_info()[1] / GIB - failure.had_gib < _CUDA_CONTEXT_GIB)
+    whole_gib = torch.cuda.mem_get_info()[1] / GIB
+    return bool(whole_gib - failure.had_gib < _CUDA_CONTEXT_GIB)
 
 
 def _undisturbed_share(result: TrialResult) -> float:
@@ -103,7 +110,7 @@ def store_measurement(
         # The best rung's weights are scored again on all items.
         scored += len(context.dataset.splits["validation"])
     model, classes = context.facts, context.head_classes
-    record = measurement(config, result, model, classes, scored if only_validation else 0)
+    record = trial_measurement(config, result, model, classes, scored if only_validation else 0)
     if record is None:
         return
     try:

@@ -136,7 +136,7 @@ def test_few_losses_and_losses_without_a_gap_are_all_drawn(losses):
 def test_scores_far_below_the_rest_lie_off_the_low_end():
     near = [0.90 + 0.005 * n for n in range(12)]
     scale = focus([*near, 0.1, 0.2], higher_is_better=True)
-    assert scale.is_open_below
+    assert scale.is_cut_below
     assert [value for value in (*near, 0.1, 0.2) if scale.off(value)] == [0.1, 0.2]
     assert scale.low < 0.90
     assert scale.high > 0.95

@@ -27,7 +27,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from sweeper.strategies.loading import class_options, keep_trainable
+from sweeper.strategies.loading import keep_trainable, options_without_pooler
 from sweeper.strategies.strategy import Setting, strategy
 from sweeper.tasks.classification import pool
 
@@ -60,7 +60,7 @@ def _base(kind: str, task_type: str | None = None, **options: Any) -> nn.Module:
     config = CONFIGS[kind]()
     config.use_cache = False
     auto = _auto(task_type or _task_type(kind))
-    options |= class_options(auto._model_mapping[type(config)])
+    options |= options_without_pooler(auto._model_mapping[type(config)])
     torch.manual_seed(0)
     model = auto.from_config(config, **options)
     return model.requires_grad_(False).eval()
@@ -163,7 +163,7 @@ class Contract:
         folder = self.folder / f"base-{kind}-{task_type}"
         model.save_pretrained(folder)
         options = {"dtype": torch.bfloat16, "quantization_config": quantized}
-        options |= class_options(type(model))
+        options |= options_without_pooler(type(model))
         model = _auto(task_type).from_pretrained(folder, config=model.config, **options)
         keep_trainable(model)  # before the base is evaluated here
         return model.requires_grad_(False).eval()

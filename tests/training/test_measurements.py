@@ -10,7 +10,7 @@ import torch
 from sweeper.backend import Decision
 from sweeper.facts.machine import measured
 from sweeper.facts.record import StepExtra
-from sweeper.training.measurements import machine, measurement, store_measurement
+from sweeper.training.measurements import machine, store_measurement, trial_measurement
 from sweeper.trials import Failure, Measure, RungReport, TrialResult
 from sweeper.units import GIB
 
@@ -39,7 +39,7 @@ def model(make_shared):
 
 @pytest.mark.parametrize("classes", [0, 3])
 def test_it_is_noted_what_the_model_ended_in(make_config, result, model, classes):
-    found = measurement(make_config(), result, model, classes, 80)
+    found = trial_measurement(make_config(), result, model, classes, 80)
     assert found is not None
     assert found.classes == classes
     assert found.extra == StepExtra()
@@ -51,7 +51,7 @@ def test_it_is_noted_what_the_model_ended_in(make_config, result, model, classes
 @pytest.mark.parametrize(("waited", "left"), [(7.0, 0.5), (14.0, 0.1)])
 def test_what_other_programs_took_does_not_count(make_config, result, model, waited, left):
     busy = result.model_copy(update={"waited_seconds": waited})
-    found = measurement(make_config(), busy, model, 0, 80)
+    found = trial_measurement(make_config(), busy, model, 0, 80)
     assert found.seconds_per_step == pytest.approx(left * 0.5)
     assert found.seconds_per_item == pytest.approx(left * 2.0 / 80)
     assert found.threads >= 1
@@ -71,14 +71,14 @@ def test_memory_that_ran_out_for_the_set_up_alone_is_kept(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, CARD_GIB * GIB))
     failure = Failure(kind="out-of-memory", detail="x", had_gib=had_gib, loading=loading)
     failed = result.model_copy(update={"state": "FAIL", "failure": failure})
-    found = measurement(make_config(), failed, model, 0, 80)
+    found = trial_measurement(make_config(), failed, model, 0, 80)
     assert (found is not None) is kept
     assert found is None or found.out_of_memory
 
 
 def test_a_trial_with_more_in_a_step_is_a_set_up_of_its_own(make_config, result, model):
     parameters = {"replay_share": 0.2, "kl_weight": 0.1}
-    found = measurement(make_config(parameters=parameters), result, model, 0, 80)
+    found = trial_measurement(make_config(parameters=parameters), result, model, 0, 80)
     assert found is not None
     assert found.extra == StepExtra(further_share=0.2, reference=True)
 

@@ -91,7 +91,7 @@ def shape_of(model: ModelFacts) -> str:
 
 
 def measured_now(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
-    """A measurement of a set-up of a model, made today with the installed versions."""
+    """The record of a set-up and its figures, with today's date and the installed versions."""
     fields |= {"shape": shape_of(model), "versions": versions()}
     fields |= {
         "setup": TrainingSetup.taken_from(setup),

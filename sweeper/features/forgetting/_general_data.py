@@ -23,7 +23,7 @@ FOLDER = "general"
 TEXT = f"{GENERAL}.text"
 """The name of the loss on general text among the measures of a trial."""
 # Texts on which every completed trial is scored: few, to stay a small part of its time.
-HELD_BACK = 32
+HELD_BACK_TEXTS = 32
 # Texts on which a trial with a limit is scored at each rung below the last.
 RUNG_TEXTS = 8
 # Held-back texts are cut to this length, at which 32 of them cost a 135M model seconds on a CPU.
@@ -108,7 +108,7 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
 
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))
-    held_keys = set(keys[: max(1, min(HELD_BACK, len(keys) // _TEXTS_PER_HELD_BACK))])
+    held_keys = set(keys[: max(1, min(HELD_BACK_TEXTS, len(keys) // _TEXTS_PER_HELD_BACK))])
     firsts = {example.key: example for example in reversed(ordered) if example.key in held_keys}
     held_back = tuple(firsts[key] for key in keys if key in held_keys)
     others = tuple(example for example in ordered if example.key not in held_keys)

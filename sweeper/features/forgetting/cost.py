@@ -1,4 +1,4 @@
-"""The cost of general text, replay and the KL penalty."""
+"""The time that general text, replay and the KL penalty take: at steps, at rungs, in the study."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sweeper.facts.record import StepExtra
 from sweeper.features.forgetting._general_data import (
-    HELD_BACK,
+    HELD_BACK_TEXTS,
     HELD_BACK_TOKENS,
     RUNG_TEXTS,
     SelfSampling,
@@ -18,24 +18,29 @@ from sweeper.planning.budget.study_phases import StudyPhases, clock_of_base, pos
 from sweeper.plans import PhaseCost
 from sweeper.spec import Scalar, Spec
 
+# Parameters on which the time of a training step depends; see ``step``.
 STEP_PARAMETERS = ("replay_share", "kl_weight")
 _SAMPLING = SelfSampling()
 
 
 def step(parameters: Mapping[str, Scalar]) -> StepExtra:
-    """The share of replayed tokens, and whether the KL penalty needs the base's outputs."""
+    """The work added to a training step: replayed tokens, the base's outputs for the KL penalty."""
     share = float(parameters.get("replay_share", 0.0))
     return StepExtra(further_share=share, reference=bool(parameters.get("kl_weight")))
 
 
 def scored_tokens(spec: Spec, cap: int) -> tuple[int, int]:
-    """Number of tokens of general text that are scored at a rung, and at the end."""
+    """Number of tokens of general text that are scored at a rung, and at the end.
+
+    Args:
+        cap: The maximum number of tokens of an example.
+    """
     options = spec.features.of(Options)
     limited = options.max_points is not None
     if _has_head(spec) or (not limited and options.general is None):
         return 0, 0
     text_tokens = min(cap, HELD_BACK_TOKENS)
-    return (RUNG_TEXTS * text_tokens if limited else 0), HELD_BACK * text_tokens
+    return (RUNG_TEXTS * text_tokens if limited else 0), HELD_BACK_TEXTS * text_tokens
 
 
 def _has_head(spec: Spec) -> bool:
@@ -55,6 +60,7 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         for cost in study.costs
         for share in possible_values(cost.candidate.parameters.get("replay_share"))
     )
+    # Trials use general text if they replay it, or score it: no other feature scores tokens.
     if not (workload.plugin_tokens > 0 or replays):
         return None
     record = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
@@ -62,7 +68,8 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     seconds = 0.0
     for name, cost in {cost.candidate.model: cost for cost in study.costs}.items():
         if name not in record.written:
-            texts = _SAMPLING.texts * (1 + models[name].chat_template)
+            # A base with a chat template writes a question, then its answer.
+            texts = _SAMPLING.texts * (2 if models[name].chat_template else 1)
             clock = clock_of_base(cost.candidate, facts, workload)
             seconds += clock.generating(texts, _SAMPLING.tokens, _SAMPLING.batch)
     if not seconds:

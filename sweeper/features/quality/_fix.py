@@ -43,12 +43,12 @@ class Fixed:
 
 
 def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
-    """Apply remedies in rounds until a round changes nothing.
+    """Apply the remedies of the wanted kinds of faults in rounds until a round changes nothing.
 
     Remedies that use a model run once: a model that is fitted to its own changes would find more
     every time. Unreadable lines are always left out and listed, since no new file can hold them.
     """
-    data = CheckedRows.of(data)
+    data = CheckedRows.of(data)  # rows with what some kinds compare them with, if given
     chosen = [kind for kind in kinds().values() if kind in wanted and kind.has_remedy]
     unreadable = kinds()["unreadable"]
     chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
@@ -56,11 +56,12 @@ def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
     for number in range(MAX_ROUNDS):
         change_count = len(changes)
         for kind in chosen:
-            if kind.missing(data) or (kind.uses_model and number):
+            cannot_be_checked = kind.missing(data) != ""
+            if cannot_be_checked or (kind.uses_model and number):
                 continue
-            # Skip rows that a kind with another remedy for the same fault has mended.
-            replacing_kinds = {item.name for item in chosen if item.instead_of == kind.name}
-            mended = {(item.path, item.line) for item in changes if item.remedy in replacing_kinds}
+            # Another chosen kind may fix the same fault in another way: skip the rows it changed.
+            alternatives = {item.name for item in chosen if item.instead_of == kind.name}
+            mended = {(item.path, item.line) for item in changes if item.remedy in alternatives}
             rows = data.rows
             faults = [
                 fault
@@ -81,11 +82,9 @@ def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[Li
     changes: list[ListedChange] = []
     for index, new_row in sorted(kind.mend(data, faults).items() if faults else ()):
         row = data.rows[index]
-        old_cells, new_cells = (
-            row.fields if row.readable else {"unreadable": row.raw},
-            dict[str, object](),
-        )
-        if new_row is not None:
+        old_cells = row.fields if row.readable else {"unreadable": row.raw}
+        new_cells: dict[str, object] = {}
+        if new_row is not None:  # list only the cells that differ
             new_cells = {n: cell for n, cell in new_row.fields.items() if cell != row.fields.get(n)}
             old_cells = {name: row.fields.get(name) for name in new_cells}
             if not new_cells:
@@ -116,6 +115,8 @@ def rows_to_check(
 ) -> CheckedRows:
     """The rows with the token limit and the evaluation set that flags name.
 
+    The flags are kept for the commands that findings suggest.
+
     Raises:
         UsageError: ``model`` is given without ``max_length``.
         DataError: The evaluation set cannot be read.
@@ -136,13 +137,18 @@ def rows_to_check(
 
 
 def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
+    """The token limit. Without a model, tokens are estimated from bytes.
+
+    "7B" names a size only, so that it has no tokenizer. Turns of conversations are counted without
+    a chat template.
+    """
     facts = model_facts(ModelSpec(id=model or "7B"))
     counter = token_counter(facts, code=rows.task == "code", conversations=False)
     return TokenCap(tokens, counter.count, counter.how)
 
 
 def requested_remedies(given: list[str], all_safe: bool) -> list[FaultKind]:
-    """The kinds whose remedies ``--remedy`` names.
+    """The kinds whose remedies ``--remedy`` names; none with ``--all-safe`` alone.
 
     Raises:
         UsageError: No remedy is requested, or one does not exist.
@@ -158,6 +164,7 @@ def requested_remedies(given: list[str], all_safe: bool) -> list[FaultKind]:
 
 def write(fixed: Fixed, output: Path) -> None:
     """Write the list of changes, and the rows: a file, or a folder of several files."""
+    # ``forms`` has an entry for each file, also for one whose rows were all removed.
     files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
     for row in fixed.data.rows:
         files[row.path].append(dict(row.fields))

@@ -1,4 +1,6 @@
-"""The types of a review: a training independent of its trainer, and the findings about it."""
+"""The types of a review: the settings of a training, under the same names for all trainers, and
+the findings about them.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,14 @@ def _name_list(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(value, list):
-        names = (next((i[k] for k in ("path", "id") if k in i), "") if isinstance(i, dict) else i
-                 for i in value)  # fmt: skip
-        return [str(item) for item in names if item not in ("", None)]
+        names = (_name_in(item) if isinstance(item, dict) else item for item in value)
+        return [str(name) for name in names if name not in ("", None)]
     return value
+
+
+def _name_in(mapping: Mapping[str, object]) -> object:
+    """The path or the identifier of a data set; empty if it has neither."""
+    return next((mapping[key] for key in ("path", "id") if key in mapping), "")
 
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(_name_list)]
@@ -42,11 +48,23 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Training(Record):
-    """The settings of a training; each is None if the file lacks it and no default is known.
+    """The settings of a training. Names are those of transformers and PEFT if these have one.
 
-    Names are those of transformers and PEFT if these have one. ``packing_masks`` says whether
-    attention stays within a packed example, ``prompt_loss`` whether prompts are trained on.
-    ``dataset_rows`` is the size of the data set if the trainer's table has it.
+    A setting has the file's value, else the default in the trainer's table (``_formats/``), which
+    translates the fields of the file. Else it has the default here, which is None if unknown. A few
+    settings are derived from others, such as ``max_steps`` from ``steps_per_epoch``.
+
+    Args:
+        precision: Set by trainers that have one field for it; others set ``bf16``, ``fp16`` and
+            ``pure_bf16``.
+        quantization: Likewise; others set ``load_in_4bit`` and ``load_in_8bit``.
+        optimizer_variant: Another method that replaces ``optim``, such as GaLore, or a precision
+            such as fp8. Memory and time are not estimated with it.
+        releases_gradients: Whether the optimizer steps within the backward pass.
+        sharding: The file's value, of any type: only whether there is one matters.
+        dataset_rows: Size of a data set that the trainer's table knows.
+        packing_masks: Whether attention stays within a packed example.
+        prompt_loss: Whether prompts are trained on.
     """
 
     model: str | None = None
@@ -153,14 +171,14 @@ def _texts_by_kind() -> Mapping[str, Mapping[str, str]]:
     return texts
 
 
-def finding_of_kind(kind: str, trainer: str, **details: Any) -> Finding:
+def finding_of_kind(kind: str, documentation: str, **details: Any) -> Finding:
     """A finding with the text of ``_findings.yaml``.
 
     Args:
-        trainer: The address of the trainer's documentation.
+        documentation: The trainer's documentation, for ``{trainer}`` in the text.
         details: Fields of the finding, and placeholders of its text.
     """
-    placeholders = {"trainer": trainer, **details}
+    placeholders = {"trainer": documentation, **details}
     texts = {name: text.format_map(placeholders) for name, text in _texts_by_kind()[kind].items()}
     fields = {name: value for name, value in details.items() if name in Finding.model_fields}
     return Finding(kind=kind, **{**texts, **fields})
@@ -182,10 +200,12 @@ class Review(Record):
     """The review of one configuration of another trainer.
 
     Args:
-        understood: Number of the ``fields`` that the trainer's table explains.
+        understood: Number of the ``fields`` that the trainer's table has.
+        unknown: The other fields.
         memory: Peak of one GPU; ``fits`` is None if no GPU is known or nothing can be estimated.
         seconds: Time without validation; None if it is unknown or memory is too small.
         cost_usd: Lower end, middle and upper end; None without a price or a time.
+        assumed: The assumptions of the estimates, as sentences.
         patch: A unified diff of the file.
     """
 

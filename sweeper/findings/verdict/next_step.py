@@ -75,7 +75,7 @@ def _failures(findings: Findings) -> NextStep | None:
 
 
 def _no_fine_tuning(findings: Findings) -> NextStep | None:
-    """Fine-tuning is no better than a baseline."""
+    """A step for the case that fine-tuning is no better than a baseline."""
     against = _against_baseline(findings)
     if findings.verdict.fine_tuning_needed is not False or against is None:
         return None
@@ -87,7 +87,7 @@ def _no_fine_tuning(findings: Findings) -> NextStep | None:
 
 
 def _more_test_rows(findings: Findings) -> NextStep | None:
-    """The test split leaves open whether fine-tuning pays."""
+    """A step for the case that the test split leaves open whether fine-tuning pays."""
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None or not against.more_items:
         return None
@@ -101,11 +101,11 @@ def _more_test_rows(findings: Findings) -> NextStep | None:
 
 
 def _too_few_seeds(findings: Findings) -> NextStep | None:
-    limit = next((candidate for candidate in findings.limits if candidate.id == "few-seeds"), None)
+    limitation = next((item for item in findings.limits if item.id == "few-seeds"), None)
     open_question = findings.verdict.kind == "insufficient" or findings.verdict.recommended_baseline
-    if limit is None or not open_question:
+    if limitation is None or not open_question:
         return None
-    because = f"{limit.text} {limit.action}"
+    because = f"{limitation.text} {limitation.action}"
     seeds = findings.verdict.seeds or 1
     needed_seeds = MIN_SEEDS if seeds < MIN_SEEDS else 2 * seeds
     command = f"{_run_command(findings)} --new --confirmation-seeds {needed_seeds}"
@@ -116,7 +116,7 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
 
 
 def _no_decision(findings: Findings) -> NextStep | None:
-    """The study ended without a recommendation, though it had enough seeds."""
+    """A step for a study that ended without a recommendation, though it had enough seeds."""
     if findings.verdict.kind != "insufficient":
         return None
     finalists = units.plural(len(findings.finalists), "finalist")
@@ -134,7 +134,10 @@ def _lacks_finalists(findings: Findings) -> bool:
 
 
 def _no_difference(findings: Findings) -> NextStep | None:
-    """No difference from a baseline is shown, and the test rows that would decide are unknown."""
+    """A step if no difference from a baseline is shown.
+
+    How many test rows would decide is unknown: else ``_more_test_rows`` applies before.
+    """
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None:
         return None
@@ -142,21 +145,19 @@ def _no_difference(findings: Findings) -> NextStep | None:
 
 
 def _longer_training(findings: Findings) -> NextStep | None:
-    limit = next(
-        (candidate for candidate in findings.limits if candidate.id == "best-at-last-step"), None
-    )
-    if limit is None:
+    limitation = next((item for item in findings.limits if item.id == "best-at-last-step"), None)
+    if limitation is None:
         return None
     row = findings.recommended
     command = f"{_run_command(findings)} --new"
     if row is not None and row.rungs:
         command += f" --epochs {2 * row.rungs[-1].epochs:g}"
-    because = f"{limit.text} {limit.action}"
+    because = f"{limitation.text} {limitation.action}"
     return NextStep(kind="longer-training", because=because, command=command)
 
 
 def _more_data(findings: Findings) -> NextStep | None:
-    """The recommended trial overfits, so more training rows would help."""
+    """A step for a recommended trial that overfits, so that more training rows would help."""
     row = findings.recommended
     if row is None or row.result.stopped_by != "overfitting":
         return None
@@ -168,6 +169,7 @@ def _more_data(findings: Findings) -> NextStep | None:
     return NextStep(kind="more-data", because=because)
 
 
+# The first check that returns a step counts.
 _CHECKS: tuple[Callable[[Findings], NextStep | None], ...] = (
     _resume,
     _failures,
@@ -190,7 +192,7 @@ def _against_baseline(findings: Findings) -> Comparison | None:
 def _gap(findings: Findings, against: Comparison) -> str:
     baseline = findings.baseline(against.second)
     title = baseline.title if baseline else against.second
-    trial = against.first.replace("-", " ")
+    trial = against.first.replace("-", " ")  # "trial-12" as "trial 12"
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
 
 

@@ -135,9 +135,7 @@ def cost_scale(findings: Findings) -> Scale:
     ends = [end for interval in intervals for end in interval.ends]
     baseline_values = [b.objective for b in findings.baselines if b.objective is not None]
     visible_values = [value for value in _values(findings) if not scale.off(value)]
-    return replace(
-        fit([*visible_values, *ends, *baseline_values]), is_open_below=scale.is_open_below
-    )
+    return replace(fit([*visible_values, *ends, *baseline_values]), is_cut_below=scale.is_cut_below)
 
 
 def trial_scale(findings: Findings) -> Scale:

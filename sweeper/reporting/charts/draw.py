@@ -34,7 +34,7 @@ PAPER = "var(--paper)"
 LABEL_PIXELS = 14
 # Height of the plot area of charts of trials, in pixels.
 HEIGHT = 260
-# Trials outside of a chart that its caption lists.
+# A caption lists at most this many of the trials that are outside of the axis.
 _MAX_LISTED = 4
 
 _THEME = alt.Config(
@@ -71,10 +71,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Sheet:
-    """Collects the rows of a chart's layers and writes the chart's Vega-Lite spec.
+    """Builds one chart: collects the rows of its layers, then writes its Vega-Lite spec.
 
-    Layers refer to rows by name; the rows are added at the end, since Altair copies and checks its
-    data many times.
+    Layers refer to rows by name; ``spec`` adds the rows at the end, since Altair would copy and
+    check them many times.
     """
 
     def __init__(self) -> None:
@@ -83,10 +83,11 @@ class Sheet:
     def chart(self, rows: Rows) -> Any:
         """A chart of these rows, without mark and encoding.
 
-        Texts from users are escaped and shortened here; ``draw`` does it for titles.
+        All texts of the rows are made safe and shortened, since users may have written them;
+        ``draw`` does it for titles.
         """
         name = f"rows-{len(self._rows)}"
-        self._rows[name] = [{key: _label(value) for key, value in row.items()} for row in rows]
+        self._rows[name] = [{key: _safe_value(value) for key, value in row.items()} for row in rows]
         return alt.Chart(alt.NamedData(name=name))
 
     def spec(self, chart: Any) -> dict[str, Any]:
@@ -104,18 +105,21 @@ class Sheet:
             size: Width and height of the area within the axes, in pixels.
             description: A text alternative to the chart.
         """
-        chart.width, chart.height = size  # ``properties`` and ``configure`` copy all layers
+        # Set as attributes to save time: ``properties`` and ``configure`` copy all layers.
+        chart.width, chart.height = size
         return Drawing(json.dumps(self.spec(chart)), title, description, wide)
 
 
-def _label(value: Any) -> Any:
+def _safe_value(value: Any) -> Any:
+    """A value of a row; a text is shortened, and its invisible characters are escaped."""
     return shortened(visible(value), LABEL_CHARACTERS) if isinstance(value, str) else value
 
 
 def escape_spec(value: Any) -> Any:
-    """A spec with escaped texts: some characters would crash the engine, and with it the process.
+    """A spec whose texts have look-alikes for backslashes and quotes, and no invisible characters.
 
-    Vega puts titles into expressions, where backslashes and quotes have a meaning.
+    Some of these would crash the engine, and with it the process. Vega puts titles into
+    expressions, where backslashes and quotes have a meaning.
     """
     if isinstance(value, str):
         return visible(value).replace("\\", "\N{SET MINUS}").replace('"', "\N{DOUBLE PRIME}")
@@ -178,7 +182,7 @@ def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:
 # Channels whose values in the rows are used without a scale; see ``row_of``.
 COLOR, STROKE = alt.Color("color:N", scale=None), alt.Stroke("color:N", scale=None)
 SHAPE, DASH = alt.Shape("shape:N", scale=None), alt.StrokeDash("dash:N", scale=None)
-# Channels of further columns: Altair takes long to make them of strings.
+# Channels of further columns, made once to save time: Altair takes long to parse "trial:N".
 TRIAL, LABEL, HIGH = alt.Description("trial:N"), alt.Text("label:N"), alt.Y2("high:Q")
 
 
@@ -249,7 +253,7 @@ def vertical_rule(
 
 
 def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
-    """The rows whose ``y`` is on the axis."""
+    """The rows whose ``y`` is not beyond the end at which the axis is cut."""
     return [row for row in rows if not scale.off(row["y"])]
 
 
@@ -259,8 +263,11 @@ def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
 
 
 def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
-    """An arrow at the edge for each row whose ``y`` is outside of the axis."""
-    edge, shape = (scale.low, _DOWN) if scale.is_open_below else (scale.high, _UP)
+    """An arrow at the cut end of the axis for each row whose ``y`` is beyond it.
+
+    Only one end of a scale is cut, that of poor values: see ``Scale``.
+    """
+    edge, shape = (scale.low, _DOWN) if scale.is_cut_below else (scale.high, _UP)
     clipped_rows = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
     return (
         sheet.chart(clipped_rows)
@@ -285,7 +292,7 @@ def value_title(findings: Findings) -> str:
 
 
 def off_scale_sentence(findings: Findings, trials: Sequence[Trial], scale: Scale) -> str:
-    """A sentence on the trials outside of a chart's axis; empty if there is none."""
+    """A caption's sentence on the trials beyond the axis, worst first; empty if there is none."""
     metric = findings.objective
     scored = [(t.value, t.number) for t in trials if t.value is not None]
     outside = sorted(
@@ -294,7 +301,7 @@ def off_scale_sentence(findings: Findings, trials: Sequence[Trial], scale: Scale
     if not outside:
         return ""
     listed = [f"#{number} {words.score(value, metric)}" for value, number in outside[:_MAX_LISTED]]
-    side = "Below" if scale.is_open_below else "Above"
+    side = "Below" if scale.is_cut_below else "Above"
     rest = f" and {len(outside) - _MAX_LISTED} more" if len(outside) > _MAX_LISTED else ""
     return f" {side} the drawn range, with an arrow at its edge: {', '.join(listed)}{rest}."
 
@@ -305,7 +312,8 @@ _DROPPED_ATTRIBUTES = frozenset({
     "role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "font-family",
     "class", "style", "stroke-miterlimit", "clip-path",
 })  # fmt: skip
-# The stylesheet hides marks that have an opacity in print.
+# Attributes with their default values, which need not be written. Opacity 1 must not be: in print,
+# the stylesheet hides the lines of learning curves that have an ``opacity`` attribute.
 _DEFAULTS = frozenset({
     ("opacity", "1"), ("stroke-dasharray", "1,0"), ("stroke-width", "1"), ("font-size", "11px"),
     ("transform", "translate(0,0)"),
@@ -325,6 +333,7 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
         element[:] = [child for child in element if _is_drawn(child)]
         element.tag, trial = element.tag.removeprefix(_SVG), element.get("aria-label", "")
         element.attrib = ({"data-trial": trial} if trial.isdecimal() else {}) | {
+            # One decimal would distort an opacity such as 0.45.
             name: value if "opacity" in name else _DECIMALS.sub(_rounded, value)
             for name, value in element.items()
             if name not in _DROPPED_ATTRIBUTES and (name, value) not in _DEFAULTS
@@ -339,6 +348,7 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
 
 
 def _is_drawn(element: ElementTree.Element) -> bool:
+    """Whether an element is visible. Vega's ``rect`` is the background; marks are ``path``."""
     is_hidden = element.get("display") == "none" or element.get("class") == "background"
     return not is_hidden and element.tag not in (f"{_SVG}rect", f"{_SVG}defs")
 

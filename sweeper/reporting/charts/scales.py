@@ -22,17 +22,17 @@ _MIN_VALUES = 5
 class Scale:
     """A numeric axis with a fixed domain, so that panels can share it.
 
-    Poor values may be beyond its high end, or beyond its low end with ``is_open_below``.
+    Poor values may be beyond its high end, or beyond its low end with ``is_cut_below``.
     """
 
     low: float
     high: float
     log: bool
-    is_open_below: bool = False
+    is_cut_below: bool = False
 
     def off(self, value: float) -> bool:
         """Whether a value is beyond the end where poor values are left out."""
-        return value < self.low if self.is_open_below else value > self.high
+        return value < self.low if self.is_cut_below else value > self.high
 
     def place(self, value: float) -> float:
         """The position of a value: 0 at the low end, 1 at the high end."""
@@ -135,7 +135,7 @@ def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
     """
     if higher_is_better:
         negated_scale = focus([-value for value in values])
-        return Scale(-negated_scale.high, -negated_scale.low, log=False, is_open_below=True)
+        return Scale(-negated_scale.high, -negated_scale.low, log=False, is_cut_below=True)
     full_scale = fit(values)
     positions = sorted(map(full_scale.place, values))
     if len(positions) < _MIN_VALUES:

@@ -338,18 +338,18 @@ class CostModel:
         lowest = abs(float(own.costs.min()))
         noise, spread = NOISE_SHARE * lowest, max(self.study.spread, MIN_SPREAD_SHARE * lowest)
         rows = [self._rows.matrix([trial.parameters for trial in own.trials])]
-        costs, owners = [own.costs], [np.zeros(len(own.costs), dtype=np.int64)]
+        costs, candidates = [own.costs], [np.zeros(len(own.costs), dtype=np.int64)]
         for position, (other, other_input) in enumerate(
             zip(self._informing_trials, others, strict=True)
         ):
             points = [trial.parameters for trial in other_input.trials]
             rows.append(self._rows.translated_matrix(other.axes, points, position))
             costs.append(other_input.costs)
-            owners.append(np.full(len(points), position + 1))
+            candidates.append(np.full(len(points), position + 1))
 
         def fit() -> GaussianProcess:
-            all_costs, all_owners = np.concatenate(costs), np.concatenate(owners)
-            return GaussianProcess.fit(np.vstack(rows), all_costs, noise, spread, all_owners)
+            all_costs, all_candidates = np.concatenate(costs), np.concatenate(candidates)
+            return GaussianProcess.fit(np.vstack(rows), all_costs, noise, spread, all_candidates)
 
         process = fit()
         running = [
@@ -360,7 +360,7 @@ class CostModel:
         # Running trials count with their predicted costs, so that new ones differ from them.
         rows.append(self._rows.matrix(running))
         costs.append(process.predict(rows[-1])[0])
-        owners.append(np.zeros(len(running), dtype=np.int64))
+        candidates.append(np.zeros(len(running), dtype=np.int64))
         return fit()
 
     def furthest(self, draws: Sequence[Point]) -> Point:

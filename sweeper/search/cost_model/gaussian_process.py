@@ -2,7 +2,7 @@
 
 Costs of other candidates can be added, each candidate with an unknown level of its own: a
 multi-task kernel as in Bonilla, Chai and Williams 2008 (Multi-task Gaussian process prediction),
-with a fixed covariance of tasks. Inputs are scaled to a correlation length of 1; pure.
+with a fixed covariance of tasks. Callers scale inputs to a correlation length of 1.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
 Vector = NDArray[np.float64]
-Owners = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
 # Least standard deviation of candidates' levels, as a share of the standard deviation of one
-# candidate's costs. In replays of four formulas, 0.5, 1 and 2 did not differ.
+# candidate's costs. In simulated searches of four objectives that are formulas (see
+# benchmarks/findings.md), 0.5, 1 and 2 did not differ.
 LEVEL_SHARE = 1.0
 # Costs are clipped at this multiple of the median's distance above the best: a diverged trial would
 # otherwise flatten all relevant differences.
@@ -67,13 +68,16 @@ def matern(first: Matrix, second: Matrix) -> Matrix:
     return kernel
 
 
-def _level(costs: Vector, owners: Owners, variance: float) -> float:
-    # Variance of the candidates' levels: of their medians, and at least a share of the spread.
-    middle = float(np.median(costs[owners == 0]))
-    offsets = [
-        middle - float(np.median(costs[owners == level])) for level in set(owners.tolist()) - {0}
-    ]
-    return max([LEVEL_SHARE**2 * variance, *(level**2 for level in offsets)]) if offsets else 0.0
+def _level_variance(costs: Vector, candidates: Indices, variance: float) -> float:
+    """Prior variance of the candidates' levels; 0 with a single candidate.
+
+    The largest squared offset of another candidate's median, and at least a share of ``variance``.
+    """
+    median = float(np.median(costs[candidates == 0]))
+    others = set(candidates.tolist()) - {0}
+    offsets = [median - float(np.median(costs[candidates == other])) for other in others]
+    least = LEVEL_SHARE**2 * variance
+    return max([least, *(offset**2 for offset in offsets)]) if offsets else 0.0
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,19 @@ class GaussianProcess:
 
     Args:
         points: Rows with known costs, shape ``(n, d)``.
-        owners: The candidate of each row, 0 for the modelled one; shape ``(n,)``.
+        candidates: Number of each row's candidate, 0 for the modelled one; shape ``(n,)``.
         mean: Prior mean of costs.
         variance: Prior variance of costs.
-        level: Prior variance of candidates' levels; 0 with a single candidate.
+        level_variance: Prior variance of candidates' levels; 0 with a single candidate.
         factor: Cholesky factor of the kernel matrix with its noise.
         weights: Kernel matrix inverse times (costs - mean).
     """
 
     points: Matrix
-    owners: Owners
+    candidates: Indices
     mean: float
     variance: float
-    level: float
+    level_variance: float
     factor: tuple[Matrix, bool]
     weights: Vector
 
@@ -105,36 +109,38 @@ class GaussianProcess:
         costs: Vector,
         noise: float,
         spread: float = 0.0,
-        owners: Owners | None = None,
+        candidates: Indices | None = None,
     ) -> GaussianProcess:
         """Fit to costs.
 
         Args:
             points: Shape ``(n, d)``.
             costs: Shape ``(n,)``.
-            noise: Standard deviation of independent noise.
+            noise: Standard deviation of independent noise. The prior one of costs is at least
+                twice this, also if the first costs happen to be equal.
             spread: Least prior standard deviation of costs.
-            owners: The candidate of each cost, 0 for the modelled one; all 0 if None.
+            candidates: Number of each cost's candidate, 0 for the modelled one; all 0 if None.
         """
-        candidate = np.zeros(len(costs), dtype=np.int64) if owners is None else owners
-        own = costs[candidate == 0]
+        if candidates is None:
+            candidates = np.zeros(len(costs), dtype=np.int64)
+        own = costs[candidates == 0]
         variance = max(float(np.var(own)), (2 * noise) ** 2, spread**2, 1e-10)
-        level = _level(costs, candidate, variance)
+        level_variance = _level_variance(costs, candidates, variance)
         mean = float(np.median(own))
         kernel = variance * matern(points, points)
-        kernel += level * (candidate[:, None] == candidate[None, :])
+        kernel += level_variance * (candidates[:, None] == candidates[None, :])
         kernel[np.diag_indices_from(kernel)] += noise**2 + 1e-8 * variance
         factor = linalg.cho_factor(kernel, lower=True, overwrite_a=True)
         weights = linalg.cho_solve(factor, costs - mean)
-        return cls(points, candidate, mean, variance, level, factor, weights)
+        return cls(points, candidates, mean, variance, level_variance, factor, weights)
 
     def predict(self, rows: Matrix) -> tuple[Vector, Vector]:
-        """Mean and standard deviation of the cost, shape ``(m,)`` each."""
+        """Mean and standard deviation of the modelled candidate's cost, shape ``(m,)`` each."""
         cross = self.variance * matern(rows, self.points)
-        cross += self.level * (self.owners == 0)
+        cross += self.level_variance * (self.candidates == 0)
         mean = self.mean + cross @ self.weights
         solved = linalg.cho_solve(self.factor, cross.T)
-        variance = self.variance + self.level - np.einsum("ij,ji->i", cross, solved)
+        variance = self.variance + self.level_variance - np.einsum("ij,ji->i", cross, solved)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     def expected_improvement(self, rows: Matrix, best: float) -> Vector:

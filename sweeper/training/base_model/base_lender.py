@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
 from sweeper.errors import ModelError
-from sweeper.strategies.loading import class_options, keep_trainable, quiet_library
+from sweeper.strategies.loading import keep_trainable, options_without_pooler, quiet_library
 from sweeper.strategies.strategy import TaskType
 from sweeper.training.loop.device_memory import bytes_of, loading_a_model
 
@@ -79,7 +79,7 @@ def load_base(
     config = config or AutoConfig.from_pretrained(folder, **options)
     config.use_cache = False
     kind = auto._model_mapping.get(type(config), None)
-    options |= class_options(kind) if isinstance(kind, type) else {}
+    options |= options_without_pooler(kind) if isinstance(kind, type) else {}
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": device}}
     with quiet_library(), loading_a_model():

@@ -18,7 +18,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.setup import Setup
 from sweeper.plans import frozen_dtype
-from sweeper.strategies.loading import class_options
+from sweeper.strategies.loading import options_without_pooler
 from sweeper.strategies.strategy import Setting, strategy
 from sweeper.tasks.classification import Classifier
 
@@ -79,7 +79,7 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     kind = auto._model_mapping.get(type(config), None)
     fused = setup.attention != "eager" and getattr(kind, "_supports_sdpa", False)
     attention = "sdpa" if fused else "eager"
-    options = class_options(kind) if isinstance(kind, type) else {}
+    options = options_without_pooler(kind) if isinstance(kind, type) else {}
     with torch.device("meta"):
         base: nn.Module = auto.from_config(
             config, dtype=dtype, attn_implementation=attention, **options

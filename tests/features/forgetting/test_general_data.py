@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest, input_key
 from sweeper.errors import DataError
-from sweeper.features.forgetting._general_data import HELD_BACK, divided, general_text
+from sweeper.features.forgetting._general_data import HELD_BACK_TEXTS, divided, general_text
 from sweeper.spec import ModelSpec, Spec
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
@@ -39,15 +39,15 @@ def test_the_two_parts_never_share_a_text_or_a_question(texts: list[str], seed: 
     found = divided(examples, seed, 1000)
     held = {example.key for example in found.held_back}
     assert not held & {example.key for example in found.replay}
-    assert 1 <= len(found.held_back) <= HELD_BACK
+    assert 1 <= len(found.held_back) <= HELD_BACK_TEXTS
 
 
 def test_the_parts_do_not_depend_on_the_order_of_the_file() -> None:
     rows = [text(f"text number {n}", n) for n in range(200)]
     one, other = divided(rows, 0, 1000), divided(rows[::-1], 0, 1000)
     assert one == other
-    assert len(one.held_back) == HELD_BACK
-    assert len(one.replay) == 200 - HELD_BACK
+    assert len(one.held_back) == HELD_BACK_TEXTS
+    assert len(one.replay) == 200 - HELD_BACK_TEXTS
 
 
 def test_answers_to_one_question_stay_together() -> None:

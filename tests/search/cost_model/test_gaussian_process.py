@@ -33,7 +33,7 @@ def test_losses_of_another_candidate_say_where_to_go_whatever_its_level() -> Non
     ours = {}
     for level in (0.0, 5.0):
         shifted = losses + level * (whose == 1)
-        fitted = GaussianProcess.fit(points, shifted, 0.01, 0.2, owners=whose)
+        fitted = GaussianProcess.fit(points, shifted, 0.01, 0.2, candidates=whose)
         ours[level] = fitted.predict(slope[1:])[0]
         assert ours[level][1] < ours[level][0] < 0.5
     alone = GaussianProcess.fit(slope[:1], losses[:1], 0.01, 0.2).predict(slope[1:])[0]
@@ -43,5 +43,5 @@ def test_losses_of_another_candidate_say_where_to_go_whatever_its_level() -> Non
 def test_our_own_losses_outweigh_those_of_another_candidate() -> None:
     points = np.asarray([[0.0, 0.0], [1.0, 0.0], [0.0, 0.7], [1.0, 0.7]])
     losses, whose = np.asarray([0.5, 0.7, 0.7, 0.5]), np.asarray([0, 0, 1, 1])
-    mean, _ = GaussianProcess.fit(points, losses, 0.01, 0.2, owners=whose).predict(points[:2])
+    mean, _ = GaussianProcess.fit(points, losses, 0.01, 0.2, candidates=whose).predict(points[:2])
     assert mean == pytest.approx([0.5, 0.7], abs=0.02)
