@@ -8,7 +8,7 @@ from sweeper import textfiles
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
 from sweeper.facts.models.chat_template import writer
-from sweeper.facts.models.model_folder import damage, read_json
+from sweeper.facts.models.model_folder import loading_problem, read_json
 from sweeper.textfiles import read_text
 from sweeper.yamlfile import read
 
@@ -44,9 +44,9 @@ def test_a_template_and_a_tokenizer_that_never_end_are_not_read(endless, tmp_pat
     assert writer(tmp_path)[1] == "a ChatML template"
     (tmp_path / "config.json").write_text("{}")
     endless("tokenizer.json")
-    assert "the tokenizer is not a regular file" in str(damage(tmp_path, False))
+    assert "the tokenizer is not a regular file" in str(loading_problem(tmp_path, False))
     endless("model.safetensors")
-    assert "the weights are not a regular file" in str(damage(tmp_path, False))
+    assert "the weights are not a regular file" in str(loading_problem(tmp_path, False))
 
 
 def test_a_text_has_a_largest_size(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sweeper.data.examples import SPLIT_NAMES
-from sweeper.data.formats.row_format import AGREEMENT, Form, RowFormat, Shape, formats
+from sweeper.data.formats.row_format import MIN_MATCHING_SHARE, Form, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Fields, RowTable
@@ -20,8 +20,8 @@ from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
 MIN_SHARE_BY_NAME = 0.5
-"""Where no format reaches ``AGREEMENT``, a format that the column names suggest must fit at least
-this share of the rows."""
+"""Where no format reaches ``MIN_MATCHING_SHARE``, a format that the column names suggest must fit
+at least this share of the rows."""
 
 _ROLES: dict[Task, tuple[str, ...]] = {
     "classification": ("text", "label"),
@@ -69,7 +69,7 @@ def _null_words(table: RowTable, form: Form) -> tuple[dict[str, frozenset[str]],
         real_values = {
             word
             for word in NULL_WORDS & cells.keys()
-            if role in _ANSWER_ROLES and cells[word] > (1 - AGREEMENT) * len(table.sample)
+            if role in _ANSWER_ROLES and cells[word] > (1 - MIN_MATCHING_SHARE) * len(table.sample)
         }
         gaps[column] = NULL_WORDS - real_values
         if real_values:
@@ -143,14 +143,18 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec) -> Form:
     ]
     user_named = bool(user_columns or user_format)
     other_forms = [] if user_named else _forms_of_other_columns(suitable, table, task)
-    complete_form = next((form for form in suitable if form.share >= AGREEMENT), None)
+    complete_form = next((form for form in suitable if form.share >= MIN_MATCHING_SHARE), None)
     mixed = None if complete_form or user_named else _mixed_form([*suitable, *other_forms], sample)
     form = complete_form or mixed or _majority_form(suitable, sample, task)
     if form is None:
         raise _unrecognised_error(table, task, user_format, forms)
     if not user_named:
         needed = set(form.columns.values())
-        useful = (o for o in other_forms if any(o.has(row) and not form.has(row) for row in sample))
+        useful = (
+            o
+            for o in other_forms
+            if any(o.matches(row) and not form.matches(row) for row in sample)
+        )
         others = (o for o in (*suitable, *useful) if not set(o.columns.values()) <= needed)
         return replace(form, others=tuple(others))
     reason = f"the format {form.format} was named by you"
@@ -207,9 +211,9 @@ def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
 
     A single form gives None: nothing is known about the rows that it does not fit.
     """
-    matches = [(form, [form.has(fields) for fields in sample]) for form in forms if form.share]
+    matches = [(form, [form.matches(fields) for fields in sample]) for form in forms if form.share]
     fitting_rows = sum(map(any, zip(*(rows for _, rows in matches), strict=True)))
-    if len(matches) < 2 or fitting_rows < AGREEMENT * len(sample):
+    if len(matches) < 2 or fitting_rows < MIN_MATCHING_SHARE * len(sample):
         return None
     main_form, main_rows = max(matches, key=lambda match: sum(match[1]))
     share = f"{sum(main_rows)} of the {len(sample)} rows looked at"

@@ -84,7 +84,7 @@ def _write_features(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
 
 
 def _table_row(feature: Feature) -> tuple[int, int, int]:
-    """An item's number of tokens, the index of its example, and its encoding kinds as bits."""
+    """An item's number of tokens, the index of its example, and its ``encoding_kinds`` as bits."""
     bits = sum(1 << ENCODING_KINDS.index(kind) for kind in feature.get(_KINDS, ()))
     return len(feature["input_ids"]), feature.get(_ROW, 0), bits
 
@@ -175,7 +175,7 @@ class TokenizedSplit:
                 if not self._in_pieces:
                     yield self._task.encode(block)
                     continue
-                items_by_row = enumerate(self._task.encode_all(block), start)
+                items_by_row = enumerate(self._task.encode_in_pieces(block), start)
                 yield [{**item, _ROW: row} for row, items in items_by_row for item in items]
             except DataError as error:
                 problems += error.problems
@@ -184,7 +184,11 @@ class TokenizedSplit:
 
     @cached_property
     def encoding_kinds(self) -> Sequence[Feature]:
-        """Features with their encoding kinds only."""
+        """For each item, a feature that holds only its ``encoding_kinds``.
+
+        These are the ways in which tokenising changed the example, such as ``cut``: see
+        ``EncodingNote``.
+        """
         bits = self._table[:, 2]
         return LazySequence(
             len(bits),

@@ -239,10 +239,17 @@ WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
 wider.
 
 Args:
-    prediction: ``trial-time``, ``sweep-time``, ``search-gain``, ``strategy-gap`` or ``rule-gap``,
-        the claim of a single rule. The interval of the sweep's time is widened by the factors of
-        both times. ``memory-low`` and ``memory-high`` are for one end each; ``best-strategy`` is
-        for the distance of a probability from a half.
+    prediction: The name of the prediction.
+
+        - ``trial-time``: the time of a trial.
+        - ``sweep-time``: the time of the sweep. Its interval is widened by the factor of
+          ``trial-time``, too.
+        - ``search-gain``: what the search gains over the default configuration.
+        - ``strategy-gap``: the difference between two strategies.
+        - ``rule-gap``: the same as a single rule claims it.
+        - ``memory-low``, ``memory-high``: the lower and the upper end of the memory's interval.
+        - ``best-strategy``: the probability that a strategy is better than another. The factor
+          applies to its distance from one half.
 """
 
 
@@ -283,8 +290,9 @@ CONSTRAINTS: Hook[Callable[[Spec], Iterable[Limit]]] = Hook("constraint", "limit
 # facts.py: checks of the request, and facts that the plan needs.
 
 
-# Facts that the conditions of rules may use, in addition to those of the core. A Boolean fact whose
-# name ends in _wanted counts as true when the user declares a parameter that depends on it.
+# Facts that the conditions of rules and parameters may use, in addition to those of the core. If
+# the user sets a parameter under ``parameters`` in sweep.yaml, Boolean facts whose name ends in
+# _wanted count as true in the parameter's condition: to set it switches its feature on.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Callable[[Spec, bool], Iterable[Problem]]] = Hook("facts", "check")
 """``check(spec, for_run)``: the problems of a request, before data are read.
@@ -617,7 +625,7 @@ FINISH: Hook[Callable[[RunFolder, Spec, Plan, Callable[[str], None]], None]] = H
 have ended.
 
 It is called whenever a run completes, even if nothing was left to train. The time limit of the
-search does not apply. ``steps.winner`` finds the winner and its weights.
+search does not apply. ``sweeper.steps.winner`` finds the winner and its weights.
 
 Args:
     say: Prints a line to the user. If the hook calls it, its time is recorded as a phase of the
@@ -625,7 +633,7 @@ Args:
 """
 
 
-# commands.py: the feature's commands, which the core finds without a hook, and this.
+# commands.py: the feature's commands, which the core finds without a hook, and their output types.
 
 ANSWERS: Hook[Callable[[], Mapping[str, Any]]] = Hook("commands", "answers")
 """``answers()``: for each command with ``--json``, such as ``data check``, the type that it prints.

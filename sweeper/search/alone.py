@@ -78,7 +78,7 @@ class SearchResult:
 def search(
     space: Space,
     objective: Objective,
-    limit: StopCondition | None = None,
+    stop: StopCondition | None = None,
     *,
     starts: Sequence[Configuration] | None = None,
     sampler: str = "sweeper",
@@ -86,7 +86,7 @@ def search(
     untrained: Untrained = NOTHING,
     limits: Sequence[Limit] = (),
 ) -> SearchResult:
-    """Run trials until the limit, and return them all.
+    """Run trials until the stop condition holds, and return them all.
 
     Args:
         space: A ``Space``; a ``Plan`` is one.
@@ -94,10 +94,10 @@ def search(
             rung and may return the final value (by default the best yielded one). The last
             report has the seconds and measures of the trial. The generator is closed if the pruner
             ends the trial, and may raise ``Diverged``.
-        limit: When the search ends; after twenty trials if None.
+        stop: When the search ends; after twenty trials if None.
         starts: The first trials; the strategies' defaults if None.
-        sampler: Name of the sampler, as in ``named``.
-        pruner: Name of the pruner, as in ``named``.
+        sampler: Name of the sampler, as in ``sweeper.search.named``.
+        pruner: Name of the pruner, as in ``sweeper.search.named``.
         untrained: Costs of untrained models, by model (``""`` if strategies have none).
         limits: Limits on measures of the reports.
 
@@ -106,7 +106,7 @@ def search(
     """
     if starts is None:
         starts = [Configuration.taken_from(each, parameters={}) for each in space.candidates]
-    stop = limit or StopCondition()
+    stop = stop or StopCondition()
     running = Search(space, starts, sampler, pruner, untrained, limits)
     while not (reason := _end_reason(running, stop)):
         trial = running.ask()
@@ -147,6 +147,8 @@ def _run_trial(
                 return ended("PRUNED", pruned_at_rung=rung, pruned_because=why)
     except StopIteration as end:
         target, reports = running.objective, [*running.trials[number].reports.values()]
+        # The cost is None if the objective is not measured at rungs: the generator then has to
+        # return its value.
         best = min(reports, key=lambda rung: target.cost_of(rung) or 0.0)
         value = target.measured(best) if end.value is None else float(end.value)
         field = "validation_loss" if target.is_loss else "objective"

@@ -18,7 +18,8 @@ from sweeper.facts.models.linear_layers import layer_names
 from sweeper.hyperparameters import is_pattern, saved_modules
 from sweeper.spec import Scalar
 
-# Names of projections in the families and in a few other models. A fused one computes q, k and v.
+# Names of projections in the families of models (families.yaml) and in a few other models. A fused
+# one computes q, k and v.
 _QUERY = layer_names("q", "q_b") | {"wq"}
 _KEY = layer_names("k", "kv_b") | {"wk"}
 _VALUE = layer_names("v", "kv_b") | {"wv"}
@@ -134,7 +135,11 @@ def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> li
 
 
 def is_tied(model: Any, names: list[str] | None) -> bool:
-    """Whether one of the modules shares its weights with another; PEFT can keep them tied."""
+    """Whether a module to save shares its weights with another; PEFT can keep them tied.
+
+    Args:
+        names: The ``modules_to_save``.
+    """
     has_tied_embeddings = bool(
         getattr(model.config.get_text_config(), "tie_word_embeddings", False)
     )
@@ -144,9 +149,10 @@ def is_tied(model: Any, names: list[str] | None) -> bool:
 
 
 def use_float32_copies(adapted: nn.Module) -> bool:
-    """Convert the copies to float32, like other trained weights, and return whether there are any.
+    """Convert the copies of ``modules_to_save`` to float32, and return whether there are any.
 
-    Their outputs keep the base's dtype, so that the residual stream is not widened.
+    PEFT trains these copies in place of the base's own modules. Their outputs keep the base's
+    dtype, so that the residual stream is not widened.
     """
     wrappers = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
     for wrapper in wrappers:
@@ -165,7 +171,10 @@ def _cast(dtype: torch.dtype) -> Any:
 
 
 def load_in_float32(adapted: Any, folder: Path) -> None:
-    """Reload the saved copies in float32, since PEFT has rounded them to the base's dtype."""
+    """Reload the trained copies of ``modules_to_save`` in float32.
+
+    PEFT has rounded them to the base's dtype.
+    """
     if use_float32_copies(adapted):
         set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
 

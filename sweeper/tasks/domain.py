@@ -27,7 +27,7 @@ class Domain(Instruction):
     def splits_long_texts(self) -> bool:
         return any(_is_plain(example) for example in self.dataset.splits["train"][:1])
 
-    def encode_all(self, examples: Sequence[Example]) -> list[list[Feature]]:
+    def encode_in_pieces(self, examples: Sequence[Example]) -> list[list[Feature]]:
         """Splits long texts; packs short texts and ends of long ones into shared items.
 
         An item is listed with the text that it begins with. Texts from different sources share no

@@ -241,7 +241,7 @@ class Task(ABC):
         """Whether a train example that is longer than ``sequence_length`` becomes several items."""
         return False
 
-    def encode_all(self, examples: Sequence[Example]) -> list[list[Feature]]:
+    def encode_in_pieces(self, examples: Sequence[Example]) -> list[list[Feature]]:
         """The items of each example: several for a long one if ``splits_long_texts``."""
         return [[feature] for feature in self.encode(examples)]
 

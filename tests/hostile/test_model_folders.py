@@ -13,7 +13,7 @@ from sweeper.errors import ModelError
 from sweeper.facts.models import chat_template as templates
 from sweeper.facts.models.architecture import Settings
 from sweeper.facts.models.chat_template import writer
-from sweeper.facts.models.model_folder import damage
+from sweeper.facts.models.model_folder import loading_problem
 
 ASKED = ((Message("user", "a"), Message("assistant", "b")),) * 2
 
@@ -55,7 +55,7 @@ def folder(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     save_file({"w": np.zeros((8, 8), np.float32)}, tmp_path / "model.safetensors")
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
-    assert damage(tmp_path, False) is None
+    assert loading_problem(tmp_path, False) is None
     return tmp_path
 
 
@@ -64,14 +64,14 @@ def test_cut_and_wrong_weights_are_found_by_their_header(folder):
     whole = path.read_bytes()
     for content in (whole[:-4], whole[:20], b"", b"\xff" * 64, whole + b"more"):
         path.write_bytes(content)
-        assert "weights are damaged" in str(damage(folder, False))
+        assert "weights are damaged" in str(loading_problem(folder, False))
 
 
 def test_a_shard_that_is_missing_is_named(folder):
     index = folder / "model.safetensors.index.json"
     for name in ("model-2.safetensors", ["a"], {}, 3, "\0", "a" * 5000):
         index.write_text(json.dumps({"weight_map": {"w": name}}))
-        found = damage(folder, False)
+        found = loading_problem(folder, False)
         assert f"{name} is missing" in found.what
         assert found.where == str(index)
 
@@ -79,12 +79,12 @@ def test_a_shard_that_is_missing_is_named(folder):
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"model": 3}'])
 def test_a_tokenizer_that_cannot_be_parsed_is_a_message(folder, text):
     (folder / "tokenizer.json").write_text(text)
-    assert "tokenizer cannot be read" in str(damage(folder, False))
+    assert "tokenizer cannot be read" in str(loading_problem(folder, False))
 
 
 def test_a_tokenizer_without_its_unknown_token_is_a_message(folder):
     Tokenizer(WordPiece({}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
-    assert damage(folder, False).where == str(folder / "tokenizer.json")
+    assert loading_problem(folder, False).where == str(folder / "tokenizer.json")
 
 
 @pytest.mark.parametrize("kind", [3, ["bert"], {"a": 1}, 1e308])
@@ -98,11 +98,11 @@ def test_a_model_type_that_is_no_text_is_a_message(kind):
 def test_a_type_that_needs_own_code_is_refused_unless_it_is_trusted(folder, kind):
     config = {"model_type": kind, "auto_map": {"AutoConfig": "x.Y"}}
     (folder / "config.json").write_text(json.dumps(config))
-    assert "trust_remote_code" in str(damage(folder, False))
-    assert damage(folder, True) is None
+    assert "trust_remote_code" in str(loading_problem(folder, False))
+    assert loading_problem(folder, True) is None
 
 
 def test_a_known_type_with_own_code_is_loaded_without_it(folder):
     config = {"model_type": "gemma3_text", "auto_map": {"AutoConfig": "x.Y"}}
     (folder / "config.json").write_text(json.dumps(config))
-    assert damage(folder, False) is None
+    assert loading_problem(folder, False) is None

@@ -21,8 +21,8 @@ from sweeper.packages import named_classes
 from sweeper.spec import Task
 from sweeper.textfiles import json_value
 
-AGREEMENT = 0.95
-"""Smallest share of rows that must have the form, as in other loaders."""
+MIN_MATCHING_SHARE = 0.95
+"""A table has a format if at least this share of its sampled rows matches, as in other loaders."""
 
 ColumnNames = Mapping[str, tuple[str, ...]]
 """From a role to the names that its column may have: lower case, earlier ones win."""
@@ -48,7 +48,10 @@ class EmptyRow(UnusableRow):
 
 @dataclass(frozen=True)
 class Shape:
-    """One set of columns that a format may have."""
+    """One set of columns that a format may have: roles, with the names of their columns.
+
+    A ``Form`` is the result of matching it to the columns of a table.
+    """
 
     required: ColumnNames
     optional: ColumnNames = field(default_factory=dict)
@@ -160,9 +163,10 @@ class RowFormat:
 
 @dataclass(frozen=True)
 class Form:
-    """The roles of a table's columns.
+    """The format that was detected for a table, with the column of each role.
 
     Args:
+        format: Name of the format.
         columns: From a role to its column.
         evidence: Reasons, as sentences.
         templated: Whether the text already holds chat markers.
@@ -185,10 +189,13 @@ class Form:
         """The form of one row: this one or, if the row lacks its columns, another that fits."""
         if not self.others or all(fields.get(name) is not None for name in self.needed):
             return self
-        return next((form for form in self.others if form.has(fields)), self)
+        return next((form for form in self.others if form.matches(fields)), self)
 
-    def has(self, fields: Fields) -> bool:
-        """Whether a row has a value of the right kind in every column that it must have."""
+    def matches(self, fields: Fields) -> bool:
+        """Whether a row has a value of the right kind in every column that it must have.
+
+        Unlike in ``RowFormat.fits``, none of these cells may be empty.
+        """
         row_format = formats()[self.format]
         return any(
             roles <= self.columns.keys()
@@ -324,7 +331,11 @@ def formats() -> dict[str, RowFormat]:
 
 @cache
 def known_names() -> frozenset[str]:
-    """Every column name of every format: a first line that holds one of them is a header."""
+    """The column names of all formats: a first line that holds one of them is a header.
+
+    Includes the names of two kinds of columns that no format has: row ids, and the answers of
+    preference data, which is refused.
+    """
     return frozenset(
         {"id", "chosen", "rejected"}.union(*(row_format.names for row_format in formats().values()))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweeper.data.examples import Example, input_key
-from sweeper.data.formats.row_format import AGREEMENT, RawRow, RowFormat, Shape, text_of
+from sweeper.data.formats.row_format import MIN_MATCHING_SHARE, RawRow, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
 from sweeper.spec import Task
 
@@ -31,7 +31,7 @@ class TextRows(RowFormat):
 
     def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
         with_markers = sum(is_templated(text_of(fields.get(columns["text"]))) for fields in sample)
-        return with_markers >= AGREEMENT * len(sample)
+        return with_markers >= MIN_MATCHING_SHARE * len(sample)
 
     def unsuited(self, task: Task, templated: bool) -> str:
         """Why only the task domain can use plain text without chat markers; else empty."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 SAMPLE_CHARACTERS = 65_536
 MIN_CONSISTENT_SHARE = 0.95
-"""A delimiter fits if at least this share of rows has the same number of fields (as ``AGREEMENT``).
+"""A delimiter fits if at least this share of rows has the same number of fields (as
+``MIN_MATCHING_SHARE``).
 """
 
 MAX_NAME_CHARACTERS = 60

@@ -18,10 +18,10 @@ from sweeper.facts.models.architecture import Config, architecture
 from sweeper.facts.models.catalogue import Entry, NameMatch
 from sweeper.facts.models.linear_layers import parameters_of
 from sweeper.facts.models.model_folder import (
-    damage,
     has_chat_template,
     has_weights,
     license_name,
+    loading_problem,
     pooling,
     read_json,
 )
@@ -133,7 +133,7 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
             where=facts.folder or facts.id,
         )
     if facts.source in ("local", "hub") and facts.folder is not None:
-        problem = damage(Path(facts.folder), facts.trust_remote_code)
+        problem = loading_problem(Path(facts.folder), facts.trust_remote_code)
         if problem is not None:
             return problem
     spec = ModelSpec(id=facts.id, revision=facts.revision)

@@ -90,7 +90,7 @@ def weights_state(folder: Path) -> list[tuple[str, int, int]]:
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
-def damage(folder: Path, trust_remote_code: bool) -> Problem | None:
+def loading_problem(folder: Path, trust_remote_code: bool) -> Problem | None:
     """The problem that prevents loading the model in a folder; None if none is found."""
     return (
         _code_problem(folder, trust_remote_code)

@@ -11,7 +11,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Number, Record
 from sweeper.features.ledger.facts import LedgerFacts
 from sweeper.features.parts import record_of
-from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.findings.study.model_strategy_pairs import with_strategies_on_models
 from sweeper.memory.estimate import trial_gib
 from sweeper.planning.costs.corrections import (
     MemoryFactors,
@@ -144,7 +144,7 @@ class RunScores(Artifact):
 
 def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     """Every prediction that a plan states as a value."""
-    candidates = by_pair(plan).candidates
+    candidates = with_strategies_on_models(plan).candidates
     names = {(each.strategy.strategy, each.model): each.strategy for each in candidates}
     for candidate in candidates:
         yield _memory(candidate, MemoryFactors.of(plan.facts))

@@ -1,4 +1,4 @@
-"""The section on continued pretraining: the loss and time of each first stage."""
+"""The section on continued pretraining on a corpus, which is the *first stage* of some trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ HEADING = Heading(92, "pretraining", "Continued pretraining")
 
 
 class FirstStageFigures(StageRecord):
-    """A first stage and the trials that were trained after it."""
+    """One first stage: the continued pretraining of a base, and the trials that used the result.
+
+    ``base`` is the folder of the resulting base.
+    """
 
     base: str
     trials: tuple[int, ...]
@@ -44,7 +47,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The documents of each first stage, and the loss on held-out documents."""
+    """For each first stage: documents, tokens, time, and the loss on held-out documents."""
     return " ".join(
         f"Before {units.joined([f'trial {number}' for number in stage.trials])}: {_text_of(stage)}."
         for stage in figures.stages

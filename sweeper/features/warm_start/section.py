@@ -6,7 +6,7 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, Metric
-from sweeper.findings.study.model_strategy_pairs import pair
+from sweeper.findings.study.model_strategy_pairs import strategy_on_model
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of, default_of
 from sweeper.plans import ProposedTrial
@@ -50,7 +50,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def _result_of(run: RunFiles, start: ProposedTrial) -> WarmStartResult:
-    name = pair(run.plan, start)
+    name = strategy_on_model(run.plan, start)
     trial, best = _trial_of(run, name, start), best_of(run, name)
     default = default_of(run, name)
     return WarmStartResult(

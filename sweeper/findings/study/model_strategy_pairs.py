@@ -10,16 +10,18 @@ from sweeper.safe_text import clean
 from sweeper.traits.traits import StrategyOnModel
 
 
-def by_pair(plan: Plan) -> Plan:
-    """The plan with strategies on their models where several models compete."""
+def with_strategies_on_models(plan: Plan) -> Plan:
+    """The plan, with each candidate's strategy replaced by its ``strategy_on_model``."""
     named = (
-        candidate.model_copy(update={"strategy": pair(plan, candidate)})
+        candidate.model_copy(update={"strategy": strategy_on_model(plan, candidate)})
         for candidate in plan.candidates
     )
     return plan.model_copy(update={"candidates": tuple(named)})
 
 
-def pair(plan: Plan, source: Candidate | Configuration | ProposedTrial) -> StrategyOnModel:
-    """The strategy, on its base model if the plan has several."""
+def strategy_on_model(
+    plan: Plan, source: Candidate | Configuration | ProposedTrial
+) -> StrategyOnModel:
+    """The strategy, with its base model if the plan has several."""
     several = len({candidate.model for candidate in plan.candidates}) > 1
     return StrategyOnModel(source.strategy, clean(source.model) if several else "")

@@ -12,7 +12,7 @@ from pydantic import Field
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.execution.state.status import Status
-from sweeper.findings.study.reading import RunFiles, TrialFiles, finite_value, is_full
+from sweeper.findings.study.reading import RunFiles, TrialFiles, finite_value, used_full_budget
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration
@@ -71,7 +71,7 @@ def predicted_figures(run: RunFiles) -> Iterator[PredictedFigure]:
             for trial in run.trials
             if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
         ]
-        full = [trial for trial in trials if is_full(trial, run.plan.budget.rungs)]
+        full = [trial for trial in trials if used_full_budget(trial, run.plan.budget.rungs)]
         yield from _seconds(candidate, full)
         yield from _memory(candidate, trials)
 

@@ -1,4 +1,4 @@
-"""Reads a run's folder into memory, with notes of trials.
+"""Reads a run's folder into memory, and says why trials lack a loss or used smaller batches.
 
 A sweep may be read while it runs or after it was killed, so that missing or incomplete files of a
 trial are no error. Only a run without a plan is refused.
@@ -21,7 +21,7 @@ from sweeper.execution.state.continuation import statuses
 from sweeper.execution.state.status import ENDED as ENDED_PHASES
 from sweeper.execution.state.status import Status
 from sweeper.findings import words
-from sweeper.findings.study.model_strategy_pairs import by_pair, pair
+from sweeper.findings.study.model_strategy_pairs import strategy_on_model, with_strategies_on_models
 from sweeper.objective import LOSS, Limit, Objective, is_beyond, limits_of, order, violation
 from sweeper.plans import Plan
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RUNGS, WEIGHTS, RunFolder
@@ -56,7 +56,7 @@ class SeedRun:
 
 
 class TrialFiles(Trial):
-    """A trial, with its files that a report leaves out.
+    """A trial, with data from its folder that ``report.json`` leaves out.
 
     ``parts`` are pairs (number of rows, training), for trainings on a part of the rows.
     """
@@ -126,7 +126,7 @@ class RunFiles:
         """The smallest difference that matters, in the unit of the metric or the loss.
 
         A point is a hundredth: of a share for accuracy, of a nat for a loss (one per cent of the
-        perplexity), of a bit between base models.
+        perplexity), of a bit per byte if base models are compared.
         """
         return self.plan.facts.aim.margin_points / 100
 
@@ -160,7 +160,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     ]
     return RunFiles(
         folder=run,
-        plan=by_pair(plan),
+        plan=with_strategies_on_models(plan),
         spec_yaml=_text(run.spec),
         spec=spec,
         limits=limits_of(spec) if spec else (),
@@ -183,7 +183,7 @@ def _trial(folder: Path, plan: Plan, unfinished: State) -> TrialFiles | None:
     config, objective = TrialConfig.read_or_none(folder / CONFIG), plan.objective
     if config is None:
         return None
-    config = config.model_copy(update={"strategy": pair(plan, config)})
+    config = config.model_copy(update={"strategy": strategy_on_model(plan, config)})
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
     ends = {
         number: end
@@ -220,9 +220,9 @@ def _result(
         return result
     damage = Failure(kind="error", detail=f"{RESULT} is damaged and was not read")
     failure = damage if path.is_file() else None
-    state, work = "FAIL" if failure else unfinished, so_far(rungs)
+    state: State = "FAIL" if failure else unfinished
     names = {"number": config.number, "attempt": config.attempt, "seed": config.seed}
-    return TrialResult(**names, state=state, failure=failure, **work)
+    return TrialResult(**names, state=state, failure=failure, **so_far(rungs))
 
 
 def _cleaned_result(result: TrialResult, folder: Path, objective: Objective) -> TrialResult:
@@ -256,6 +256,7 @@ def _items(folder: Path, result: TrialResult, objective: Objective) -> Validatio
     if result.item_losses is None:
         return None
     items = attempts.read_items(folder / result.item_losses, objective)
+    # Dropped examples (see ``EncodingNote``) are not scored.
     return None if items is None else items.scored
 
 
@@ -308,9 +309,14 @@ def loss_note(trial: Trial) -> str:
     }[state]
 
 
-def is_full(trial: Trial, rungs: int) -> bool:
-    """Whether a trial completed a full budget of ``rungs`` rungs: not if it is shorter or
-    overfitted."""
+def used_full_budget(trial: Trial, rungs: int) -> bool:
+    """Whether a trial completed and was trained up to the last rung of the plan's full budget.
+
+    False if its own budget is smaller, or if it stopped early, for example as it overfitted.
+
+    Args:
+        rungs: Number of rungs of the full budget.
+    """
     return trial.completed and bool(trial.rungs) and trial.rungs[-1].rung >= rungs
 
 

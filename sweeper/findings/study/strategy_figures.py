@@ -13,7 +13,13 @@ from sweeper.findings.findings import Finalist, Interval, SeedScore, StrategySum
 from sweeper.findings.study.item_scores import test_score, test_scores, trial_name, validation_costs
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, level
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
-from sweeper.findings.study.reading import RunFiles, TrialFiles, finite, finite_value, is_full
+from sweeper.findings.study.reading import (
+    RunFiles,
+    TrialFiles,
+    finite,
+    finite_value,
+    used_full_budget,
+)
 from sweeper.search.finalists import Trainings, in_order
 from sweeper.spec import Scalar
 from sweeper.traits.traits import StrategyOnModel
@@ -187,7 +193,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
         states = Counter(trial.result.state for trial in trials)
         best = best_of(run, strategy)
         completed = [t for t in trials if t.completed]
-        full = [t for t in completed if is_full(t, run.plan.budget.rungs)]
+        full = [t for t in completed if used_full_budget(t, run.plan.budget.rungs)]
         seconds = [s for t in full or completed if (s := t.seconds) is not None]
         results = [t.result for t in trials]
         peaks = [p for result in results if (p := finite_value(result.peak_memory_gib)) is not None]

@@ -1,4 +1,7 @@
-"""The named facts that rules may use, of the core and of the installed features."""
+"""The named facts that rules may use, of the core and of the installed features.
+
+The user can set the facts with ``chosen=True``. A fact in ``%`` is a share from 0 to 1.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,8 @@ def context_length(inputs: FactInput) -> Value:
 @flag()
 def chat_template(inputs: FactInput) -> Value:
     """Whether the tokenizer has a chat template."""
-    return None if inputs.model.source == "size" else inputs.model.chat_template
+    is_size_only = inputs.model.source == "size"  # a number of parameters instead of a model
+    return None if is_size_only else inputs.model.chat_template
 
 
 @flag()

@@ -263,7 +263,7 @@ class Untrained:
     def __or__(self, others: Untrained) -> Untrained:
         return Untrained({**self.probes, **others.probes}, {**self.bases, **others.bases})
 
-    def with_heads(
+    def with_linear_heads(
         self,
         candidates: Mapping[str, StrategySpace],
         seen: Mapping[str, Sequence[TrialCosts]],

@@ -4,7 +4,7 @@ import yaml
 from section_figures import figures_of
 
 from sweeper.findings.compute import compute
-from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.findings.study.model_strategy_pairs import with_strategies_on_models
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import cost
@@ -75,4 +75,4 @@ def test_texts_are_counted_in_bytes_between_base_models(make) -> None:
 
 def test_one_base_model_changes_no_name(make) -> None:
     plan = Plan.read(make(trials=2).plan)
-    assert by_pair(plan) == plan
+    assert with_strategies_on_models(plan) == plan

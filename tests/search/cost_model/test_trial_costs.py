@@ -139,10 +139,10 @@ def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
     ended = costs(0.4, key="head", origin="default")
     running = costs(None, key="head", origin="default", state=None)
     said = Untrained({model: 0.5})
-    assert said.with_heads(candidates, {}).probes == {model: 0.5}
-    assert said.with_heads(candidates, {running.key: [running]}).probes == {model: 0.5}
-    assert said.with_heads(candidates, {ended.key: [ended]}).probes == {model: 0.4}
-    assert Untrained().with_heads(candidates, {ended.key: [ended]}).probes == {model: 0.4}
+    assert said.with_linear_heads(candidates, {}).probes == {model: 0.5}
+    assert said.with_linear_heads(candidates, {running.key: [running]}).probes == {model: 0.5}
+    assert said.with_linear_heads(candidates, {ended.key: [ended]}).probes == {model: 0.4}
+    assert Untrained().with_linear_heads(candidates, {ended.key: [ended]}).probes == {model: 0.4}
 
 
 def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:

@@ -156,4 +156,4 @@ def _needed_columns(form: Form) -> dict[str, str]:
 
 def _unread_columns(forms: list[Form], fields: Fields) -> list[str]:
     """The columns of the first form that the row has completely; empty if there is none."""
-    return next(([*form.columns.values()] for form in forms if form.has(fields)), [])
+    return next(([*form.columns.values()] for form in forms if form.matches(fields)), [])
