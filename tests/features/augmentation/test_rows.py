@@ -125,6 +125,6 @@ def test_a_file_that_is_not_there_is_named_with_its_key(path, tmp_path):
 
 def test_a_worker_that_cannot_see_the_file_says_so(path, tmp_path):
     assert not list(_run_check._data_problems(spec_of(path)))
-    ((what, _, where),) = _run_check._data_problems(spec_of(path, tmp_path / "none.jsonl"))
-    assert where == "augmentation.path.0"
-    assert str(tmp_path / "none.jsonl") in what
+    (problem,) = _run_check._data_problems(spec_of(path, tmp_path / "none.jsonl"))
+    assert problem.where == "augmentation.path.0"
+    assert str(tmp_path / "none.jsonl") in problem.what
