@@ -643,7 +643,7 @@ class Plan(Space, Artifact):
                 return candidate
         raise KeyError(strategy)
 
-    def of_base(self, model: str) -> Candidate:
+    def candidate_of_untrained_base(self, model: str) -> Candidate:
         """The candidate whose set-up loads a model's untrained base, unquantised if that fits."""
         candidates = (each for each in self.candidates if each.model == model)
         return min(

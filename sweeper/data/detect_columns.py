@@ -1,8 +1,9 @@
 """Recognises the roles of a table's columns, and gives the evidence.
 
-A form maps roles to columns. It must fit at least 95% of a sample of the rows. If no form does,
-each row is read in one of several forms, or the form that fits most rows is taken. Formats and
-columns that the user names come first.
+A format has one or more shapes: sets of columns that its rows may have, by role. A form is a format
+in one table, and maps roles to the table's columns. It must fit at least 95% of a sample of the
+rows. If no form does, each row is read in one of several forms, or the form that fits most rows is
+taken. Formats and columns that the user names come first.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import replace
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.formats.row_format import MIN_MATCHING_SHARE, Form, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
+from sweeper.data.formats.row_format import AGREEMENT, Form, RowFormat, Shape, formats
+from sweeper.data.further_rows import provenance_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, Problem, near_match
@@ -38,10 +41,10 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
         DataError: No format fits, the data suits another task, or the user's columns do not exist.
     """
     form = _detected_form(table, task, spec)
-    gaps, evidence = _null_words(table, form)
+    null_words, evidence = _null_words(table, form)
     unused = listing(_unused_columns(table, form), 12, "`{}`")
     not_used = [f"not used: {unused}"] if unused else []
-    return replace(form, gaps=gaps, evidence=(*form.evidence, *evidence, *not_used))
+    return replace(form, null_words=null_words, evidence=(*form.evidence, *evidence, *not_used))
 
 
 NULL_WORDS = frozenset(
@@ -60,7 +63,7 @@ def _null_words(table: RowTable, form: Form) -> tuple[dict[str, frozenset[str]],
     """
     if table.suffix not in _FILES_WITHOUT_NULL:
         return {}, []
-    gaps: dict[str, frozenset[str]] = {}
+    null_words: dict[str, frozenset[str]] = {}
     evidence = []
     for role, column in form.columns.items():
         cells = Counter(
@@ -71,13 +74,13 @@ def _null_words(table: RowTable, form: Form) -> tuple[dict[str, frozenset[str]],
             for word in NULL_WORDS & cells.keys()
             if role in _ANSWER_ROLES and cells[word] > (1 - MIN_MATCHING_SHARE) * len(table.sample)
         }
-        gaps[column] = NULL_WORDS - real_values
+        null_words[column] = NULL_WORDS - real_values
         if real_values:
             evidence.append(
                 f"{', '.join(map(repr, sorted(real_values)))} in `{column}` is used as a value, "
                 "since many rows have it; cells with other words such as NA are empty"
             )
-    return gaps, evidence
+    return null_words, evidence
 
 
 _ANSWER_ROLES = ("label", "output", "completion")
@@ -91,7 +94,7 @@ INFORMATIVE_WORDS = 3
 def _unused_columns(table: RowTable, form: Form) -> list[str]:
     """The columns that are not read at all."""
     used_columns = {name for variant in (form, *form.others) for name in variant.columns.values()}
-    used_columns |= CODE_TEST_COLUMNS | marking_columns()
+    used_columns |= CODE_TEST_COLUMNS | provenance_columns()
     return [name for name in table.columns if name not in used_columns]
 
 
@@ -149,13 +152,17 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec) -> Form:
     if form is None:
         raise _unrecognised_error(table, task, user_format, forms)
     if not user_named:
-        needed = set(form.columns.values())
+        # Forms in which rows are read that lack the form's columns. One with no further column
+        # cannot read them.
+        columns = set(form.columns.values())
         useful = (
-            o
-            for o in other_forms
-            if any(o.matches(row) and not form.matches(row) for row in sample)
+            other
+            for other in other_forms
+            if any(other.matches(row) and not form.matches(row) for row in sample)
         )
-        others = (o for o in (*suitable, *useful) if not set(o.columns.values()) <= needed)
+        others = (
+            other for other in (*suitable, *useful) if not set(other.columns.values()) <= columns
+        )
         return replace(form, others=tuple(others))
     reason = f"the format {form.format} was named by you"
     if user_columns:
@@ -242,7 +249,10 @@ def _formats_of(task: Task) -> tuple[RowFormat, ...]:
 def _matching_forms(
     columns: Sequence[str], sample: Sequence[Fields], user_columns: Mapping[str, str]
 ) -> Iterator[Form]:
-    """Forms by the names of columns, then by values for formats that the names do not suggest."""
+    """Forms that the names of columns suggest, of all formats; then forms that values suggest.
+
+    Values count only for formats of which no form has these names.
+    """
     present = {column.lower(): column for column in reversed(columns)}
 
     def form_of(row_format: RowFormat, shape: Shape) -> Form | None:
@@ -266,7 +276,10 @@ def _matching_forms(
 def _matching_form(
     row_format: RowFormat, columns: Mapping[str, str], shape: Shape, sample: Sequence[Fields]
 ) -> Form:
-    """The form of a table with these columns by role, as far as their values have the roles."""
+    """The form with these columns by role.
+
+    An optional column is left out if no value in the sample suits its role.
+    """
     required = {role: columns[role] for role in shape.required}
     share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
     role_columns = {
@@ -318,12 +331,16 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
         hint = near_match(spec.format, ["auto", *by_name])
         what = f"{spec.format!r} is not a data format"
         problems.append(Problem(what, fix=hint, where="data.format"))
-    named_roles = {
+    # The number of roles that the user named, of those that every shape of a format requires.
+    named_role_counts = {
         row_format: len(row_format.identifying_roles & spec.columns.keys())
         for row_format in formats().values()
     }
-    best = max(named_roles, key=lambda item: (named_roles[item], task in item.tasks))
-    user_format = by_name.get(spec.format) or (best if named_roles[best] else None)
+    best = max(
+        named_role_counts,
+        key=lambda row_format: (named_role_counts[row_format], task in row_format.tasks),
+    )
+    user_format = by_name.get(spec.format) or (best if named_role_counts[best] else None)
     if user_format is not None and task not in user_format.tasks:
         what = f"{user_format.name} data was named, but {_needed_formats(task)}"
         fix = "Change the task, or format and columns under data."

@@ -14,14 +14,14 @@ from sweeper.spec import Scalar, Spec
 
 
 @cache
-def marking_columns() -> frozenset[str]:
+def provenance_columns() -> frozenset[str]:
     """Columns that mark rows of the user's files as made from others."""
     return frozenset(column for _, marks in parts.MARKS.all() for column in marks.columns)
 
 
 def with_marks(example: Example, fields: Fields) -> Example:
     """The example of a row, with ``source`` and ``made_from`` if its file marks the row."""
-    if not any(fields.get(column) for column in marking_columns()):
+    if not any(fields.get(column) for column in provenance_columns()):
         return example
     for _, marks in parts.MARKS.all():
         if any(fields.get(column) for column in marks.columns):

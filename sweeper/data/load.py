@@ -26,7 +26,7 @@ from sweeper.data import checks
 from sweeper.data.contents import file_and_key, is_garbled, limited_by_memory
 from sweeper.data.examples import SPLITS, DataFault, Dataset, Example, Split
 from sweeper.data.formats.row_format import text_of
-from sweeper.data.further_rows import marking_columns
+from sweeper.data.further_rows import provenance_columns
 from sweeper.data.labels import (
     LabelChanges,
     SeenLabels,
@@ -79,7 +79,7 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     folder = home() / "examples" / _content_name(paths, read_as)
     if not folder.is_dir():
         data = read_rows(spec, task, source)
-        mark_columns = marking_columns() & set(data.columns)
+        mark_columns = provenance_columns() & set(data.columns)
         if not isinstance(data.rows, LazySequence) or spec.split_by != "stratified" or mark_columns:
             return dataset_of_rows(data, spec)
         made_and_touched(folder, lambda folder: _write_dataset(folder, data, spec))

@@ -15,8 +15,8 @@ from sweeper.errors import NO_SPACE, RunError
 from sweeper.plans import Candidate, Plan
 from sweeper.training.checkpoints import LONG_TRIAL_SECONDS, checkpoint_bytes
 
-# Space for files other than weights that a run writes while it stops: study, logs, status, report.
-# Measured: 0.5 MiB for 8 finished trials, so this is enough for about 500.
+# A run stops when less than this is free, so that it can still write its files other than weights:
+# study, logs, status, report. They took 0.5 MiB for 8 trials, so this is enough for about 500.
 RESERVE_BYTES = 32 * 1024**2
 
 _DISK_FULL_TEXTS = ("disk is full", "no space left", "quota exceeded")
@@ -95,9 +95,10 @@ class DiskBudget:
     """The most bytes that a run's weights take at once.
 
     ``kept``, ``confirmation`` and ``in_flight``: weights kept by the search, of confirmation runs
-    and of running trials. ``bases``: base models that features make, in the cache for all runs;
-    ``base_copies``: copies in the run's folder that adapters need. If cache and run are on one
-    file system, copies are links and take no space.
+    and of running trials. ``bases``: base models that a ``Stage`` trains before trials (continued
+    pretraining), in the cache of all runs. ``base_copies``: the run's own copies of those on which
+    its kept adapters were trained. If cache and run are on one file system, copies are links and
+    take no space.
     """
 
     kept: int
@@ -145,11 +146,11 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
     largest, budget = max(sizes), plan.budget
     bases = _base_sizes(plan)[: budget.trials]
     kept_trials = 2 * len(sizes) + budget.finalists
+    # The finalist's own training has the first of the seeds.
+    further_seeds = max(0, budget.confirmation_seeds + budget.extra_seeds - 1)
     return DiskBudget(
         kept=2 * sum(sizes) + budget.finalists * largest,
-        confirmation=budget.finalists
-        * max(0, budget.confirmation_seeds + budget.extra_seeds - 1)
-        * largest,
+        confirmation=budget.finalists * further_seeds * largest,
         in_flight=workers * max(map(_in_flight_bytes, plan.candidates)),
         bases=sum(bases),
         base_copies=sum(bases[:kept_trials]),
@@ -157,17 +158,23 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
 
 
 def _base_sizes(plan: Plan) -> list[int]:
-    """Bytes of each base that a trial of the plan may ask for, largest first."""
+    """Bytes of each base that a trial of the plan may ask for, largest first.
+
+    A trial of the user that switches a stage on may need a base of its own, which is counted with
+    the size of the largest one.
+    """
     staged = [(each, stage) for each in plan.candidates for stage in each.stages.values()]
     sizes = {name: stage.base_bytes for _, stage in staged for name in stage.bases}
     off_values = {
         stage.parameter: each.parameters[stage.parameter].off_value for each, stage in staged
     }
-    user_bases = sum(
+    own_base_count = sum(
         any(trial.parameters.get(name, value) != value for name, value in off_values.items())
         for trial in plan.own_trials
     )
-    return sorted([*sizes.values(), *[max(sizes.values(), default=0)] * user_bases], reverse=True)
+    return sorted(
+        [*sizes.values(), *[max(sizes.values(), default=0)] * own_base_count], reverse=True
+    )
 
 
 def _on_one_disk(folder: Path, other: Path) -> bool:

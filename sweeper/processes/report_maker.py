@@ -46,7 +46,7 @@ class ReportRequest(Record):
     Args:
         no_charts: Why no charts are drawn; empty to draw them.
         texts: Whether the report shows rows and answers.
-        spec: The request of the run, to write ``study.db`` too; None to leave it out.
+        spec: The spec of the run, to write ``study.db`` too; None to leave it out.
     """
 
     run: str
@@ -92,7 +92,8 @@ class ReportMaker:
     _sent_at: float | None = None
     _is_requested: bool = False
     _next_report_at: float = 0.0
-    _death_count: int = 0
+    _failure_count: int = 0
+    """Failed starts, and deaths without charts, since the last answer."""
 
     def __enter__(self) -> ReportMaker:
         return self
@@ -111,8 +112,10 @@ class ReportMaker:
                 self._take_answer(lines[-1])
             elif self._child.closed or self.clock() - self._sent_at > TIMEOUT_SECONDS:
                 self._handle_death(self._child, self._sent_at)
-        # After two deaths even without charts, no child is started until the end.
-        elif self._is_requested and self.clock() >= self._next_report_at and self._death_count < 2:
+        # After two failures, no child is started until the end.
+        elif (
+            self._is_requested and self.clock() >= self._next_report_at and self._failure_count < 2
+        ):
             self._is_requested = False
             self._send_request(gently=True)
 
@@ -140,6 +143,7 @@ class ReportMaker:
         if try_charts and self.no_charts:
             self.close()
             self.no_charts = ""
+        # After a death, there is a second attempt without charts.
         for _ in range(1 if self.no_charts else 2):
             if not self._send_request(gently=False):
                 break
@@ -177,7 +181,7 @@ class ReportMaker:
                 self.close()
                 self._child = start_child(_SERVE, self._request())
         except OSError:
-            self._death_count += 1
+            self._failure_count += 1
             return False
         self._child.send(b"gently\n" if gently else b"now\n")  # with gently, training comes first
         self._sent_at = self.clock()
@@ -199,7 +203,7 @@ class ReportMaker:
     def _take_answer(self, line: bytes) -> ReportAnswer:
         answer, self._sent_at = ReportAnswer.model_validate_json(line), None
         self._next_report_at = self.clock() + answer.seconds / MAX_TIME_SHARE
-        self._death_count = 0
+        self._failure_count = 0
         self.no_study = answer.no_study
         if answer.error is None:
             self.no_charts = answer.no_charts
@@ -214,7 +218,7 @@ class ReportMaker:
         self._next_report_at = self.clock() + seconds / MAX_TIME_SHARE
         self._is_requested = True
         if self.no_charts:
-            self._death_count += 1
+            self._failure_count += 1
         else:
             self.no_charts = f"the drawing process {end_text}"
         with contextlib.suppress(OSError):

@@ -132,7 +132,8 @@ class TorchBackend:
         # The plan has the model's path as typed by the user, the spec as resolved here.
         models = zip(self._spec.models, self._plan.facts.models, strict=True)
         spec, facts = next((spec, facts) for spec, facts in models if facts.id == model)
-        candidate = self._plan.of_base(model)
+        # Only the untrained base depends on this candidate: trainings have set-ups of their own.
+        candidate = self._plan.candidate_of_untrained_base(model)
         dtype, quantization_config = _untrained_base_form(candidate, self._device)
         context = ModelContext(
             spec,
@@ -148,6 +149,7 @@ class TorchBackend:
             objective=self._plan.objective,
             base_dtype=dtype,
             quantization_config=quantization_config,
+            # Kernels of Liger.
             fused=self._device.type == "cuda"
             and self._plan.facts.hardware.fused_kernels
             and find_spec("liger_kernel") is not None,
@@ -155,8 +157,8 @@ class TorchBackend:
         return SharedModel(context)
 
     def baselines(self) -> Iterator[BaselineResult]:
-        for reference in self._reference_models.values():
-            yield reference.on_validation()
+        for feature_baseline in self._feature_baselines.values():
+            yield feature_baseline.on_validation()
         for baseline in self.shared(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
             self._on_progress.title = baseline.title
@@ -178,8 +180,8 @@ class TorchBackend:
             )
 
     @cached_property
-    def _reference_models(self) -> dict[str, parts.OutsideModel]:
-        """Reference models that features compare with, by name."""
+    def _feature_baselines(self) -> dict[str, parts.OutsideModel]:
+        """The baselines that features add, by name; not those of the task."""
         context = self.shared(self._plan.candidates[0].model).context
         return {model.name: model for _, hook in parts.BASELINES.all() for model in hook(context)}
 
@@ -214,7 +216,7 @@ class TorchBackend:
         self._on_progress.should_stop = should_stop
         try:
             job = TrialJob(shared, config, folder, report, self._run, checkpoint)
-            if config.setup.gpus > 1:
+            if config.setup.gpus > 1:  # processes of the trial load the model by the plan
                 job.ranks_plan = self._plan
             result = train_trial(job)
             store_measurement(config, result, shared.context, job.reports)
@@ -228,8 +230,8 @@ class TorchBackend:
         Raises:
             KeyError: There is no baseline of that name.
         """
-        if config is None and name in self._reference_models:
-            return self._reference_models[name].on_test()
+        if config is None and name in self._feature_baselines:
+            return self._feature_baselines[name].on_test()
         if config is None or folder is None:
             shared = self.shared(self._plan.candidates[0].model)
             baselines = {baseline.name: baseline for baseline in shared.baselines}
@@ -257,6 +259,7 @@ class TorchBackend:
         if self._plan.objective.of_answers:
             return True
         seal = RunFolder(self._run).test_seal if self._run is not None else None
+        # Without a seal it is not known which trials are finalists.
         finalist = seal is None or not seal.exists() or config.number in TestSeal.read(seal).order
         return (finalist or config.origin == "default") and config.seed == self._plan.seed
 
@@ -283,7 +286,10 @@ def _untrained_base_form(candidate: Candidate, device: torch.device) -> tuple[to
 def scores_on_test(
     name: str, config: TrialConfig | None, shared: SharedModel, evaluation: Evaluation
 ) -> TestScore:
-    """The scores of an evaluation on the test split, without generated answers."""
+    """The scores of an evaluation on the test split, without generated answers.
+
+    ``item_scores`` is empty if the objective is computed from generated answers.
+    """
     decisions, context = evaluation.decisions, shared.context
     tests = context.dataset.splits["test"]
     objective = from_decisions(context.objective, context.task, evaluation, tests)

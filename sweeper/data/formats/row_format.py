@@ -172,7 +172,7 @@ class Form:
         templated: Whether the text already holds chat markers.
         guessed: Whether the roles follow from values, as no column has a known name.
         others: Forms of rows that lack these columns, where a file mixes formats.
-        gaps: Words such as NA that stand for an empty cell, by column.
+        null_words: Words such as NA that stand for an empty cell, by column.
         share: The share of the sample whose required columns hold the right types or null.
     """
 
@@ -182,7 +182,7 @@ class Form:
     templated: bool = False
     guessed: bool = False
     others: tuple[Form, ...] = ()
-    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    null_words: Mapping[str, frozenset[str]] = field(default_factory=dict)
     share: float = 1.0
 
     def of(self, fields: Fields) -> Form:
@@ -249,8 +249,10 @@ class RawRow:
         if column is None:
             return None
         value = self.fields.get(column)
-        gaps = self.form.gaps.get(column)
-        return None if gaps and isinstance(value, str) and value.strip() in gaps else value
+        null_words = self.form.null_words.get(column)
+        if null_words and isinstance(value, str) and value.strip() in null_words:
+            return None
+        return value
 
     def text(self, role: str) -> str:
         """The text of a role, which may be empty."""

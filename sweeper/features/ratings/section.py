@@ -35,7 +35,11 @@ HEADING = Heading(98, "preferences", "Preferences")
 
 
 class WinRate(Record):
-    """The winner against one model. ``same`` counts items; the other counts are of ratings."""
+    """The winner against one model.
+
+    ``won``, ``tied`` and ``lost`` count ratings. ``same`` counts the items that both models
+    answered alike, which nobody rates.
+    """
 
     other: str
     title: str
@@ -71,7 +75,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
 def _not_rated(run: RunFiles) -> NotMeasured:
     text = "Nobody has rated answers of this run."
     try:
-        human_page(run)
+        human_page(run)  # only to learn whether there is a page to rate
     except UsageError:
         return NotMeasured(reason=text)
     command = f"sweeper evaluate human {shlex.quote(run.folder.path.name)}"

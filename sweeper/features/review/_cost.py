@@ -105,7 +105,7 @@ class ReviewedCost:
             clock_of(case.model, timed_setup, machine)
             for machine in possible_machines(facts.hardware)
         ]
-        spans = [clock.speed.range(clock.training(workload)) for clock in clocks]
+        spans = [clock.speed.duration(clock.training(workload)) for clock in clocks]
         return Duration(
             seconds=sorted(span.seconds for span in spans)[len(spans) // 2],
             low=min(span.low for span in spans), high=max(span.high for span in spans),

@@ -204,7 +204,7 @@ def _quantized_candidate(plan: Plan, model: str) -> Candidate | None:
     """The candidate whose quantisation the base needs to fit; None if it fits without."""
     if all(candidate.model != model for candidate in plan.candidates):
         return None
-    candidate = plan.of_base(model)
+    candidate = plan.candidate_of_untrained_base(model)
     return candidate if candidate.setup.quantization is not None else None
 
 

@@ -24,7 +24,7 @@ from sweeper.trials import TrialConfig, TrialResult
 FOLDER = "studies"
 # Chosen, not measured: ten times the rows, parameters, classes or tokens halve the similarity, as
 # does another family of models. Below ``LEAST`` a study is not used. A bad warm start costs one
-# trial of a candidate, and its weight fades with more trials.
+# trial of a candidate, and its weight in the sampler's prior fades with more trials.
 HALF, LEAST = 0.5, 0.25
 
 
@@ -48,7 +48,11 @@ class RememberedBest(Record):
 
 
 class StudyRecord(Artifact):
-    """One finished study: ``SWEEPER_HOME/studies/<digest>.json``."""
+    """One finished study: ``SWEEPER_HOME/studies/<digest>.json``.
+
+    ``classes_by``: how its classifiers work, with a ``head`` or by text that they ``generate``.
+    ``mean_tokens`` is of one example.
+    """
 
     study: str
     ended_at: str
@@ -109,19 +113,22 @@ def _best(
         return None
     objective = plan.objective
     config, result = min(
-        candidate_trials, key=lambda item: (cost_of(item[1], objective), item[0].number)
+        candidate_trials, key=lambda trial: (cost_of(trial[1], objective), trial[0].number)
     )
-    defaults = (
-        cost_of(end, objective) for item, end in candidate_trials if item.origin == "default"
+    default_costs = (
+        cost_of(trial_result, objective)
+        for trial_config, trial_result in candidate_trials
+        if trial_config.origin == "default"
     )
     facts = next(model for model in plan.facts.models if model.id == candidate.model)
-    searched = {name for name, item in candidate.parameters.items() if item.searched}
+    searched = {name for name, parameter in candidate.parameters.items() if parameter.searched}
     return RememberedBest(
         strategy=candidate.strategy,
+        # The name without its path; the other fields are those of the facts.
         model=RememberedModel.taken_from(facts, name=facts.id.rstrip("/").rpartition("/")[2]),
         parameters={name: value for name, value in config.parameters.items() if name in searched},
         cost=cost_of(result, objective),
-        default_cost=next(defaults, None),
+        default_cost=next(default_costs, None),
     )
 
 

@@ -21,9 +21,9 @@ from sweeper.plans import Duration, autocast_dtype
 from sweeper.traits.traits import TARGETED
 from sweeper.units import GIB
 
-# Additional memory traffic of unpacking 4-bit weights, as a share: its kernels are slower. Fitted
-# with the speed of GPUs to the longer times of six pairs of litgpt's runs with 4-bit weights (3B
-# and 7B, A100 40GB).
+# Unpacking 4-bit weights takes longer than moving its bytes: as if this share of them were moved
+# once more. Fitted with the speed of GPUs to six of litgpt's runs with 4-bit weights (3B and 7B,
+# A100 40GB), each beside the same run without.
 _UNPACKING_OVERHEAD = 0.7
 
 
@@ -36,7 +36,7 @@ class StepWork:
         bytes: Bytes that forward and backward passes move between memory and arithmetic units.
         layers: Number of passes through single layers.
         streamed: Bytes that the optimizer moves, tensor by tensor.
-        adapters: Number of passes through adapters, forward and backward.
+        adapters: Number of adapters that are passed; forward and backward pass count as one.
         paged: Bytes that move between the host's memory and the device.
     """
 
@@ -99,8 +99,9 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     passes = 1 + recomputation + backward
     moved += passes * _weight_traffic(model, setup)
     micro = StepWork(flops, moved, passes * model.layers, adapters=_adapter_count(model, setup))
+    # Batches that features add, as a share of all tokens, cost as much as those of the data.
     micro *= 1 / (1 - setup.extra.further_share)
-    if setup.extra.reference:
+    if setup.extra.reference:  # a penalty that compares with the base's outputs
         micro += evaluation(model, setup, setup.micro_batch, setup.sequence_length)
     return micro * setup.gradient_accumulation_steps + _optimizer_step(model, setup)
 
@@ -151,6 +152,8 @@ def _adapter_flops(model: ModelFacts, setup: Setup) -> float:
 def _optimizer_step(model: ModelFacts, setup: Setup) -> StepWork:
     """The work of AdamW: reads weights and gradients, writes weights, reads and writes states.
 
+    It counts as moving the trained weights' bytes eight times: four times for weights and gradients
+    and four for the two states.
     Optimizers with smaller states are not counted as faster: they move fewer bytes, but compute
     more for each. So a set-up with more memory never takes longer than one with smaller states.
     Paged states are read from the host's memory and written back.
@@ -203,8 +206,8 @@ class Speed:
             + work.paged / _HOST_BANDWIDTH
         )
 
-    def range(self, seconds: float) -> Duration:
-        """Seconds with the interval of the speed."""
+    def duration(self, seconds: float) -> Duration:
+        """Estimated seconds, with the range in which the true ones are expected."""
         low, high = self.spread
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 

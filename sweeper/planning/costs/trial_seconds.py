@@ -154,7 +154,7 @@ class Clock(NamedTuple):
 @lru_cache(maxsize=4096)
 def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, workload: Workload) -> Duration:
     """The duration of a trial by the formula only, without measurements on this machine."""
-    return speed.range(Clock(model, setup, speed, Correction()).full_trial(workload))
+    return speed.duration(Clock(model, setup, speed, Correction()).full_trial(workload))
 
 
 def fit_seconds(workload: Workload) -> float:

@@ -18,8 +18,11 @@ HEADING = Heading(150, "rules", "Reasons of the plan")
 
 
 @dataclass(frozen=True)
-class _AppliedRule:
-    """A rule and its strategy, which is empty for warnings and cautions."""
+class _ListedRule:
+    """A row of the table: a rule, and the strategy that it changed; none for a caution or warning.
+
+    A caution may be about a rule that was not applied, or that disagrees with an earlier one.
+    """
 
     reason: Reason
     strategy: StrategyOnModel = NO_STRATEGY
@@ -30,7 +33,12 @@ class _AppliedRule:
 
     @property
     def effect(self) -> str:
-        """Its effects on the strategy: the expected quality, ranges of parameters."""
+        """What the rule did in words, empty for nothing.
+
+        It set the quality expected of the strategy (``gap``, against LoRA) or ranges of parameters,
+        gave other ranges than an earlier rule (``disagrees_with``), or was not applied because the
+        user's own strategy file sets the parameters.
+        """
         reason = self.reason
         if reason.disagrees_with:
             effect = f"disagrees with {reason.disagrees_with}"
@@ -44,19 +52,19 @@ class _AppliedRule:
 
 def finding(figures: None, report: Report) -> str:
     """The number of rules."""
-    rules = len(_applied_rules(report.plan))
+    rules = len(_listed_rules(report.plan))
     return f"{units.plural(rules, 'rule')} shaped this plan." if rules else ""
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Every rule that shaped the plan, with its effect, reason and source."""
-    columns: list[Column[_AppliedRule]] = [
+    columns: list[Column[_ListedRule]] = [
         Column("rule", lambda rule: rule.reason.rule, "/rule"),
         Column("what it says and why", lambda rule: rule.text),
         Column("what it set", lambda rule: rule.effect or words.DASH),
         Column("source", lambda rule: rule.reason.source, "/source"),
     ]
-    rules = _applied_rules(report.plan)
+    rules = _listed_rules(report.plan)
     yield Table.of("rule-table", "Rules of this plan", columns, rules, note=_NOTE)
     if report.findings.trials:  # otherwise, the verdict section shows the plan with this table
         yield from declared_table(report)
@@ -68,19 +76,22 @@ _NOTE = (
 )
 
 
-def _applied_rules(plan: PlanExcerpt) -> list[tuple[str, _AppliedRule]]:
-    """Each rule once, with its JSON pointer: reasons, then cautions, then warnings."""
+def _listed_rules(plan: PlanExcerpt) -> list[tuple[str, _ListedRule]]:
+    """The first entry of each rule, with its JSON pointer: reasons, then cautions, then warnings.
+
+    A rule that changed several strategies is listed with the first one.
+    """
     rules = [
-        (pointer, _AppliedRule(reason, strategy.strategy))
+        (pointer, _ListedRule(reason, strategy.strategy))
         for parent, strategy in with_pointers(plan.strategies, "/plan/strategies")
         for pointer, reason in with_pointers(strategy.reasons, f"{parent}/reasons")
     ]
     for parent, strategy in with_pointers(plan.strategies, "/plan/strategies"):
         rules += [
-            (p, _AppliedRule(r)) for p, r in with_pointers(strategy.cautions, f"{parent}/cautions")
+            (p, _ListedRule(r)) for p, r in with_pointers(strategy.cautions, f"{parent}/cautions")
         ]
-    rules += [(p, _AppliedRule(r)) for p, r in with_pointers(plan.warnings, "/plan/warnings")]
-    first_rules: dict[str, tuple[str, _AppliedRule]] = {}
+    rules += [(p, _ListedRule(r)) for p, r in with_pointers(plan.warnings, "/plan/warnings")]
+    first_rules: dict[str, tuple[str, _ListedRule]] = {}
     for pointer, rule in rules:
         if rule.reason.rule != DECLARED:  # the user's choice, no rule
             first_rules.setdefault(rule.reason.rule, (pointer, rule))

@@ -1,4 +1,7 @@
-"""Models of a set-up on the meta device: the real class and adapter, without weights."""
+"""The model that a set-up trains, for measurements without downloaded weights.
+
+The base is of the real class and first on the meta device; the adapter is the real one.
+"""
 
 from __future__ import annotations
 
@@ -68,13 +71,13 @@ def with_adapter_and_head(
 
 def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     """The base of a set-up on the meta device: in its dtype, frozen, not quantised."""
-    half = getattr(torch, frozen_dtype(setup.precision))
-    dtype = torch.float32 if setup.base_bytes == 4 else half
+    half_dtype = getattr(torch, frozen_dtype(setup.precision))
+    dtype = torch.float32 if setup.base_bytes == 4 else half_dtype
     config.use_cache = setup.traits.adds == "prefix"
     text = config.get_text_config()
     experts = ("num_experts", "num_local_experts", "n_routed_experts")
     if any(hasattr(text, name) for name in experts):
-        config._experts_implementation = "grouped_mm"
+        config._experts_implementation = "grouped_mm"  # as in trainings: the default
     auto: Any = AutoModel if setup.classes else AutoModelForCausalLM
     kind = auto._model_mapping.get(type(config), None)
     fused = setup.attention != "eager" and getattr(kind, "_supports_sdpa", False)
@@ -87,15 +90,17 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     return base.to(dtype).requires_grad_(False)
 
 
-_CHOICES = {layers: choice for choice, layers in TARGETS.items()}
+_CHOICE_OF_LAYERS = {layers: choice for choice, layers in TARGETS.items()}
 
 
 def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
+    """The set-up as parameters of a trial, with which its strategy makes the adapter."""
     targets = setup.target_modules
     if not isinstance(targets, str):
-        # A choice such as "all-linear" is passed on: several of BERT's layers are called dense.
+        # Layers of a choice such as "qkvo" are given by that choice, other layers by their names in
+        # this model.
         names = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
-        targets = _CHOICES.get(targets, names)
+        targets = _CHOICE_OF_LAYERS.get(targets, names)
     return {
         "r": setup.r,
         "lora_alpha": 2 * setup.r,

@@ -220,7 +220,13 @@ def in_steps(monkeypatch: pytest.MonkeyPatch, step: float) -> list[float]:
     clock, limits = [100.0], list[float]()
 
     def in_child(
-        function: str, request: CheckRequest, answer: Any, *, seconds: float, on_event: Any, **_: Any
+        function: str,
+        request: CheckRequest,
+        answer: Any,
+        *,
+        seconds: float,
+        on_event: Any,
+        **_: Any,
     ) -> Any:
         limits.append(seconds)
         on_event({_results.BEGUN: f"check {len(limits)}"})

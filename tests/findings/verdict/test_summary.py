@@ -1,5 +1,3 @@
-"""TODO"""
-
 import yaml
 
 from sweeper.findings.compute import compute

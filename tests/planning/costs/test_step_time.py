@@ -1,5 +1,3 @@
-"""TODO"""
-
 from __future__ import annotations
 
 from typing import Any
@@ -116,7 +114,7 @@ def test_full_fine_tuning_of_7b_is_inside_the_interval(
         strategy="full", micro_batch=6, sequence_length=2048, attention="flash", loss="fused"
     )
     seconds = seconds_per_step(MISTRAL, setup, card)
-    interval = speed_of(card, setup).range(seconds)
+    interval = speed_of(card, setup).duration(seconds)
     assert interval.low < setup.tokens / tokens_per_second < interval.high
 
 
@@ -127,7 +125,7 @@ def test_lora_of_8b_on_a_consumer_card_is_inside_the_interval() -> None:
         target_modules=("q_proj", "v_proj"), attention="flash", loss="fused",
     )  # fmt: skip
     card = _gpu(165, 1008)
-    interval = speed_of(card, setup).range(seconds_per_step(LLAMA3, setup, card))
+    interval = speed_of(card, setup).duration(seconds_per_step(LLAMA3, setup, card))
     assert interval.low < setup.tokens / 3_083 < interval.high
 
 
@@ -143,7 +141,7 @@ def test_qlora_of_65b_on_a_card_of_48_gb_is_inside_the_interval(card: str) -> No
     )  # fmt: skip
     hardware = _gpu(table()[card].bf16_tflops or 0.0, table()[card].bandwidth_gb_per_second)
     model = model_facts(ModelSpec(id="huggyllama/llama-65b"))
-    interval = speed_of(hardware, setup).range(seconds_per_step(model, setup, hardware))
+    interval = speed_of(hardware, setup).duration(seconds_per_step(model, setup, hardware))
     tokens = setup.gradient_accumulation_steps * setup.tokens
     assert tokens / 140 == pytest.approx(24 * 3600 / 1875, rel=0.01)
     assert interval.low < tokens / 140 < interval.high
