@@ -14,8 +14,6 @@ from dataclasses import replace
 
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.formats.row_format import MIN_MATCHING_SHARE, Form, RowFormat, Shape, formats
-from sweeper.data.further_rows import marking_columns
-from sweeper.data.formats.row_format import AGREEMENT, Form, RowFormat, Shape, formats
 from sweeper.data.further_rows import provenance_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Fields, RowTable

@@ -116,55 +116,18 @@ def label_changes(
     faults: list[DataFault] = []
     changes: LabelChanges = {}
     for split in seen.keys() - {"train"}:
-        mapping = spellings(seen["train"].rows, seen[split].rows)
-        if not mapping:
-            continue
-        changes |= {(split, old): new for old, new in mapping.items()}
-        changed_rows = sum(seen[split].rows[label] for label in mapping)
-        pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
-        faults.append(
-            DataFault(
-                kind="label-variants",
-                rows=changed_rows,
-                text=f"labels of {split} that are spelt differently from train get its spelling "
-                f"({plural(changed_rows, 'row')}): {pairs}",
-                action=remedy(spec, "label-variants"),
-            )
-        )
+        if mapping := spellings(seen["train"].rows, seen[split].rows):
+            changes |= {(split, old): new for old, new in mapping.items()}
+            faults.append(_spellings_fault(split, seen[split], mapping, spec))
     counts: Counter[str] = Counter()
     for split, labels in seen.items():
         for label, rows in labels.rows.items():
             counts[changes.get((split, label)) or label] += rows
     single_row_labels = {label for label, rows in counts.items() if rows == 1}
     if single_row_labels:
-        locations = [
-            location
-            for split in seen
-            for location in _label_locations(split, seen[split], single_row_labels)
-        ]
-        faults.append(
-            DataFault(
-                kind="rare-labels",
-                rows=len(single_row_labels),
-                share=_test_share(seen, single_row_labels),
-                text=f"{len(single_row_labels)} of {len(counts)} labels occur in one row only, "
-                f"which is left out: {listing(locations, _MAX_ROWS_LISTED)}. One row cannot be in "
-                "both train and validation",
-                action=f"Add rows, or merge labels. {remedy(spec, 'rare-labels', '')}".rstrip(),
-            )
-        )
+        faults.append(_single_rows_fault(seen, single_row_labels, len(counts), spec))
     trained_labels = seen["train"].rows.keys() - single_row_labels
-    if len(trained_labels) < 2:
-        raise DataError(
-            "train needs two labels with several rows each, but has "
-            f"{listing(sorted(trained_labels), form='{!r}') or 'none'}",
-            why="A classification needs at least two classes, and one row cannot be in both train "
-            "and validation.",
-            fix="Add rows with other labels to train, merge labels, or name another column: "
-            "data.columns: {label: COLUMN}.",
-            where=name,
-            code="single-class",
-        )
+    _refuse_single_class(trained_labels, name)
     for split, labels in seen.items():
         unseen_labels = {
             label
@@ -202,6 +165,48 @@ def _refuse_too_many(rows: Counter[str], name: str) -> None:
         return
     fix = "Is this column a label? If it is free text, use the task instruction."
     raise DataError(what, why=why, fix=fix, where=name, code="too-many-classes")
+
+
+def _refuse_single_class(trained_labels: Set[str], name: str) -> None:
+    if len(trained_labels) < 2:
+        raise DataError(
+            "train needs two labels with several rows each, but has "
+            f"{listing(sorted(trained_labels), form='{!r}') or 'none'}",
+            why="A classification needs at least two classes, and one row cannot be in both train "
+            "and validation.",
+            fix="Add rows with other labels to train, merge labels, or name another column: "
+            "data.columns: {label: COLUMN}.",
+            where=name,
+            code="single-class",
+        )
+
+
+def _spellings_fault(
+    split: Split, seen: SeenLabels, mapping: Mapping[str, str], spec: DataSpec
+) -> DataFault:
+    changed_rows = sum(seen.rows[label] for label in mapping)
+    pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
+    return DataFault(
+        kind="label-variants",
+        rows=changed_rows,
+        text=f"labels of {split} that are spelt differently from train get its spelling "
+        f"({plural(changed_rows, 'row')}): {pairs}",
+        action=remedy(spec, "label-variants"),
+    )
+
+
+def _single_rows_fault(
+    seen: Mapping[Split, SeenLabels], labels: Set[str], all_labels: int, spec: DataSpec
+) -> DataFault:
+    locations = [place for split in seen for place in _label_locations(split, seen[split], labels)]
+    return DataFault(
+        kind="rare-labels",
+        rows=len(labels),
+        share=_test_share(seen, labels),
+        text=f"{len(labels)} of {all_labels} labels occur in one row only, which is left out: "
+        f"{listing(locations, _MAX_ROWS_LISTED)}. One row cannot be in both train and validation",
+        action=f"Add rows, or merge labels. {remedy(spec, 'rare-labels', '')}".rstrip(),
+    )
 
 
 def _unseen_labels_fault(

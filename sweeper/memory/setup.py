@@ -144,6 +144,12 @@ class Setup(TrainingSetup):
         return self.num_virtual_tokens if self.traits.adds == "virtual-tokens" else 0
 
     @property
+    def positions(self) -> int:
+        """Positions that an example takes up with its virtual tokens or its prefix."""
+        prompted = self.traits.adds in ("virtual-tokens", "prefix")
+        return self.sequence_length + (self.num_virtual_tokens if prompted else 0)
+
+    @property
     def compute_bytes(self) -> int:
         """Bytes of a number that matrix products work on."""
         return 4 if self.precision == "fp32" else 2

@@ -73,6 +73,8 @@ def check_targets(model: ModelFacts, setup: Setup) -> None:
         raise UsageError(problems)
 
 
+#: Tokens of an example if no length is given and the model's context is not shorter.
+_DEFAULT_TOKENS = 1024
 # A dry run takes seconds, or about a minute with hundreds of layers.
 _DRY_RUN_TIMEOUT_SECONDS = 600
 #: Fields of a probe that go into the JSON.
@@ -121,6 +123,9 @@ def print_setup(
     model = model_facts(ModelSpec(id=model_id))
     if setup.traits.adds in TARGETED:
         check_targets(model, setup)
+    if "sequence_length" not in setup.model_fields_set:
+        room = model.context_length - (setup.positions - setup.sequence_length)
+        setup = setup.replace(sequence_length=max(min(_DEFAULT_TOKENS, room), 1))
     if setup.sequence_length > model.context_length and model.source != "size":
         say(
             f"warning: {setup.sequence_length:,} tokens exceed the model's context of "

@@ -38,8 +38,12 @@ def memory(
     ] = "all-linear",
     micro_batch: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 1,
     sequence_length: Annotated[
-        int, typer.Option(min=1, help="Tokens after padding or packing.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens after padding or packing; 1,024 or the model's context, if not given.",
+        ),
+    ] = None,
     gradient_checkpointing: Annotated[
         bool, typer.Option(help="Recompute activations in the backward pass.")
     ] = False,
@@ -99,12 +103,13 @@ def memory(
     from sweeper.traits.traits import find
 
     traits = find(strategy)
+    stated = {"r": rank, "sequence_length": sequence_length}
     setup = checked_setup(
-        **(_table.default_fields(traits) if traits else {}) | ({} if rank is None else {"r": rank}),
+        **(_table.default_fields(traits) if traits else {})
+        | {name: value for name, value in stated.items() if value is not None},
         strategy=strategy,
         target_modules=target_modules,
         micro_batch=micro_batch,
-        sequence_length=sequence_length,
         gradient_checkpointing=gradient_checkpointing,
         optimizer=optimizer,
         precision=precision,

@@ -148,31 +148,17 @@ def make_budget(
     study, trials, trial_notes = _affordable_study(spec, study, share, seconds)
     core = _core_seconds(study, trials, share)
     features = _planned(spec, study, core, seconds)
-    timed = {
-        name: study.duration(cost.seconds, cost.uncertainty)
-        for name, cost in features.items()
-        if cost.planned
-    }
-    phases = {  # in the order of a run
-        **before_workers(facts),
-        **{name: timed[name] for name in timed if features[name].in_search},
-        **{name: study.duration(seconds) for name, seconds in core.items()},
-        **timed,
-    }
     finalists, seeds = study.search.finalists, study.search.confirmation_seeds
     # Only if the user set neither a budget nor the number of seeds.
     free = limit is None and "confirmation_seeds" not in spec.search.model_fields_set
     extra = EXTRA_SEEDS if free and min(finalists, seeds) > 1 else 0
     with_extra = study.with_confirmation(finalists, seeds + extra)
-    for name, most in _core_seconds(with_extra, trials, share).items():
-        high = study.duration(most).high
-        phases[name] = phases[name].model_copy(update={"high": high})
+    phases = _phases(study, features, core, _core_seconds(with_extra, trials, share))
     sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     # A rented machine is paid from its start, so downloads count too.
     device_hours = groups * sum(c.setup.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
-    rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
     ends = (sweep.seconds, sweep.low, sweep.high)
     usd = [None if price is None else round(end * device_hours * price, 6) for end in ends]
     return Budget(
@@ -200,13 +186,46 @@ def make_budget(
         timing=timing(facts, costs),
         limit_notes=(*trial_notes, *_limit_notes(facts, limit, part, phases)),
         notes=(
-            *([_PART] if part else []),
-            *([_SPARSE.format(rungs=rungs, all=RUNGS)] if workload.rung_every > 1 else []),
-            *([_OVERFITS] if stops and workload.epochs > 1 else []),
+            *_training_notes(workload, part, stops),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
         ),
     )
+
+
+def _phases(
+    study: StudyPhases,
+    features: Mapping[str, PhaseCost],
+    core: Mapping[str, float],
+    with_extra: Mapping[str, float],
+) -> dict[str, Duration]:
+    """The time of each phase, in the order of a run; only upper ends count extra seeds."""
+    timed = {
+        name: study.duration(cost.seconds, cost.uncertainty)
+        for name, cost in features.items()
+        if cost.planned
+    }
+    phases = {
+        **before_workers(study.facts),
+        **{name: timed[name] for name in timed if features[name].in_search},
+        **{name: study.duration(seconds) for name, seconds in core.items()},
+        **timed,
+    }
+    for name, most in with_extra.items():
+        high = study.duration(most).high
+        phases[name] = phases[name].model_copy(update={"high": high})
+    return phases
+
+
+def _training_notes(workload: Workload, part: int | None, stops: bool) -> Iterator[str]:
+    """Notes on a search on a part, on rungs that are not scored, and on early ends of trials."""
+    if part:
+        yield _PART
+    if workload.rung_every > 1:
+        rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
+        yield _SPARSE.format(rungs=rungs, all=RUNGS)
+    if stops and workload.epochs > 1:
+        yield _OVERFITS
 
 
 def _planned(

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from sweeper.errors import ModelError
+from sweeper.errors import ModelError, UsageError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.packaged import PREFIX, packaged
@@ -54,7 +54,12 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
 def with_adapter_and_head(
     base: nn.Module, config: PretrainedConfig, model: ModelFacts, setup: Setup, device: torch.device
 ) -> nn.Module:
-    """The base with the strategy's weights and, for classes, a head, in training mode."""
+    """The base with the strategy's weights and, for classes, a head, in training mode.
+
+    Raises:
+        UsageError: The base has learnt positions, and fewer than the set-up needs.
+    """
+    _check_positions(base, model, setup)
     setting = Setting(
         task_type="FEATURE_EXTRACTION" if setup.classes else "CAUSAL_LM",
         precision=setup.precision,
@@ -67,6 +72,21 @@ def with_adapter_and_head(
             width = int(config.get_text_config().hidden_size)
             adapted = Classifier(adapted, model.pooling or "cls", width, setup.classes)
     return adapted.to(device).train()
+
+
+def _check_positions(base: nn.Module, model: ModelFacts, setup: Setup) -> None:
+    excess = setup.positions - model.context_length
+    if excess > 0 and any(
+        isinstance(module, nn.Embedding) and name.endswith(_POSITION_TABLES)
+        for name, module in base.named_modules()
+    ):
+        raise UsageError(
+            f"{setup.positions:,} positions exceed the {model.context_length:,} of {model.id}",
+            why="It has learnt a vector for each position, and has none for further ones.",
+            fix=f"Give --sequence-length {max(setup.sequence_length - excess, 1)} or less.",
+            where="--sequence-length",
+            code="longer-than-context",
+        )
 
 
 def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
@@ -90,6 +110,8 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     return base.to(dtype).requires_grad_(False)
 
 
+#: Endings of the names of tables of learnt positions in transformers.
+_POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
 _CHOICE_OF_LAYERS = {layers: choice for choice, layers in TARGETS.items()}
 
 

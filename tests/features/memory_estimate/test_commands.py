@@ -54,6 +54,17 @@ def test_more_tokens_than_the_context_are_warned_of() -> None:
         assert ("exceed the model's context of 512." in said) == warns
 
 
+def test_the_default_length_is_at_most_the_context() -> None:
+    for model, strategy, tokens in (
+        ("7B", "lora", 1024),
+        ("packaged:minilm", "lora", 512),
+        ("packaged:minilm", "ptuning", 512 - 20),
+        ("gpt2", "prefix", 1024 - 30),
+    ):
+        setup = json.loads(_run("--model", model, "--strategy", strategy, "--json"))["setup"]
+        assert setup["sequence_length"] == tokens
+
+
 def test_each_of_several_gpus_holds_the_model_and_buckets_of_gradients() -> None:
     one, eight = (
         json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", gpus, "--json"))["parts"]

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from transformers import PretrainedConfig  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 
-from sweeper.errors import ModelError  # noqa: E402
+from sweeper.errors import ModelError, UsageError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.features.memory_estimate._dry_run import (  # noqa: E402
@@ -129,6 +129,25 @@ def test_formula_and_dry_run_agree(family: str, kind: str) -> None:
 )
 def test_they_agree_for_every_strategy(setup: Setup) -> None:
     assert _agreement("mistral", setup) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("family", "strategy", "most"),
+    [("bert", "lora", 1026), ("roberta", "ptuning", 1004), ("gpt2", "prefix", 1004)],
+)
+def test_more_positions_than_were_learnt_are_refused(family: str, strategy: str, most: int) -> None:
+    config = CONFIG_MAPPING[family](**FAMILIES[family])
+    facts = _facts(config)
+    setup = Setup(strategy=strategy, classes=7 if facts.kind == "encoder" else 0)
+    assert follow(facts, setup.replace(sequence_length=most), config).peak_gib > 0
+    with pytest.raises(UsageError) as caught:
+        follow(facts, setup.replace(sequence_length=most + 1), config)
+    assert (caught.value.code, caught.value.exit_code) == ("longer-than-context", 2)
+
+
+def test_rotary_positions_have_no_end() -> None:
+    config = CONFIG_MAPPING["mistral"](**FAMILIES["mistral"], max_position_embeddings=64)
+    assert follow(_facts(config), Setup(strategy="lora", sequence_length=128), config).peak_gib > 0
 
 
 def test_views_count_once_and_freed_storages_not_at_all() -> None:
