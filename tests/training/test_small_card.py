@@ -14,7 +14,8 @@ from sweeper.errors import TooLarge
 # The base has 5.3 MB in float32 and 2.7 in 16 bits.
 SIZE = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}
 ONLY_FOUR_BITS = 2_500_000
-FOUR_BITS = {"strategy": "qlora", "precision": "bf16-mixed", "quantization": "nf4-dq"}
+IN_FOUR_BITS = {"precision": "bf16-mixed", "quantization": "nf4-dq"}
+FOUR_BITS = {"strategy": "qlora", **IN_FOUR_BITS}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,9 @@ def kind():
 def four_bits(backend):
     """The backend of a plan for QLoRA alone."""
     plan = backend._plan
-    candidate = plan.candidates[0].model_copy(update=FOUR_BITS)
+    candidate = plan.candidates[0]
+    setup = candidate.setup.model_copy(update=IN_FOUR_BITS)
+    candidate = candidate.model_copy(update={"strategy": "qlora", "setup": setup})
     model = plan.facts.models[0].model_copy(update={"hidden_size": 256, "layers": 2})
     facts = plan.facts.model_copy(update={"models": (model,)})
     backend._plan = plan.model_copy(update={"candidates": (candidate,), "facts": facts})
