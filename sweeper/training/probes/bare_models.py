@@ -75,15 +75,15 @@ def with_adapter_and_head(
 
 
 def _check_positions(base: nn.Module, model: ModelFacts, setup: Setup) -> None:
-    excess = setup.positions - model.context_length
-    if excess > 0 and any(
+    surplus = setup.positions - model.context_length
+    if surplus > 0 and any(
         isinstance(module, nn.Embedding) and name.endswith(_POSITION_TABLES)
         for name, module in base.named_modules()
     ):
         raise UsageError(
             f"{setup.positions:,} positions exceed the {model.context_length:,} of {model.id}",
             why="It has learnt a vector for each position, and has none for further ones.",
-            fix=f"Give --sequence-length {max(setup.sequence_length - excess, 1)} or less.",
+            fix=f"Give --sequence-length {max(setup.sequence_length - surplus, 1)} or less.",
             where="--sequence-length",
             code="longer-than-context",
         )
