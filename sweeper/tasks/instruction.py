@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.sequences.chat import Answers, Encoded, tokenise, with_bos_and_eos
+from sweeper.tasks.sequences.chat import Answers, Encoded, document, tokenise, with_bos_and_eos
 from sweeper.tasks.task import Baseline, BaselineContext
 from sweeper.tasks.text import TextTask
 
@@ -39,12 +39,15 @@ class Instruction(TextTask):
         return [*self.prompt_messages(example), *example.messages[-1:]]
 
     def prompt(self, example: Example) -> list[int]:
-        """The prompt's tokens, cut on the left if it is too long."""
+        """The prompt's tokens, cut on the left if it is too long; a plain text is a prompt."""
         if templated_text(example) is not None:
             encoded = self.encode_one(example)
             ids = encoded.ids[: encoded.answers[-1][0]]
-        else:
+        elif example.messages:
             ids = self.chat.prompt(self.prompt_messages(example))
+        else:
+            ids = document(self.tokenizer, example.text).ids
+            ids = ids[:-1] if ids[-1:] == [self.tokenizer.eos_token_id] else ids
         cut_tokens = max(0, len(ids) - self.sequence_length)
         bos_length = int(ids[:1] == [self.tokenizer.bos_token_id])
         return ids[:bos_length] + ids[bos_length + cut_tokens :]

@@ -18,7 +18,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast, to_device
 from sweeper.evaluation.objective_values import generate
 from sweeper.plans import autocast_dtype
-from sweeper.tasks.instruction import Instruction, templated_text
+from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.task import Feature
 from sweeper.training.trial.artifacts import TrainedRecord
 from sweeper.training.trial.reload import Reloaded, reload
@@ -181,13 +181,7 @@ class Model:
 
     def _prompts(self, examples: Sequence[Example]) -> list[list[int]]:
         assert isinstance(self.task, Instruction)
-        task = self.task
-        return [
-            task.prompt(example)
-            if example.messages or templated_text(example) is not None
-            else task.encode_one(example).ids[-task.sequence_length :]
-            for example in examples
-        ]
+        return [self.task.prompt(example) for example in examples]
 
     def _generated_predictions(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int
