@@ -23,7 +23,7 @@ def objective_of(spec: Spec) -> Objective:
     """The objective of a spec.
 
     Raises:
-        SpecError: The objective is wrong; lists all problems.
+        SpecError: The objective, or a setting that depends on it, is wrong; lists all problems.
     """
     request, where = spec.objective, spec.places.where(("objective", "name"))
     problems: list[Problem] = []

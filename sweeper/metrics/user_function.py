@@ -119,7 +119,7 @@ def answer(request: ItemsToMeasure) -> ItemValues:
     """
     module, _, name = request.objective.name.partition(":")
     sys.path[:0] = [folder for folder in (request.objective.folder,) if folder]
-    if "" not in sys.path:
+    if "" not in sys.path:  # the working directory
         sys.path.append("")
     function: Any = None
     try:

@@ -175,4 +175,4 @@ def _tokenizer(source: Path, config: Any) -> Any:
 
 def convert(model: ModelSpec) -> None:
     """Convert a packaged model if needed; runs in a child process."""
-    packaged_model(model.id.removeprefix("packaged:"), ProgressReporter(tell_progress))
+    packaged_model(model.id.removeprefix(PREFIX), ProgressReporter(tell_progress))

@@ -64,21 +64,21 @@ def arguments(
     Args:
         parameters: Hyperparameters of the trial, including schedule and clipping norm.
     """
-    plan = schedule(parameters, steps)
+    lr_schedule = schedule(parameters, steps)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=setup.micro_batch,
         gradient_accumulation_steps=setup.gradient_accumulation_steps,
         max_grad_norm=float(parameters.get("max_grad_norm", MAX_GRAD_NORM)),
-        lr_scheduler_type=plan.kind,
-        lr_scheduler_kwargs=plan.options,
-        warmup_steps=plan.warmup_steps,
+        lr_scheduler_type=lr_schedule.kind,
+        lr_scheduler_kwargs=lr_schedule.options,
+        warmup_steps=lr_schedule.warmup_steps,
         optim=setup.optimizer,
         seed=seed,
         data_seed=seed,
         use_cpu=device.type == "cpu",
-        # Set without other ranks, it would make accelerate look for them.
+        # None for a single rank: accelerate would look for others.
         ddp_backend="gloo" if device.type == "cpu" and world_size() > 1 else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
@@ -105,7 +105,7 @@ class TrialTrainer(Trainer):
         strategy: Source of the optimizer groups, learning rates included.
         progress: Counts of steps, tokens and losses, which every micro-batch updates.
         mixed_dtype: Dtype of autocast; with float16, the loss is scaled.
-        extensions: Additions of features. The first with a penalty computes the loss.
+        extensions: Additions of sweeper's features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """
 

@@ -1,8 +1,8 @@
 """One trial on several devices: starts a rank on each with torch's launcher.
 
 Each rank has one GPU; on a CPU ranks communicate through gloo. Reports and decisions are files in
-the attempt's folder. ``training.rank`` is the process of a rank, and
-``training.launch`` starts and ends ranks.
+the attempt's folder. ``training.rank`` is the process of a rank, and ``training.launch`` starts and
+ends ranks.
 """
 
 from __future__ import annotations

@@ -214,6 +214,7 @@ class _TrialState:
     Args:
         extensions: Additions of sweeper's features to the training.
         peak: Function for the memory peak since this attempt began, in GiB.
+        earlier_peak_gib: The peak of earlier attempts.
     """
 
     job: TrialJob
@@ -221,11 +222,11 @@ class _TrialState:
     trainer: TrialTrainer
     extensions: Sequence[Extension]
     peak: Callable[[], float]
-    earlier_peak: float = 0.0
+    earlier_peak_gib: float = 0.0
 
     def peak_gib(self) -> float:
-        """The peak over all attempts of this trial."""
-        return max(self.peak(), self.earlier_peak)
+        """The memory peak over all attempts of this trial."""
+        return max(self.peak(), self.earlier_peak_gib)
 
     def restore(self, saved: Saved) -> None:
         """Continue from a checkpoint."""
@@ -234,7 +235,7 @@ class _TrialState:
         self.watch.restore(state["rungs"], saved.best_weights())
         for extension, extension_state in zip(self.extensions, state["extensions"], strict=True):
             extension.restore(extension_state)
-        self.earlier_peak = state["peak_gib"]
+        self.earlier_peak_gib = state["peak_gib"]
 
     def save(self, rung: int) -> None:
         """Write the checkpoint of a rung. If it cannot be written, training goes on."""
