@@ -113,8 +113,8 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
     first_setup = job.saved.manifest.setup if job.saved else job.setup
     if job.ranks_plan is None:  # one device
         return retry(first_setup, partial(train_once, job, strategy), lambda: job.evaluating)
-    # Several devices: if a feature makes a base, this process does. Then it frees its memory for
-    # the ranks.
+    # Several devices: this process makes the base, if a feature asks for one, and then frees its
+    # memory for the ranks.
     job.prepare_base()
     job.shared.prepared_bases.forget()
     job.context.base_lender.forget()
