@@ -1,4 +1,4 @@
-"""Metrics of classes, of losses on text, of answers with their references, and of programs."""
+"""The metrics: of classes, of losses on text, of answers against references, of programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from sweeper.data.examples import normalised
@@ -13,7 +14,7 @@ from sweeper.metrics.metric import TaskMetric
 
 
 def accuracy(predicted: Sequence[int], targets: Sequence[int]) -> float:
-    """The share of items whose class is predicted right, from 0 to 1."""
+    """The share of items whose class is predicted correctly, from 0 to 1."""
     return sum(a == b for a, b in zip(predicted, targets, strict=True)) / len(targets)
 
 
@@ -40,23 +41,19 @@ def bleu(answers: Sequence[str], references: References) -> float:
     """Corpus BLEU of sacrebleu (arXiv:1804.08771, 13a tokenisation), from 0 to 100."""
     from sacrebleu.metrics.bleu import BLEU
 
-    return float(BLEU().corpus_score(list(answers), _references_by_rank(references)).score)
+    return float(BLEU().corpus_score(list(answers), _reference_columns(references)).score)
 
 
 def chrf(answers: Sequence[str], references: References) -> float:
     """ChrF2 of sacrebleu (W15-3049), over n-grams of characters, from 0 to 100."""
     from sacrebleu.metrics.chrf import CHRF
 
-    return float(CHRF().corpus_score(list(answers), _references_by_rank(references)).score)
+    return float(CHRF().corpus_score(list(answers), _reference_columns(references)).score)
 
 
-def _references_by_rank(references: References) -> list[Any]:
+def _reference_columns(references: References) -> list[Any]:
     """The first references of all items, then the second ones, ...; None if an item has fewer."""
-    max_references = max(map(len, references))
-    return [
-        [accepted[rank] if rank < len(accepted) else None for accepted in references]
-        for rank in range(max_references)
-    ]
+    return [list(column) for column in zip_longest(*references)]
 
 
 def rouge(kind: str, answers: Sequence[str], references: References) -> float:
@@ -76,7 +73,7 @@ def rouge(kind: str, answers: Sequence[str], references: References) -> float:
 
 
 def exact_match(answers: Sequence[str], references: References) -> float:
-    """The share of answers that equal an accepted one, up to case and white space."""
+    """The share of answers that equal an accepted one, except for case and white space."""
     matches = [
         normalised(answer) in {normalised(reference) for reference in accepted}
         for answer, accepted in zip(answers, references, strict=True)
@@ -84,8 +81,11 @@ def exact_match(answers: Sequence[str], references: References) -> float:
     return sum(matches) / len(matches)
 
 
-def pass_at_1(passed: Sequence[float], _same: Sequence[float]) -> float:
-    """The share of items whose first program passes its tests (arXiv:2107.03374, section 2.1)."""
+def pass_at_1(passed: Sequence[float], _passed_again: Sequence[float]) -> float:
+    """The share of items whose first program passes its tests (arXiv:2107.03374, section 2.1).
+
+    Every metric takes two sequences; here both are the same.
+    """
     return sum(passed) / len(passed)
 
 

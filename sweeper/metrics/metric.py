@@ -9,9 +9,12 @@ from typing import Any, Literal, NamedTuple
 import sweeper.metrics as folder
 from sweeper.packages import values_in
 
-# The two sequences that a metric is computed from, with an entry for each item: predicted and true
-# class numbers; answers and their accepted references; mean nats per token and tokens; nats and
-# bytes of the answer's text; whether a program passed its tests (twice).
+# Kind of the two sequences from which a metric is computed; both have an entry for each item.
+#   classes: predicted and true class numbers
+#   answers: answers and their accepted references
+#   tokens: mean nats per token and numbers of tokens
+#   bytes: nats and bytes of the answer's text
+#   programs: whether the program passed its tests, in both sequences
 MetricInput = Literal["classes", "answers", "tokens", "bytes", "programs"]
 Unit = Literal["%", "0 to 100", ""]
 
@@ -23,12 +26,12 @@ class TaskMetric(NamedTuple):
         name: Its name in artifacts.
         title: Its name in tables.
         computed_from: The kind of its inputs.
-        unit: ``%`` is a share from 0 to 1, shown times a hundred.
-        compute: Function from two sequences (see ``MetricInput``) to the value. It imports what
-            it needs when it is called.
+        unit: ``%`` for a share from 0 to 1, which is shown as a percentage.
+        compute: Function from two sequences (see ``MetricInput``) to the value. It imports
+            optional packages when it is called.
         order: Position in tables.
         shown: Whether tables show it.
-        per_item: Whether it is the mean of its values for single items.
+        per_item: Whether the metric is the mean of its values for single items.
     """
 
     name: str
@@ -59,7 +62,7 @@ def compute_metrics(
     }
 
 
-# Groups of the jackknife, each of which costs one call of the metric.
+# Number of groups of the jackknife. Each costs one call of the metric.
 GROUPS = 50
 
 
@@ -72,14 +75,15 @@ def item_values(
 ) -> list[float]:
     """One number for each item; their mean is the metric, their spread gives its standard error.
 
-    For a metric over all items together, the numbers come from its jackknife over groups of items
-    (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11), stretched so that
-    items of a group count as if they were independent. Groups depend on the order of items only, so
+    For a metric over all items together, they are its jackknife values, leaving out one group of
+    items at a time (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11).
+    Items of a group have the same number; the spread is scaled up, so that the standard error is
+    right although all items count as independent. Groups depend on the order of items only, so
     that two models can be compared item by item.
 
     Args:
         compute: The metric, a function of the two sequences.
-        per_item: Whether it is a mean over the items.
+        per_item: Whether the metric is a mean over the items.
 
     >>> item_values(lambda a, b: sum(x == y for x, y in zip(a, b)) / len(a), [1, 2], [1, 3],
     ...             per_item=True)

@@ -15,6 +15,7 @@ from sweeper.metrics.programs import samples
 from sweeper.objective import LOSS, Objective, ObjectiveInput
 from sweeper.spec import Spec
 
+# package.module:function
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -22,7 +23,7 @@ def objective_of(spec: Spec) -> Objective:
     """The objective of a spec.
 
     Raises:
-        SpecError: The objective is wrong; lists all problems.
+        SpecError: The objective, or a setting that depends on it, is wrong; lists all problems.
     """
     request, where = spec.objective, spec.places.where(("objective", "name"))
     problems: list[Problem] = []
@@ -39,17 +40,17 @@ def objective_of(spec: Spec) -> Objective:
     direction = "maximize" if objective.higher_is_better else "minimize"
     direction_is_fixed = not objective.function and not problems
     if direction_is_fixed and request.direction not in (None, direction):
-        fact = f"of {request.name} {objective.direction_in_words}"
+        fact = f"for {request.name}, {objective.direction_in_words}"
         what = f"direction = {request.direction!r}, but {fact}"
         refuse("objective", "direction", what, "", f"Leave it out, or write {direction}.")
-    basis = f"compared by {request.name} here."
+    basis = f"trials are compared by {request.name}."
     if spec.search.target_loss is not None and not objective.is_loss:
-        refuse(
-            "search", "target_loss", "a target loss beside another objective", f"Trials are {basis}"
-        )
+        why = f"Here {basis}"
+        refuse("search", "target_loss", "target_loss needs the validation loss as objective", why)
     if spec.search.stop_when_settled and not objective.is_loss:
-        why = f"What more trials gain is known for losses; trials are {basis}"
-        refuse("search", "stop_when_settled", "stop_when_settled beside another objective", why)
+        what = "stop_when_settled needs the validation loss as objective"
+        why = f"The gain of more trials can be predicted for losses only; {basis}"
+        refuse("search", "stop_when_settled", what, why)
     if problems:
         raise SpecError(problems)
     return objective
@@ -75,11 +76,11 @@ def _fits_task(metric: TaskMetric, task: str) -> bool:
 
 
 def _metric_objective(spec: Spec, where: str, problems: list[Problem]) -> Objective:
-    name, percentages = spec.objective.name, (m for m in metrics().values() if m.unit == "%")
+    name = spec.objective.name
     metrics_by_name = {
-        objective_name(metric_.name): metric_
-        for metric_ in percentages
-        if metric_.computed_from in get_args(ObjectiveInput)
+        objective_name(m.name): m
+        for m in metrics().values()
+        if m.unit == "%" and m.computed_from in get_args(ObjectiveInput)
     }
     choices = objectives_for(spec.task)
     if name not in metrics_by_name:
@@ -89,12 +90,12 @@ def _metric_objective(spec: Spec, where: str, problems: list[Problem]) -> Object
         return LOSS
     metric = metrics_by_name[name]
     if name not in choices:
-        kind = "class decisions" if metric.computed_from == "classes" else "answers in writing"
+        kind = "class decisions" if metric.computed_from == "classes" else "generated answers"
         what = f"{name} does not fit task {spec.task}"
         why = f"It is computed from {kind}" + (" and their tests." if name == "pass_at_1" else ".")
         problems.append(Problem(what, why, f"Choose one of {', '.join(choices)}.", where))
-    elif metric.computed_from == "programs" and samples(spec) == 0:  # 0 without permission
-        why = "It runs the code that models write."
+    elif metric.computed_from == "programs" and samples(spec) == 0:  # the user has not allowed it
+        why = "It runs code that models wrote."
         fix = "Allow that, or choose another objective."
         problems.append(Problem(f"{name} needs permission to run code", why, fix, where))
     return Objective(
@@ -132,7 +133,7 @@ def _function_objective(spec: Spec, where: str, problems: list[Problem]) -> Obje
 
 
 def _source_file(module: str, folders: Sequence[str]) -> Path | None:
-    """The file of a module, found without running any of it."""
+    """The source file of a module, found without importing it; None if there is none."""
     parts = module.split(".")
     for folder in filter(None, folders):
         for end in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")):

@@ -1,7 +1,7 @@
-"""Tests programs that models wrote, in the feature that isolates them.
+"""Tests of programs that models wrote, run by the feature that isolates programs.
 
 ``pass_at_1`` is also the metric of code tasks in lm-eval's task YAML. It takes the place of
-``code_eval``, which lm-eval's own code tasks download and run unconfined::
+``code_eval``, which lm-eval's own code tasks download: it runs programs without isolation::
 
     metric_list:
       - metric: !function sweeper.metrics.programs.pass_at_1
@@ -28,7 +28,10 @@ PERMISSION = "HF_ALLOW_CODE_EVAL"
 
 
 def samples(spec: Spec) -> int:
-    """Number of answers to each item that are run as programs; 0 if not allowed or possible."""
+    """Number of answers to each item that are run as programs.
+
+    0 if the user has not allowed it, or no installed feature runs programs.
+    """
     return max((hook(spec) for _, hook in parts.SAMPLES.all()), default=0)
 
 
@@ -69,7 +72,7 @@ def pass_at_1(
         raise UsageError(
             "running code that a model wrote needs permission",
             why="Nobody has checked this code. It runs on this machine, with limits.",
-            fix="Allow it explicitly, or leave pass@k out.",
+            fix=f"Set {PERMISSION}=1 to allow it, or leave pass@k out.",
         )
     programs = [item if isinstance(item, str) else item[0] for item in predictions]
     passed = [

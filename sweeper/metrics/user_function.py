@@ -24,6 +24,7 @@ from sweeper.objective import Objective
 TIMEOUT_SECONDS = 60.0
 # Number of items in the check before a sweep.
 _CHECKED_ITEMS = 8
+# End of a position in a traceback that is outside of any function.
 _MODULE_LEVEL = " in <module>"
 
 
@@ -63,7 +64,9 @@ def measure(
             f"{__name__}:answer", request, ItemValues, what=what, seconds=TIMEOUT_SECONDS
         )
     except ChildFailed as error:
-        raise SpecError(error.problems[0].what, fix="It may take a minute.") from error
+        raise SpecError(
+            error.problems[0].what, fix="The function may take a minute at most."
+        ) from error
     return values.value, list(values.items)
 
 
@@ -93,7 +96,7 @@ def _call(
 ) -> float | list[float]:
     returned = function(predictions, references, rows)
     if isinstance(returned, str | bytes | dict | None):
-        raise _InvalidFunction(f"it returned {returned!r:.60}, which is no number")
+        raise _InvalidFunction(f"it returned {returned!r:.60}, which is not a number")
     value: float | list[float]
     try:
         value = float(returned)
@@ -109,14 +112,14 @@ def _call(
 
 
 def answer(request: ItemsToMeasure) -> ItemValues:
-    """Call the function; runs in the child process.
+    """The function's value and item values; runs in the child process.
 
     Raises:
         SpecError: The function cannot be imported, raised, or did not return finite numbers.
     """
     module, _, name = request.objective.name.partition(":")
     sys.path[:0] = [folder for folder in (request.objective.folder,) if folder]
-    if "" not in sys.path:
+    if "" not in sys.path:  # the working directory
         sys.path.append("")
     function: Any = None
     try:
@@ -131,8 +134,10 @@ def answer(request: ItemsToMeasure) -> ItemValues:
         if isinstance(returned, list):
             return ItemValues(value=math.fsum(returned) / len(returned), items=tuple(returned))
 
-        def compute(predicted: Sequence[Any], kept: Sequence[Any]) -> float:
-            kept_references, kept_rows = [item for item, _ in kept], [rows[row] for _, row in kept]
+        # Both sequences have the items that one group of the jackknife leaves.
+        def compute(predicted: Sequence[Any], numbered: Sequence[Any]) -> float:
+            kept_references = [reference for reference, _ in numbered]
+            kept_rows = [rows[row] for _, row in numbered]
             value = _call(function, list(predicted), kept_references, kept_rows)
             return value if isinstance(value, float) else math.fsum(value) / len(value)
 
@@ -164,7 +169,7 @@ def _position_of_function(function: Any) -> str:
 
 
 def _position_of_error(error: BaseException) -> str:
-    """The last line of the user's code in the traceback."""
+    """The last line of the user's code in the traceback; empty if there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

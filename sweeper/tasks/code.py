@@ -15,13 +15,14 @@ from sweeper.tasks.sequences.chat import Encoded, document, tokenise, with_bos_a
 
 @dataclass(frozen=True)
 class FillIn:
-    """The special tokens before the prefix, the suffix and the middle, which is to be written."""
+    """The special tokens before the prefix, the suffix and the middle, which the model writes."""
 
     prefix: str
     suffix: str
     middle: str
 
 
+# Those of StarCoder, Qwen2.5-Coder, Code Llama and DeepSeek-Coder.
 FORMATS = (
     FillIn("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
     FillIn("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
@@ -37,7 +38,7 @@ def fill_in_format(tokenizer: Any) -> FillIn | None:
     return next(formats, None)
 
 
-def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
+def fill_in(tokenizer: Any, markers: FillIn, text: str, seed: str) -> Encoded:
     """The tokens of a text with its middle moved to the end, as the answer.
 
     The two cuts are drawn uniformly over the characters, in the order prefix, suffix, middle
@@ -48,7 +49,7 @@ def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
         seed: Seed of the cuts.
     """
     start, end = sorted(random.Random(seed).sample(range(len(text) + 1), 2))
-    prompt = f"{form.prefix}{text[:start]}{form.suffix}{text[end:]}{form.middle}"
+    prompt = f"{markers.prefix}{text[:start]}{markers.suffix}{text[end:]}{markers.middle}"
     full_text = prompt + text[start:end]
     return with_bos_and_eos(
         tokenise(tokenizer, full_text, ((len(prompt), len(full_text)),)), tokenizer
@@ -58,14 +59,14 @@ def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
 class CodeTask(Instruction):
     """Instruction following on code; the question contains the assertions of the tests.
 
-    Plain source files are trained on with a gap to fill if the tokenizer has tokens for it, else
-    unchanged.
+    Plain source files are trained on with a gap to fill if the tokenizer has tokens for that.
+    Otherwise they are trained on unchanged.
     """
 
     name = "code"
 
     @cached_property
-    def fill_in(self) -> FillIn | None:
+    def _fill_in_format(self) -> FillIn | None:
         return fill_in_format(self.tokenizer)
 
     def prompt_messages(self, example: Example) -> list[Message]:
@@ -78,6 +79,6 @@ class CodeTask(Instruction):
     def encode_one(self, example: Example) -> Encoded:
         if example.messages or example.templated:
             return super().encode_one(example)
-        if self.fill_in is not None and len(example.text) > 1:
-            return fill_in(self.tokenizer, self.fill_in, example.text, example.key)
+        if self._fill_in_format is not None and len(example.text) > 1:
+            return fill_in(self.tokenizer, self._fill_in_format, example.text, example.key)
         return document(self.tokenizer, example.text)

@@ -31,9 +31,9 @@ class Domain(Instruction):
         """Splits long texts; packs short texts and ends of long ones into shared items.
 
         An item is listed with the text that it begins with. Texts from different sources share no
-        item, so that trained tokens can be counted by source. The end-of-text token separates
-        texts. The model reads an item as one text, since some strategies, such as prefix tuning,
-        cannot keep packed texts apart.
+        item, so that trained tokens can be counted by source. The end-of-text token separates the
+        texts of an item. The model reads the item as one text, since some strategies, such as
+        prefix tuning, cannot keep packed texts apart.
         """
         items: list[list[Feature]] = [[] for _ in examples]
         short_pieces: dict[str, list[tuple[int, Sequence[int]]]] = defaultdict(list)
@@ -64,7 +64,7 @@ class Domain(Instruction):
 
 
 def _item(pieces: Sequence[Sequence[int]]) -> Feature:
-    """A training item; the first token of each piece is no label, as no token precedes it."""
+    """A training item of several pieces; ``answer_bytes`` is 0, since nothing is scored on it."""
     block = pack_pieces(pieces)
     return {"input_ids": block["input_ids"], "labels": block["labels"], "answer_bytes": 0}
 
@@ -74,9 +74,9 @@ def _is_plain(example: Example) -> bool:
 
 
 def shared_blocks(lengths: Sequence[int], block_length: int) -> list[list[int]]:
-    """Indices of the pieces in each block of at most ``block_length`` tokens (best fit)."""
+    """Indices of the pieces in each block of at most ``block_length`` tokens (best-fit packing)."""
     blocks: list[list[int]] = []
-    open_blocks: list[tuple[int, int]] = []  # (free tokens, index), sorted
+    open_blocks: list[tuple[int, int]] = []  # (free tokens, index of the block), ascending
     for number, size in sorted(enumerate(lengths), key=lambda piece: (-piece[1], piece[0])):
         fullest = bisect_left(open_blocks, (size, -1))
         if fullest == len(open_blocks):
@@ -90,7 +90,7 @@ def shared_blocks(lengths: Sequence[int], block_length: int) -> list[list[int]]:
 
 
 def pack_pieces(pieces: Sequence[Sequence[int]]) -> Feature:
-    """One item of several pieces; positions restart with each piece."""
+    """One item of several pieces. Positions restart with each, and its first token is no label."""
     return {
         "input_ids": [token for piece in pieces for token in piece],
         "position_ids": [position for piece in pieces for position in range(len(piece))],

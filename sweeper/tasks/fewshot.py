@@ -24,8 +24,9 @@ from sweeper.tasks.task import (
 )
 from sweeper.tasks.text import TextTask
 
-# The usual number for small models on MBPP; it leaves room in short contexts.
+# Examples in the prompt: as usual for small models on MBPP; more would not fit short contexts.
 SHOTS = 3
+# Items of a batch that few-shot scores.
 _BATCH_SIZE = 8
 # The shots are chosen among this many train examples.
 _SHOT_CANDIDATES = 32
@@ -40,7 +41,7 @@ class ZeroShot:
     name = "zero_shot"
     title = "Untrained model"
     note = ""
-    prompt = None
+    prompt = None  # the task's
 
     def evaluate(self, split: Split) -> Evaluation:
         return self.context.measure(self.task.assemble(self.context.base(), {}), split)
@@ -50,7 +51,7 @@ class ZeroShot:
 class FewShot:
     """The untrained model with train examples before every question.
 
-    The model reads the examples once for all items, so it costs little more than zero-shot.
+    The model reads these examples once for all items, so few-shot costs little more than zero-shot.
     """
 
     task: TextTask
@@ -66,7 +67,7 @@ class FewShot:
     def evaluate(self, split: Split) -> Evaluation:
         model = self.context.base().eval()
         device = next(model.parameters()).device
-        shots, shot_ids = _turns(self.task, self.shots)
+        shots, shot_ids = _shot_turns(self.task, self.shots)
         examples = self.context.dataset.splits[split]
         features = [
             self.task.feature(self._encoded_after_shots(shot_ids, shots, item), item)
@@ -84,9 +85,9 @@ class FewShot:
         return self.task.evaluation(in_item_order(scores, order), examples)
 
     def prompt(self, example: Example) -> list[int]:
-        """The tokens of the shots and of an item's question; the question is cut on the left if
-        it is too long."""
-        shots, shot_ids = _turns(self.task, self.shots)
+        """The tokens of the shots and of an item's question; a question that is too long is cut
+        on the left."""
+        shots, shot_ids = _shot_turns(self.task, self.shots)
         ids, length = self.task.chat.prompt([*shots, *self.task.turns(example)[:-1]]), len(shot_ids)
         return ids[:length] + ids[length:][-self.task.sequence_length :]
 
@@ -115,26 +116,26 @@ def shot_baselines(
     """The untrained model zero-shot and, if there is room, few-shot.
 
     Args:
-        shots: Examples for the prompt; if None, a few short ones of the train split.
+        shots: Examples for the prompt; if None, ``SHOTS`` short ones of the train split.
     """
     zero_shot = ZeroShot(task, context)
     min_shots = 1 if shots is not None else SHOTS
     shots = _chosen_shots(task, context.dataset.splits["train"]) if shots is None else shots
-    shot_tokens = task.facts.context_length - task.sequence_length
+    free_tokens = task.facts.context_length - task.sequence_length
     if len(shots) < min_shots or not cacheable(context.base()):
         return (zero_shot,)
-    has_room = len(_turns(task, shots)[1]) <= shot_tokens
+    has_room = len(_shot_turns(task, shots)[1]) <= free_tokens
     return (zero_shot, FewShot(task, shots, context)) if has_room else (zero_shot,)
 
 
-def _turns(task: TextTask, shots: Sequence[Example]) -> tuple[list[Message], list[int]]:
+def _shot_turns(task: TextTask, shots: Sequence[Example]) -> tuple[list[Message], list[int]]:
     """The conversation of the shots, and its tokens."""
     turns = [turn for shot in shots for turn in task.turns(shot)]
     return turns, task.chat.encode(turns).ids
 
 
 def _chosen_shots(task: TextTask, train: Sequence[Example]) -> tuple[Example, ...]:
-    """The first ``SHOTS`` of the ``_SHOT_CANDIDATES`` that have at most their median length."""
+    """The first ``SHOTS`` candidates whose length is at most the median of the candidates."""
     candidates = [example for example in train[:_SHOT_CANDIDATES] if example.messages]
     lengths = [len(task.chat.encode(task.turns(example)).ids) for example in candidates]
     median = sorted(lengths)[len(lengths) // 2] if lengths else 0

@@ -1,7 +1,7 @@
 """Classification by writing the class's name: a text model, scored as a classifier.
 
-It is trained on the tokens of the name. For validation, the likelihoods of all names are normalised
-over the classes, so that loss and metrics are those of a classification head.
+The model is trained on the tokens of the name. For validation, the likelihoods of all names are
+normalised over the classes, so that loss and metrics are like those of a classification head.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GenerateLabel(ClassDecisions, TextTask):
         return AnswerTree([name.ids[name.answers[-1][0] :] for name in names])
 
     def encode_one(self, example: Example) -> Encoded:
-        """The prompt and the name's tokens, which are those that validation scores."""
+        """The prompt and the class name, with the same tokens that validation scores."""
         prompt = self.chat.prompt([class_question(example.text, self.dataset.labels)])
         name = self.tree.answers[self.targets([example])[0]]
         span = len(prompt), len(prompt) + len(name)
@@ -63,7 +63,7 @@ class GenerateLabel(ClassDecisions, TextTask):
         return self._scores(log_likelihoods(model, self.tree, *_prompts(batch), prefix), batch)
 
     def _scores(self, likelihoods: Tensor, batch: Batch) -> ItemScores:
-        """The scores of a batch; weight 0 for an item whose name exceeds the length limit."""
+        """The scores of a batch; weight 0 for an item whose class name exceeds the length limit."""
         scores = self.class_scores(likelihoods, batch["targets"])
         fits = batch["labels"].ne(-100).any(1).to(scores.losses)
         return replace(scores, losses=scores.losses * fits, weights=fits)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.sequences.chat import Answers, Encoded, tokenise, with_bos_and_eos
+from sweeper.tasks.sequences.chat import Answers, Encoded, document, tokenise, with_bos_and_eos
 from sweeper.tasks.task import Baseline, BaselineContext
 from sweeper.tasks.text import TextTask
 
@@ -21,7 +21,7 @@ class Instruction(TextTask):
 
     @property
     def per_byte(self) -> bool:
-        """Whether losses are per byte: true if several base models compete."""
+        """True if several base models compete: their losses per token could not be compared."""
         return len(self.spec.models) > 1
 
     def encode_one(self, example: Example) -> Encoded:
@@ -35,22 +35,25 @@ class Instruction(TextTask):
         return list(example.messages[:-1])
 
     def turns(self, example: Example) -> list[Message]:
-        """Question and answer."""
+        """The conversation of an example: question and answer."""
         return [*self.prompt_messages(example), *example.messages[-1:]]
 
     def prompt(self, example: Example) -> list[int]:
-        """The prompt's tokens, cut on the left if it is too long."""
+        """The prompt's tokens, cut on the left if it is too long; a plain text is a prompt."""
         if templated_text(example) is not None:
             encoded = self.encode_one(example)
             ids = encoded.ids[: encoded.answers[-1][0]]
-        else:
+        elif example.messages:
             ids = self.chat.prompt(self.prompt_messages(example))
+        else:
+            ids = document(self.tokenizer, example.text).ids
+            ids = ids[:-1] if ids[-1:] == [self.tokenizer.eos_token_id] else ids
         cut_tokens = max(0, len(ids) - self.sequence_length)
         bos_length = int(ids[:1] == [self.tokenizer.bos_token_id])
         return ids[:bos_length] + ids[bos_length + cut_tokens :]
 
     def _encode_templated(self, text: str) -> Encoded:
-        """The tokens of a text whose chat markers show the answers; no template is applied."""
+        """The tokens of a text that already holds chat markers; they show where the answers are."""
         markers = family(text)
         spans = answers(text, markers) if markers else ()
         if not spans:
@@ -63,7 +66,7 @@ class Instruction(TextTask):
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         train = self.dataset.splits["train"]
-        # Tools belong to one conversation: shots before the prompt would mix them.
+        # Tools belong to one conversation: shots before the prompt would add theirs.
         has_tools = any(message.more for example in train for message in example.messages)
         if has_tools or any(templated_text(example) is not None for example in train):
             return (ZeroShot(self, context),)
@@ -131,7 +134,7 @@ def family(text: str) -> Markers | None:
 
 
 def opens_answer(prompt: str) -> bool:
-    """Whether a prompt ends with the marker before an answer, so that it is templated already."""
+    """Whether a prompt ends with the marker before an answer: a chat template wrote it."""
     return any(re.search(rf"(?:{markers.opens})\s*\Z", prompt) for markers in FAMILIES)
 
 

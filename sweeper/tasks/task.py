@@ -28,19 +28,21 @@ from sweeper.packages import find
 from sweeper.spec import Scalar, Spec
 from sweeper.trials import EncodingKind, EncodingNote
 
+# Group of the entry points by which other packages add tasks.
 ENTRY_POINTS = "sweeper.tasks"
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Feature = dict[str, Any]
 """One tokenised item: at least ``input_ids`` (list of int); whatever else ``collate`` needs; and
 ``encoding_kinds`` (see ``EncodingNote``) if the example was changed."""
 ENCODING_KINDS: tuple[EncodingKind, ...] = get_args(EncodingKind)
+"""All ways in which encoding changes an example, such as ``cut``."""
 Batch = dict[str, Tensor]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LossSum:
-    """A training loss, summed over ``Task.loss_terms`` items or output tokens, so that unequal
+    """A training loss, summed over the ``Task.loss_terms`` of a micro-batch, so that unequal
     micro-batches of one optimizer step add up exactly.
 
     Args:
@@ -167,7 +169,7 @@ class Evaluation:
 
 
 class Baseline(Protocol):
-    """A baseline: a cheap model to beat. ``evaluate`` may be called for any split."""
+    """A model without fine-tuning, to compare with. ``evaluate`` may be called for any split."""
 
     name: str
 
@@ -177,7 +179,7 @@ class Baseline(Protocol):
 
     @property
     def note(self) -> str:
-        """A note for the report; may be set only after ``evaluate``."""
+        """A note for the report; empty until ``evaluate`` was called, if it depends on that."""
 
     def evaluate(self, split: Split) -> Evaluation: ...
 
@@ -192,7 +194,7 @@ class BaselineContext(Protocol):
         """The untrained base model, frozen, in evaluation mode."""
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
-        """Score a model on a split. ``Task.assemble`` made the model."""
+        """The evaluation on a split of a model that ``Task.assemble`` made."""
 
     def computing(self) -> AbstractContextManager[None]:
         """A context manager that sets the precision of ``measure``."""
@@ -247,8 +249,8 @@ class Task(ABC):
 
     @abstractmethod
     def collate(self, features: Sequence[Feature]) -> Batch:
-        """One padded batch: the model's inputs (``input_ids``, ``attention_mask``, ...)
-        and ``labels``."""
+        """One padded batch: the model's inputs (``input_ids``, ``attention_mask``, ...) and
+        ``labels``."""
 
     def assemble(self, adapted: nn.Module, parameters: Mapping[str, Scalar]) -> nn.Module:
         """The model to train: the adapted base, with a head if the task needs one.
@@ -274,7 +276,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
-        """The training loss of one micro-batch. ``assemble`` made ``model``."""
+        """The training loss of one micro-batch, with a model that ``assemble`` made."""
 
     def loss_terms(self, batch: Batch) -> int:
         """The number of terms in this batch's training loss: class decisions or answer tokens."""
@@ -286,18 +288,20 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
-        """Validation losses and outputs of each item, without gradient. All strategies are compared
-        by this loss, without class weights, smoothing or penalties."""
+        """Validation losses and outputs of each item, without gradient.
+
+        All strategies are compared by this loss. It has no class weights, smoothing or penalties.
+        """
 
     @abstractmethod
     def metrics(
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
-        """Metrics over the scored items of a split (or of its first items), and the main score of
-        each of these items.
+        """Metrics over the scored items, by name, and the main score of each of these items.
 
         Args:
-            scores: Scores of the scored items, in item order.
+            scores: Scores of the items of a split, or of its first items, in item order. Items
+                with weight 0 are left out.
             examples: The examples of these items.
         """
 

@@ -47,10 +47,11 @@ class TextTask(Task):
 
     @cached_property
     def chat(self) -> Chat:
+        """The conversation format of the tokenizer."""
         return Chat(self.tokenizer, self.spec.training.system_prompt)
 
     def turns(self, example: Example) -> list[Message]:
-        """Question and answer."""
+        """The conversation of an example: question and answer."""
         return list(example.messages)
 
     @abstractmethod
@@ -86,7 +87,7 @@ class TextTask(Task):
         """
         kinds: list[EncodingKind] = ["rewritten"] if encoded.rewritten else []
         # Without a prompt, the answer begins at token 0, or at 1 after BOS. An example without
-        # answers cannot be cut as a text.
+        # answers counts as one with a prompt, since only an answer can be cut.
         has_prompt = not encoded.answers or encoded.answers[-1][0] > 1
         if long_row(self.spec.task, has_prompt=has_prompt) != "shortened":
             uncut, encoded = encoded, self._cut_document(encoded)
@@ -164,8 +165,7 @@ class TextTask(Task):
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
         losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
-        # Perplexity is per token: models with other tokenizers cannot be compared by it.
-        if self.per_byte:
+        if self.per_byte:  # no perplexity: it is per token, so tokenizers must be the same
             return {"bits_per_byte": float(np.average(losses, weights=weights))}, losses
         sizes = scores.outputs["answer_bytes"].numpy()
         figures = compute_metrics("tokens", losses, weights) | compute_metrics(

@@ -19,9 +19,10 @@ from sweeper.facts.record import TrainingSetup
 from sweeper.memory.states import optimizer_cost
 from sweeper.trials import PreparedBase, RungReport, TrialConfig
 
-# A trial that is expected to take longer than this saves checkpoints, and continues from the last
+# A trial that is predicted to take longer than this saves checkpoints, and continues from the last
 # one after an interruption. A shorter trial starts again.
 LONG_TRIAL_SECONDS = 30 * 60
+# File in a checkpoint that lists its other files.
 MANIFEST = "checkpoint.json"
 # Folder in which a checkpoint is written until it is complete.
 UNFINISHED = ".unfinished-checkpoint"
@@ -50,7 +51,7 @@ class CheckpointFile(Record):
 class Checkpoint(Artifact):
     """``checkpoint.json``: the manifest of a checkpoint. It is written after all other files.
 
-    ``reports`` holds the reports of all rungs so far. The command may lack the last one, since a
+    ``reports`` holds the reports of all rungs so far. The owner may lack the last one, since a
     checkpoint is written before its rung is reported.
     """
 
@@ -97,7 +98,7 @@ def newest_checkpoint(attempt: Path) -> tuple[Path, int] | None:
 
 
 def drop_checkpoints(attempt: Path, keep: int | None = None) -> None:
-    """Delete the checkpoints of an attempt, also unfinished checkpoints.
+    """Delete the checkpoints of an attempt, unfinished ones included.
 
     Args:
         keep: Rung of the checkpoint to keep; None to delete all.
@@ -123,7 +124,7 @@ def checkpoint_bytes(
     >>> checkpoint_bytes(1_000_000)
     16000000
     """
-    # A paged optimizer saves as many states as its unpaged form.
+    # A paged optimizer saves the same states as the optimizer without pages.
     states = optimizer_cost(optimizer.replace("paged_", ""), weight_bytes).states
     return round(trainable_parameters * (2 * weight_bytes + states))
 

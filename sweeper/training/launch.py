@@ -15,8 +15,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sweeper.artifact import Artifact, Record
 
+# In the ranks' folder: the file of the first failure, and the folder of the ranks' output.
 FAILURE, LOGS = "failure.json", "logs"
-# Grace period of ranks that were told to end.
+# Seconds that ranks have to end after they were told to.
 SHUTDOWN_SECONDS = 5
 
 
@@ -64,6 +65,6 @@ def _launch(folder: Path, request: LaunchRequest) -> int:
         rank, failure = error.get_first_failure()
         RankFailure(rank=rank, status=failure.exitcode).write(folder / FAILURE)
         return 1
-    except SignalException as error:
+    except SignalException as error:  # this launcher was told to end
         return -int(error.sigval) % 256
     return 0

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 _MIN_STEPS = 5
 # Memory that CUDA may take by itself: a few hundred MiB per process, not counted by allocators.
 _CUDA_CONTEXT_GIB = 1.0
-# Least undisturbed share that is assumed: if it is lower, nobody can say from the measured time how
-# long the work takes on an idle machine.
+# Lower bound of the share of a trial's seconds in which other processes did not take its CPU cores.
+# Below it, the time on an idle machine cannot be estimated from the measured time.
 _MIN_UNDISTURBED = 0.1
 
 
@@ -37,7 +37,7 @@ def machine() -> tuple[str, int]:
 def trial_measurement(
     config: TrialConfig, result: TrialResult, model: ModelFacts, classes: int, scored_items: int
 ) -> Measured | None:
-    """The memory and time that a trial measured, as a record; None if they are not usable.
+    """The memory and time that a trial measured, as a record; None if they are unusable.
 
     Args:
         classes: Classes of a new head; 0 without one.
@@ -82,7 +82,7 @@ def trial_measurement(
 def _is_due_to_setup(failure: Failure | None) -> bool:
     """Whether memory ran out due to the set-up, not to loading or other processes.
 
-    ``had_gib`` is the GPU's memory without that of other processes: these are to blame if it is
+    ``had_gib`` is the GPU's memory without that of other processes. They are the reason if it is
     less than the GPU's whole memory.
     """
     if failure is None or failure.loading:
@@ -94,7 +94,7 @@ def _is_due_to_setup(failure: Failure | None) -> bool:
 
 
 def _undisturbed_share(result: TrialResult) -> float:
-    """The share of a trial's seconds that it would have needed on an idle machine."""
+    """The share of a trial's seconds that it would have taken on an idle machine."""
     seconds = result.seconds
     return max(1.0 - result.waited_seconds / seconds, _MIN_UNDISTURBED) if seconds > 0 else 1.0
 
@@ -102,7 +102,7 @@ def _undisturbed_share(result: TrialResult) -> float:
 def store_measurement(
     config: TrialConfig, result: TrialResult, context: ModelContext, rungs: list[RungReport]
 ) -> None:
-    """Store a trial's measurement. If the cache cannot be written, only log a warning."""
+    """Store a trial's measurement; only log a warning if the cache cannot be written."""
     # The evaluation time includes further measures, whose items have other lengths.
     only_validation = not (result.measures or any(report.measures for report in rungs))
     scored = sum(report.items for report in rungs)
@@ -116,4 +116,4 @@ def store_measurement(
     try:
         measured.append(record, *machine())
     except OSError as error:
-        log.warning("what this trial measured could not be kept: %s", error)
+        log.warning("the measurement of this trial could not be stored: %s", error)

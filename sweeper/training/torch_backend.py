@@ -62,14 +62,14 @@ from sweeper.trials import (
     TrialResult,
 )
 
-# Default number of test items that models answer. On a CPU, where generation is slow, there are
-# only as many as a comparison of answers needs.
+# Default number of test items that models answer. Generation on a CPU is slow, so there are only as
+# many as a comparison of answers needs.
 _ANSWERED_ITEMS = {"cpu": 20, "cuda": 256}
 # Test items whose texts are stored for the report: the first ones, which are a random sample since
 # items are ordered by hash, and those with the highest losses of each model.
 _FIRST_TEXTS, _HARDEST_TEXTS = 48, 40
-# Sampling of programs (arXiv:2107.03374, section 3: temperature 0.8 for many samples, nucleus
-# 0.95).
+# Temperature and nucleus (top-p) when several programs are sampled for an item, as in
+# arXiv:2107.03374, section 3.
 _TEMPERATURE, _TOP_P = 0.8, 0.95
 
 
@@ -117,8 +117,8 @@ class TorchBackend:
                 self.close()
             self._on_progress(f"loading {model}", 0, 0)
             self._shared[model] = self._load_shared(model)
-            # Objects loaded so far stay; excluding them makes each garbage collection of Trainer
-            # cheap (measured: 24 steps of a tiny model take 0.45 s and not 2.5 s).
+            # Objects loaded so far stay. Without them, garbage collections in Trainer are cheap
+            # (measured: 24 steps of a tiny model take 0.45 s instead of 2.5 s).
             gc.collect()
             gc.freeze()
         return self._shared[model]
@@ -132,9 +132,9 @@ class TorchBackend:
         # The plan has the model's path as typed by the user, the spec as resolved here.
         models = zip(self._spec.models, self._plan.facts.models, strict=True)
         spec, facts = next((spec, facts) for spec, facts in models if facts.id == model)
-        # Only the untrained base depends on this candidate: trainings have set-ups of their own.
+        # This candidate's set-up is for the untrained base only: each trial has its own.
         candidate = self._plan.candidate_of_untrained_base(model)
-        dtype, quantization_config = _untrained_base_form(candidate, self._device)
+        dtype, quantization_config = _untrained_precision(candidate, self._device)
         context = ModelContext(
             spec,
             facts,
@@ -149,7 +149,6 @@ class TorchBackend:
             objective=self._plan.objective,
             base_dtype=dtype,
             quantization_config=quantization_config,
-            # Kernels of Liger.
             fused=self._device.type == "cuda"
             and self._plan.facts.hardware.fused_kernels
             and find_spec("liger_kernel") is not None,
@@ -181,7 +180,7 @@ class TorchBackend:
 
     @cached_property
     def _feature_baselines(self) -> dict[str, parts.OutsideModel]:
-        """The baselines that features add, by name; not those of the task."""
+        """The baselines that sweeper's features add, by name; not those of the task."""
         context = self.shared(self._plan.candidates[0].model).context
         return {model.name: model for _, hook in parts.BASELINES.all() for model in hook(context)}
 
@@ -216,7 +215,7 @@ class TorchBackend:
         self._on_progress.should_stop = should_stop
         try:
             job = TrialJob(shared, config, folder, report, self._run, checkpoint)
-            if config.setup.gpus > 1:  # processes of the trial load the model by the plan
+            if config.setup.gpus > 1:  # the trial's processes load the model from the plan
                 job.ranks_plan = self._plan
             result = train_trial(job)
             store_measurement(config, result, shared.context, job.reports)
@@ -272,7 +271,7 @@ class TorchBackend:
         gc.collect()
 
 
-def _untrained_base_form(candidate: Candidate, device: torch.device) -> tuple[torch.dtype, Any]:
+def _untrained_precision(candidate: Candidate, device: torch.device) -> tuple[torch.dtype, Any]:
     """The dtype and quantisation in which the untrained base is scored."""
     strategy, setup = strategy_named(candidate.strategy), candidate.setup
     if setup.quantization is not None:
@@ -352,18 +351,18 @@ def with_answers(
 ) -> TestScore:
     """Add the model's greedy answers to the first test items, if the task has answers.
 
-    All items are answered if the objective is computed from answers, except items without a score.
+    If the objective is computed from answers, all items with a score are answered.
 
     Args:
         score: The score without answers.
-        prompt: Function from an item to its prompt tokens; the task's if None.
+        prompt: Function from an example to its prompt's tokens; the task's if None.
 
     Raises:
         RunError: Programs are to be run, but cannot be isolated from network and files here.
     """
     task, device = shared.context.task, next(model.parameters()).device
     objective, evaluation_spec = shared.context.objective, shared.context.spec.evaluation
-    programs = samples(shared.context.spec)  # answers per item that are run as programs
+    programs = samples(shared.context.spec)  # programs to run for each item
     count = (
         _ANSWERED_ITEMS[device.type]
         if evaluation_spec.generate_items is None
@@ -380,13 +379,13 @@ def with_answers(
         return score
     start = time.perf_counter()
     on_progress = shared.context.on_progress
-    ask = partial(answer, task, model, items, prompt=prompt, on_progress=on_progress)
+    generate = partial(answer, task, model, items, prompt=prompt, on_progress=on_progress)
     with torch.no_grad(), autocast(device, mixed_dtype):
-        answers = ask(run_code=programs > 0)
+        answers = generate(run_code=programs > 0)
         metrics, greedy_seconds = answers.metrics, time.perf_counter() - start
         if programs > 1:
             sampling = Sampling(_TEMPERATURE, _TOP_P, programs)
-            sampled = ask(sampling=sampling, run_code=True)
+            sampled = generate(sampling=sampling, run_code=True)
             metrics |= {k: v for k, v in sampled.metrics.items() if k.startswith("pass@")}
     computed = from_answers(objective, answers, items, on_progress) if needs_all else None
     generated = GeneratedAnswers(

@@ -18,13 +18,14 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast, to_device
 from sweeper.evaluation.objective_values import generate
 from sweeper.plans import autocast_dtype
-from sweeper.tasks.instruction import Instruction, templated_text
+from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.task import Feature
 from sweeper.training.trial.artifacts import TrainedRecord
 from sweeper.training.trial.reload import Reloaded, reload
 
-# Default batch size: larger ones are not faster on two cores.
+# Default texts in a batch: larger batches are not faster on two cores.
 BATCH_SIZE = 32
+# Default length in tokens at which a generated text is cut.
 MAX_NEW_TOKENS = 256
 
 
@@ -34,7 +35,8 @@ class Prediction:
 
     Args:
         label: The most likely class; None for a model that generates text.
-        probabilities: From class to probability, most likely first.
+        probabilities: Probability of each class, most likely first; empty for a model that
+            generates text.
         text: The generated text; None for a classifier.
     """
 
@@ -98,9 +100,9 @@ class Model:
             self.record.data_format == "text" and self.record.task != "instruction"
         ):
             return Example(input_key(text), 1, text=text)
-        return Example(
-            input_key(text), 1, messages=(Message("user", text), Message("assistant", "?"))
-        )
+        # The last message is the answer, which predictions do not read.
+        messages = Message("user", text), Message("assistant", "?")
+        return Example(input_key(text), 1, messages=messages)
 
     def batches(
         self,
@@ -153,11 +155,11 @@ class Model:
             UsageError: The model has no classes.
         """
         if not self.classes:
-            raise UsageError("this model writes and has no classes")
+            raise UsageError("this model generates text and has no classes")
         return self._class_logits(self._features([self.example(text) for text in texts]))
 
     def _features(self, examples: Sequence[Example]) -> list[Feature]:
-        # The features of an example do not depend on its class.
+        # An example needs a class to be encoded; predictions do not depend on it.
         label = self.classes[0]
         labelled_examples = [Example(e.key, e.line, text=e.text, label=label) for e in examples]
         return self.task.encode(labelled_examples)
@@ -179,13 +181,7 @@ class Model:
 
     def _prompts(self, examples: Sequence[Example]) -> list[list[int]]:
         assert isinstance(self.task, Instruction)
-        task = self.task
-        return [
-            task.prompt(example)
-            if example.messages or templated_text(example) is not None
-            else task.encode_one(example).ids[-task.sequence_length :]
-            for example in examples
-        ]
+        return [self.task.prompt(example) for example in examples]
 
     def _generated_predictions(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int
@@ -212,12 +208,13 @@ def load(path: str | Path, device: str | None = None) -> Model:
         device: Device in torch's spelling; by default a GPU if there is one.
 
     Raises:
-        UsageError: The folder is damaged, or its base model is missing or has changed.
+        UsageError: The folder is damaged.
+        ModelError: Its base model is missing or has changed.
     """
     folder = Path(path).expanduser()
     if any((parent / "plan.json").is_file() for parent in (folder, Path("runs", path))):
         fix = f"Load its recommended trial: sweeper.load_run({str(path)!r}).winner()"
-        raise UsageError(f"{path} is a run, and holds several models", fix=fix)
+        raise UsageError(f"{path} is a run, which has several models", fix=fix)
     if not (folder / "sweeper.json").is_file() and (folder / "weights").is_dir():
         folder = folder / "weights"
     if not (folder / "sweeper.json").is_file():

@@ -35,11 +35,14 @@ def test_a_metric_of_the_task_is_an_objective(tmp_path):
         ("objective: pass_at_1", r"pass_at_1 needs permission to run code"),
         ("objective: mine:score", r"sweep.yaml:3 .*the objective has no direction"),
         ("objective: 'mine:not this'", r"'mine:not this' does not name a function"),
-        ("objective: {name: accuracy, direction: minimize}", r"of accuracy higher is better"),
+        ("objective: {name: accuracy, direction: minimize}", r"for accuracy, higher is better"),
         ("objective: {name: accuracy, direction: up}", r"direction = 'up' is not known"),
         ("objective: {nam: accuracy}", r"no key 'nam' here"),
-        ("objective: accuracy\nsearch: {target_loss: 1}", r"a target loss beside another"),
-        ("objective: accuracy\nsearch: {stop_when_settled: true}", r"stop_when_settled beside"),
+        ("objective: accuracy\nsearch: {target_loss: 1}", r"target_loss needs the validation loss"),
+        (
+            "objective: accuracy\nsearch: {stop_when_settled: true}",
+            r"stop_when_settled needs the validation loss",
+        ),
     ],
 )
 def test_mistakes_are_refused_where_they_stand(tmp_path, text, told):

@@ -58,7 +58,7 @@ def score(predictions, references, rows):
     [
         ("def score(p, r, rows):\n    return 1 / 0", r"ZeroDivisionError: .*mine\.py:2 in score\)"),
         ("def score(p, r, rows):\n    return float('nan')", r"returned nan .*mine\.py:1\)"),
-        ("def score(p, r, rows):\n    return 'high'", r"returned 'high', which is no number"),
+        ("def score(p, r, rows):\n    return 'high'", r"returned 'high', which is not a number"),
         ("def score(p, r, rows):\n    return [1.0]", r"1 numbers for 6 items"),
         ("def other(p, r, rows):\n    return 1.0", r"mine has no function 'score' .*mine\.py"),
         ("def score(p, r, rows:\n    return 1.0", r"SyntaxError: .*mine\.py:1\)"),

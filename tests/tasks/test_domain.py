@@ -40,6 +40,12 @@ def test_plain_text_is_learnt_from_its_second_token_on(make_task: MakeTask) -> N
     assert task.tokenizer.decode(feature["input_ids"]) == "The quick brown fox jumps.</s>"
 
 
+def test_a_plain_text_is_a_prompt_without_its_end_token(make_task: MakeTask) -> None:
+    task = make_task(Domain, {"train": TEXT}, task="domain")
+
+    assert task.tokenizer.decode(task.prompt(TEXT[0])) == "The quick brown fox jumps."
+
+
 def test_only_questions_can_be_shown_before_a_question(
     make_task: MakeTask, make_context: Any, llama: Any
 ) -> None:

@@ -11,7 +11,7 @@ from sweeper.facts.record import TrainingSetup
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.torch_backend import _untrained_base_form, make
+from sweeper.training.torch_backend import _untrained_precision, make
 from sweeper.traits.traits import StrategyOnModel
 
 
@@ -83,7 +83,7 @@ def test_an_untrained_base_is_scored_in_a_form_that_fits(backend, device, precis
     candidate = backend._plan.candidates[0]
     setup = candidate.setup.model_copy(update={"precision": precision})
     candidate = candidate.model_copy(update={"setup": setup})
-    assert _untrained_base_form(candidate, torch.device(device)) == (dtype, None)
+    assert _untrained_precision(candidate, torch.device(device)) == (dtype, None)
 
 
 def test_where_only_a_quantised_base_fits_the_untrained_one_is_quantised(backend):
@@ -91,7 +91,7 @@ def test_where_only_a_quantised_base_fits_the_untrained_one_is_quantised(backend
     candidate = backend._plan.candidates[0].model_copy(
         update={"strategy": StrategyOnModel("qlora"), "setup": setup}
     )
-    dtype, quantized = _untrained_base_form(candidate, torch.device("cuda"))
+    dtype, quantized = _untrained_precision(candidate, torch.device("cuda"))
     assert dtype == quantized.bnb_4bit_compute_dtype == torch.float16
     assert (quantized.load_in_4bit, quantized.bnb_4bit_quant_type) == (True, "nf4")
 

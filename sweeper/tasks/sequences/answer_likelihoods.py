@@ -64,7 +64,7 @@ class AnswerTree:
 
     @cached_property
     def visible(self) -> Tensor:
-        """``(nodes, nodes)``: row n is True for node n and its ancestors."""
+        """``(nodes, nodes)``: row n is True for node n and its ancestors but the prompt."""
         paths = [path for path in self._node_numbers if path]
         rows = [[path[: len(other)] == other for other in paths] for path in paths]
         return torch.tensor(rows, dtype=torch.bool).reshape(len(paths), len(paths))
@@ -118,9 +118,9 @@ def log_likelihoods(
 
 
 def shareable(model: Any, length: int) -> bool:
-    """Whether answers can be scored together, after one pass over the prompt.
+    """Whether the model can score answers together, after one pass over the prompt.
 
-    This needs a cache, ``position_ids`` as an input, and an attention that takes any mask.
+    It needs a cache, ``position_ids`` as an input, and an attention that takes any mask.
 
     Args:
         model: A causal language model, adapted or not.
@@ -184,7 +184,7 @@ def _node_logits(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tenso
         ],
         2,
     ).unsqueeze(1)
-    if base.config._attn_implementation == "eager":  # whose mask is added to the scores
+    if base.config._attn_implementation == "eager":  # its mask is added to the attention scores
         lowest = torch.finfo(torch.float32).min
         node_mask = torch.zeros_like(node_mask, dtype=torch.float32).masked_fill(~node_mask, lowest)
     positions = cached_tokens + mask.sum(1, keepdim=True) + tree.depths.to(mask.device)

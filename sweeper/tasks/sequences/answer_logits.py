@@ -48,7 +48,7 @@ def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -
     return losses
 
 
-# From an output layer to whether its outputs are the logits; some models scale or cap them.
+# Whether the outputs of an output layer are the logits; some models scale or cap them.
 _OUTPUTS_ARE_LOGITS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -70,11 +70,11 @@ def _can_split_losses(layer: nn.Module) -> bool:
 
 
 class _LossesInParts(torch.autograd.Function):
-    """Cross-entropy of some tokens at a time; the forward pass computes the gradients, too.
+    """Cross-entropy for ``LOSS_ROWS`` tokens at a time; the forward pass also computes gradients.
 
     The logits of all tokens are never in memory together (Hsu et al. 2024, arXiv:2410.10989,
-    section 3.2). ``torch.nn.functional.linear_cross_entropy`` does this too, but sums losses of
-    bfloat16 states in bfloat16: 6,880 instead of 6,896 nats for 600 tokens.
+    section 3.2). ``torch.nn.functional.linear_cross_entropy`` does the same, but with bfloat16
+    states it sums losses in bfloat16: 6,880 instead of 6,896 nats for 600 tokens.
     """
 
     @staticmethod
@@ -114,7 +114,7 @@ def _predicting_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
     Called once for a batch, since the host waits for the GPU to count them.
     """
     is_answer = labels.ne(-100)
-    is_answer[:, 0] = False
+    is_answer[:, 0] = False  # nothing precedes the first token
     successors = is_answer.flatten().nonzero().squeeze(1)
     return successors - 1, labels.flatten().index_select(0, successors)
 
@@ -122,8 +122,8 @@ def _predicting_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
 def divergence(base: Tensor, tuned: Tensor) -> Tensor:
     """KL(base || tuned), summed over tokens.
 
-    Tokens that the base finds likely weigh most, as in learning without forgetting (Li and Hoiem
-    2016, arXiv:1606.09282).
+    Tokens that the base finds likely have the largest weights, as in learning without forgetting
+    (Li and Hoiem 2016, arXiv:1606.09282).
 
     Args:
         base: Logits of the base, ``(tokens, vocabulary)``, without gradient.
@@ -176,14 +176,15 @@ def row_means(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     is_answer = labels[:, 1:].ne(-100)
     counts = is_answer.sum(1)
     numbers = torch.arange(len(labels), device=labels.device)
-    rows = torch.repeat_interleave(numbers, counts, output_size=len(losses))  # known to the host
+    # With its size given, the host does not wait for the GPU.
+    rows = torch.repeat_interleave(numbers, counts, output_size=len(losses))
     sums = torch.zeros(len(labels), dtype=torch.float64, device=losses.device)
     sums.index_add_(0, rows, losses.double())
     return sums / counts.clamp_min(1), counts
 
 
 def _states_at(states: Tensor, positions: Tensor, tokens: int) -> Tensor:
-    """``(1, positions, width)`` from the last ``tokens`` of ``(batch, tokens or more, width)``."""
+    """``(1, positions, width)`` from ``(batch, virtual tokens and tokens, width)``."""
     return states[:, -tokens:].flatten(0, 1).index_select(0, positions).unsqueeze(0)
 
 
@@ -191,7 +192,7 @@ def _states_at(states: Tensor, positions: Tensor, tokens: int) -> Tensor:
 def _logits_only_at(
     model: nn.Module, positions: Tensor, tokens: int, layer_inputs: list[Tensor] | None
 ) -> Iterator[None]:
-    """Give the output layer only the states at ``positions``, inside any wrapper of the model."""
+    """A context in which the output layer gets only the states at ``positions``."""
     layer = _output_layer(model)
     if layer is None:
         yield

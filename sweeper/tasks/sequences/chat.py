@@ -17,6 +17,7 @@ from sweeper.errors import DataError
 from sweeper.facts.models.chat_template import fallback
 
 Answers = tuple[tuple[int, int], ...]
+"""``(start, end)`` of each answer, in characters of a text or in tokens."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Encoded:
 
     Args:
         answers: ``(start, end)`` in tokens, in order; the last one is the final answer.
-        rewritten: Number of answers that are not in ``answers``, since the template changes their
-            text.
+        rewritten: Number of answers that are not in ``answers``, since the chat template changes
+            their text.
         answer_bytes: UTF-8 bytes of each answer's text, without end-of-turn markers.
     """
 
@@ -56,7 +57,7 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
     """Tokenise a text that already holds all its special tokens.
 
     The prompt gets the same tokens as in generation, without an answer. If the tokenizer joins the
-    end of a prompt and the start of an answer into one token, they are tokenised one by one.
+    end of a prompt and the start of an answer into one token, both are tokenised separately.
 
     Args:
         tokenizer: Called without special tokens, so that none is doubled.
@@ -73,7 +74,7 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
     else:
         ids, token_cuts = _tokenise_pieces(tokenizer, text, cuts, ids, parts)
     spans = tuple(zip(token_cuts[::2], token_cuts[1::2], strict=True))
-    # Without markers, so that sizes do not depend on the template.
+    # Markers are not counted, so that sizes do not depend on the template.
     markers, texts = added_tokens(tokenizer), [text[start:end] for start, end in answers]
     texts = [markers.sub("", answer) for answer in texts] if markers else texts
     answer_sizes = tuple(len(answer.strip().encode()) for answer in texts)
@@ -131,7 +132,7 @@ def _tokenise_pieces(
 
 
 def _common_length(first: Sequence[int], other: Sequence[int]) -> int:
-    """The length of the common beginning of two token sequences."""
+    """The number of equal tokens at the beginning of two sequences."""
     pairs = zip(first, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(other)))
 
@@ -162,9 +163,10 @@ def shorten(encoded: Encoded, cap: int, bos: int | None) -> Encoded | None:
     )
 
 
-# Some templates write today's date into the prompt; a trial must have the same prompts every day.
+# Some templates call this for today's date; a trial must have the same prompts every day.
 _FIXED_DATE = "{% macro strftime_now(format) %}1 January 2025{% endmacro %}"
-_PROBE = (Message("user", "probe question"), Message("assistant", "probe answer"))
+# A conversation that is rendered to learn how the template writes turns.
+_SAMPLE = (Message("user", "probe question"), Message("assistant", "probe answer"))
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class RenderedChat:
 
 
 def _fallback(tokenizer: Any) -> str:
+    """The chat template for a tokenizer without one."""
     tokens = {str(token) for token in tokenizer.added_tokens_decoder.values()}
     return fallback(tokens, tokenizer.bos_token, tokenizer.eos_token).template
 
@@ -203,7 +206,7 @@ class Chat:
         """The Jinja template of conversations, with a fixed date."""
         self._added_tokens = added_tokens(tokenizer)
         marker = "probe system"
-        self._has_system_role = self._writes([Message("system", marker), *_PROBE], marker)
+        self._has_system_role = self._writes([Message("system", marker), *_SAMPLE], marker)
         self.end_of_turn = self._end_of_turn()
 
     @property
@@ -214,7 +217,7 @@ class Chat:
         return tuple(dict.fromkeys([*end_ids, *([] if eos is None else [eos])]))
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Tokens of a whole conversation, trained on in the assistant's turns with ``trained``.
+        """Tokens of a whole conversation; answers are the assistant's turns that are ``trained``.
 
         Raises:
             DataError: The template refuses the conversation, or it has no answer.
@@ -228,8 +231,8 @@ class Chat:
 
     def opening(self) -> list[int]:
         """Tokens up to the start of a user's turn, from which a model generates a question."""
-        text = self._render(self._turns_for_template(_PROBE[:1]))
-        return self._ids(text[: text.find(_PROBE[0].content)])
+        text = self._render(self._turns_for_template(_SAMPLE[:1]))
+        return self._ids(text[: text.find(_SAMPLE[0].content)])
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -249,7 +252,7 @@ class Chat:
                     return self._with_unchanged_last_answer(turns)
                 answers += [span] if span else []
         if not answers:
-            raise DataError("a conversation holds an answer but no question")
+            raise DataError("a conversation has an answer but no question")
         rewritten = _trained_turns(turns) - len(answers)
         start, end = answers[-1]
         text = text[:end]
@@ -309,7 +312,11 @@ class Chat:
         return text
 
     def _turns_for_template(self, messages: Sequence[Message]) -> list[Message]:
-        """The turns as the template accepts them: system prompt moved, turns merged."""
+        """The turns as the template accepts them.
+
+        The system prompt is added or moved, tool calls become text, turns are merged, and end
+        markers of the data are removed.
+        """
         turns = list(messages)
         if self.system_prompt and not any(turn.role == "system" for turn in turns):
             turns.insert(0, Message("system", self.system_prompt))
@@ -341,9 +348,9 @@ class Chat:
         return self._writes(PROBE, *PROBE_TEXTS)
 
     def _end_of_turn(self) -> str:
-        """The text that ends an answer in the template: up to and with its first special token."""
-        text = self._render(_PROBE)
-        rest = text[text.rfind(_PROBE[1].content) + len(_PROBE[1].content) :]
+        """What the template writes after an answer, up to and with the first special token."""
+        text = self._render(_SAMPLE)
+        rest = text[text.rfind(_SAMPLE[1].content) + len(_SAMPLE[1].content) :]
         marker = self._added_tokens.search(rest) if self._added_tokens else None
         return rest[: marker.end()] if marker else self.tokenizer.eos_token or ""
 
@@ -381,7 +388,7 @@ def _system_into_user(turns: Sequence[Message]) -> list[Message]:
 
 
 def _without_end_marker(content: str, *ends: str) -> str:
-    """An answer without the end marker of the data, if it ends with one of ``ends``."""
+    """An answer without the end marker that the data added, if that is one of ``ends``."""
     for end in ends:
         if end and content.rstrip().endswith(end):
             return content.rstrip().removesuffix(end)

@@ -21,11 +21,12 @@ except ImportError:  # before torch 2.10
     varlen_attn = None
 
 BY_TEXT = "sdpa_by_text"
-"""Name of the attention implementation for packed texts without flash-attn."""
+"""Name in transformers of the attention for packed texts that does not need flash-attn."""
 _KERNEL: Callable[..., Tensor] | None = (
     varlen_attn if varlen_attn and "enable_gqa" in signature(varlen_attn).parameters else None
 )
 """Torch's own FlashAttention for packed texts; None if this version has none."""
+# Limits of this kernel: the lowest compute capability, and the largest width of a head.
 _AMPERE, _MAX_HEAD_WIDTH = (8, 0), 256
 INPUTS = (
     *("input_ids", "attention_mask", "position_ids"),
@@ -33,10 +34,10 @@ INPUTS = (
 )
 """The entries of a padded batch, or of packed texts, that a model takes."""
 _FLATTEN = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
-# Token ids of two texts, and of a third that follows either.
-_PROBE = (range(1, 9), range(9, 17), range(17, 21))
-# Largest difference by rounding, relative to the logits' spread. An earlier text that is not
-# masked changes logits far more.
+# Token ids of two texts, either of which a second text follows.
+_FIRST_TEXTS, _SECOND_TEXT = (range(1, 9), range(9, 17)), range(17, 21)
+# Largest difference due to rounding, relative to the logits' standard deviation. An earlier text
+# that is not masked changes logits far more.
 _ROUNDING = 1e-3
 
 
@@ -57,7 +58,8 @@ def pack_texts(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def keeps_texts_apart(model: nn.Module) -> bool:
     """Whether the model's logits for a packed text do not depend on the text before it.
 
-    False for models whose layers get no ends of texts (such as ALiBi and state-space models), and
+    False for models whose layers do not get the ends of texts (such as ALiBi and state-space
+    models), and
     for prompt methods, whose virtual tokens precede the first text only.
     """
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
@@ -66,18 +68,17 @@ def keeps_texts_apart(model: nn.Module) -> bool:
     training_modules = [module for module in model.modules() if module.training]
     outputs = []
     try:
-        for (
-            module
-        ) in training_modules:  # not eval(), for which quantised layers repack their weights
+        # Not eval(): quantised layers would repack their weights.
+        for module in training_modules:
             module.training = False
         with torch.no_grad(), catch_warnings(action="ignore"):
-            for first_text in _PROBE[:2]:
-                texts = [{"input_ids": [*ids], "labels": [*ids]} for ids in (first_text, _PROBE[2])]
+            for first in _FIRST_TEXTS:
+                texts = [{"input_ids": [*ids], "labels": [*ids]} for ids in (first, _SECOND_TEXT)]
                 batch = pack_texts(texts)
                 tensors = {n: v.to(device) for n, v in batch.items() if isinstance(v, Tensor)}
                 batch |= tensors
                 logits = model(**{n: batch[n] for n in INPUTS}, use_cache=False).logits
-                outputs.append(logits[0, -len(_PROBE[2]) :].float())
+                outputs.append(logits[0, -len(_SECOND_TEXT) :].float())
     except TypeError:  # its forward() has no argument for the ends of texts
         return False
     finally:
@@ -99,7 +100,7 @@ def _attend_by_text(
 
     Args:
         query: ``(batch, heads, tokens, width)``, like ``key`` and ``value``.
-        attention_mask: ``(batch, 1, tokens, tokens)``; None for plain causal attention.
+        attention_mask: ``(batch, 1, tokens, tokens)``; None for causal attention without padding.
         cu_seq_lens_q: 0 and the end of each text; None in a padded batch.
         options: ``scaling``, ``dropout`` and ``max_length_q`` among others.
     """
@@ -120,7 +121,7 @@ def _attend_by_text(
     return torch.cat(parts, 1), None
 
 
-# The ends of the texts of a batch, copied from the device once and not in each layer.
+# From ``cu_seq_lens_q`` of a batch to its values, copied from the device once for all layers.
 _ENDS: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
@@ -153,7 +154,7 @@ def _attend_in_one_kernel(
 
 
 def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
-    """SDPA's mask, which ignores padding in the training of a causal model.
+    """SDPA's mask, without padding when a causal model is trained.
 
     Padding is on the right, where causal attention does not look. Checking it would make the host
     wait for the GPU twice, and a mask would rule out FlashAttention.

@@ -20,15 +20,17 @@ from sweeper.training.loop.device_memory import bytes_of, loading_a_model
 log = logging.getLogger(__name__)
 
 _AUTO: dict[TaskType, Any] = {"CAUSAL_LM": AutoModelForCausalLM, "FEATURE_EXTRACTION": AutoModel}
+# Integer dtype for the bit patterns of a tensor, by bytes of an element.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-# Each trial compares one tensor in eight with its checksum; in eight trials, all are compared.
+# After each trial, one tensor in eight is compared with its checksum; after eight trials, all were.
 _CHECK_ONE_IN = 8
 # A base is moved to main memory if it takes no more than this share of the available memory.
 _MAX_MEMORY_SHARE = 0.25
-# Liger's losses are off, since trials already compute the loss for part of the tokens at a time.
-# Liger's loss and gradient are the same (differences below 1e-7), and it needs less memory: for 512
-# tokens of SmolLM2 in float32, 5 MiB in addition to the output layer, not 146. But it waits for the
-# GPU, and multiplies 8 tokens at a time instead of 256, so it reads the output layer 64 times.
+# Which of Liger's kernels are used. Its losses are not, since trials already compute the loss for
+# part of the tokens at a time. Liger's has the same value and gradient (differences below 1e-7) and
+# needs less memory: for 512 tokens of SmolLM2 in float32, 5 MiB in addition to the output layer,
+# not 146. But it waits for the GPU, and multiplies 8 tokens at a time instead of 256, so it reads
+# the output layer 64 times.
 _FUSED_KERNELS = {
     "rope": True,
     "rms_norm": True,
@@ -65,7 +67,7 @@ def load_base(
     """A base model from a local folder: frozen, in evaluation mode, without key-value cache.
 
     The dtype is explicit: transformers would load most models in the dtype they were saved
-    in, and a trial could train in pure bf16 unasked.
+    in, and a trial could train in pure bf16 although nobody chose it.
 
     Args:
         name: Name of the base in adapters; the folder's path if empty.
@@ -78,8 +80,8 @@ def load_base(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     config = config or AutoConfig.from_pretrained(folder, **options)
     config.use_cache = False
-    kind = auto._model_mapping.get(type(config), None)
-    options |= options_without_pooler(kind) if isinstance(kind, type) else {}
+    model_class = auto._model_mapping.get(type(config), None)
+    options |= options_without_pooler(model_class) if isinstance(model_class, type) else {}
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": device}}
     with quiet_library(), loading_a_model():
@@ -121,8 +123,11 @@ def checksum(tensor: Tensor) -> int:
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """All weights and buffers except quantised ones: no strategy trains these, and bitsandbytes
-    repacks them on a CPU when the model goes from training to evaluation."""
+    """All weights and buffers except quantised ones.
+
+    No strategy trains quantised weights, and bitsandbytes repacks them on a CPU when the model goes
+    from training to evaluation.
+    """
     return {
         name: tensor
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
@@ -132,7 +137,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 @dataclass(eq=False)
 class _LoadedBase:
-    """A loaded base, the checksums of its weights, and copies of them if a trial trains them."""
+    """A loaded base, the checksums of its weights, and their originals if a trial trains them."""
 
     model: nn.Module
     checksums: dict[str, int]
@@ -145,7 +150,7 @@ class _LoadedBase:
                     weight.copy_(self.original[name])
 
     def is_unchanged(self, turn: int) -> bool:
-        """Whether no weight was added, and this turn's part of the weights has not changed."""
+        """Whether no weight was added or removed, and this turn's part of them is unchanged."""
         weights = _weights(self.model)
         names = sorted(self.checksums)[turn % _CHECK_ONE_IN :: _CHECK_ONE_IN]
         return weights.keys() == self.checksums.keys() and all(
@@ -155,15 +160,16 @@ class _LoadedBase:
 
 @dataclass
 class BaseLender:
-    """Keeps one base model in memory, in each dtype asked for, and restores it between trials.
+    """Keeps one base model in memory, in each dtype asked for, and restores it after each loan.
 
-    A GPU holds one variant at a time. The others are in main memory, if they fit and are not
-    quantised.
+    A GPU holds the variant of one dtype and quantisation at a time. The others are in main memory,
+    if they fit and are not quantised.
 
     Args:
         folder: Folder with the config and safetensors weights.
         task_type: ``CAUSAL_LM`` to load the output layer too, else ``FEATURE_EXTRACTION``.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
+        name: Name of the base in adapters.
         fused: Whether to compute with fused kernels.
     """
 
@@ -174,7 +180,7 @@ class BaseLender:
     name: str = ""
     fused: bool = False
     _loaded: dict[str, _LoadedBase] = field(default_factory=dict)
-    _on_device: str = ""
+    _key_on_device: str = ""
     _return_count: int = 0
 
     def lend(
@@ -188,18 +194,19 @@ class BaseLender:
         key = _key(dtype, quantization_config)
         if key not in self._loaded:
             self._move_off_device()
-            kind, device, trusted = self.task_type, self.device, self.trust_remote_code
             options: dict[str, Any] = {"name": self.name, "fused": self.fused}
-            form = dtype, device, quantization_config
-            model = load_base(self.folder, kind, *form, trusted, **options)
+            options["trust_remote_code"] = self.trust_remote_code
+            model = load_base(
+                self.folder, self.task_type, dtype, self.device, quantization_config, **options
+            )
             sums = {name: checksum(weight) for name, weight in _weights(model).items()}
-            self._loaded[key], self._on_device = _LoadedBase(model, sums), key
+            self._loaded[key], self._key_on_device = _LoadedBase(model, sums), key
         loaded = self._loaded[key]
-        if key != self._on_device:
+        if key != self._key_on_device:
             self._move_off_device()
             with loading_a_model():
                 loaded.model.to(self.device)
-            self._on_device = key
+            self._key_on_device = key
         if will_change and loaded.original is None:
             weights = _weights(loaded.model).items()
             loaded.original = {name: w.detach().to("cpu", copy=True) for name, w in weights}
@@ -220,30 +227,31 @@ class BaseLender:
         if loaded is not None and changed:
             loaded.restore()
         if loaded is None or not loaded.is_unchanged(self._return_count):
-            log.warning("the base model's weights were changed by a trial; they are loaded again")
+            log.warning("a trial changed the base model's weights; they are loaded again")
             self.forget()
 
     def _move_off_device(self) -> None:
         """Move the GPU's variant to main memory; drop it if it is quantised or too large."""
-        loaded = self._loaded.get(self._on_device)
+        loaded = self._loaded.get(self._key_on_device)
         if loaded is None or self.device.type != "cuda":
             return
         available_bytes = _MAX_MEMORY_SHARE * psutil.virtual_memory().available
         if getattr(loaded.model, "is_quantized", False) or bytes_of(loaded.model) > available_bytes:
-            del self._loaded[self._on_device]
+            del self._loaded[self._key_on_device]
         else:
             loaded.model.to("cpu")
-        self._on_device = ""
+        self._key_on_device = ""
         torch.cuda.empty_cache()
 
     def forget(self) -> None:
         """Release all memory. The next ``lend`` loads again."""
         self._loaded.clear()
-        self._on_device = ""
+        self._key_on_device = ""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
 def _key(dtype: torch.dtype, quantization_config: Any) -> str:
+    """A key for the variant of a base in this dtype and quantisation."""
     quantized = quantization_config.to_json_string() if quantization_config is not None else ""
     return f"{dtype} {quantized}"

@@ -1,6 +1,6 @@
 """Base models that features, such as continued pretraining, make before trials.
 
-They are kept in the cache and in the folders of runs that use them.
+These bases are kept in the cache and in the folders of runs that use them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from sweeper.training.base_model.base_lender import BaseLender
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import BaseRef, PreparedBase, TrialConfig
 
+# Folder of such bases, in the cache and in a run's folder.
 FOLDER = "bases"
+# Folder in the cache with the path of each local base model, by ``base_state``.
 _LOCAL_PATHS = "local-bases"
 # Bytes read at each end of a file for the digest that identifies a version of a model.
 _DIGEST_BYTES = 1 << 20
 
 
 class Bases:
-    """The bases on which trials of one model train instead of the model's own base.
+    """The bases that features make of one base model, and on which trials train instead.
 
     Only the base of the last trial is held in memory.
     """
@@ -58,7 +60,7 @@ class Bases:
         return None
 
     def base_lender(self, base: BaseRef, folder: Path | None = None) -> BaseLender:
-        """The cache of one base, which lends it to trials; the previous base is released.
+        """The lender of one of these bases; other bases are released.
 
         Args:
             folder: Folder of the base; its folder in the cache if None.
@@ -68,26 +70,27 @@ class Bases:
             self.release_bases()
             context = self.context
             # PEFT writes this name into an adapter: the path of its base within the run's folder.
-            name = f"./{base.folder}"  # "a/b" would be a name of the hub
+            name = f"./{base.folder}"  # "a/b" would be a name on the hub
             kind, fused = context.task.task_type, context.base_lender.fused
             base_lender = BaseLender(folder, kind, context.device, name=name, fused=fused)
             self._current = folder, base_lender
         return self._current[1]
 
     def release_bases(self) -> None:
-        """Release the bases that a GPU holds."""
+        """Release the current base and, on a GPU, the model's own."""
         self.forget()
         if self.context.device.type == "cuda":
             self.context.base_lender.forget()
 
     def forget(self) -> None:
+        """Release the current base."""
         if self._current is not None:
             self._current[1].forget()
             self._current = None
 
 
 def keep_in(run: Path, base: BaseRef) -> None:
-    """Link a base into a run's folder, for the adapters that were trained on it.
+    """Link a base's files into a run's folder, for the adapters that were trained on the base.
 
     If the run is on another file system than the cache, the files are copied.
     """
@@ -107,9 +110,9 @@ def find_base(base: BaseRef, weights: Path) -> Path:
         if (folder := root / base.folder).is_dir() and base_state(folder) == base.state:
             return folder
     raise UsageError(
-        f"the base {base.folder} of these weights is not there",
-        why="They are an adapter on a base that was made before they were trained.",
-        fix="Keep that folder in the run's folder, next to trials/.",
+        f"the base {base.folder} of these weights is missing",
+        why="These weights are an adapter, and its base was made before it was trained.",
+        fix="Put that folder into the run's folder, next to trials/.",
         where=str(weights),
     )
 
@@ -124,7 +127,7 @@ def _link_all(source: Path, folder: Path) -> None:
 
 
 def remember_folder(folder: Path) -> str:
-    """Store the absolute path of a base given as a folder, since weights record only its name.
+    """Store the absolute path of a local base model, since weights record only its name.
 
     Returns:
         The ``base_state`` of the folder.
@@ -136,7 +139,7 @@ def remember_folder(folder: Path) -> str:
 
 
 def local_base(name: str, state: str) -> Path:
-    """The folder of a local base: its recorded path, else the name in the working directory."""
+    """The folder of a local base model: its stored path, or its name in the working directory."""
     with contextlib.suppress(OSError, ValueError):
         if (folder := Path(read_text(home() / _LOCAL_PATHS / state))).is_dir():
             return folder
@@ -144,7 +147,7 @@ def local_base(name: str, state: str) -> Path:
 
 
 def base_state(folder: Path) -> str:
-    """A SHA-256 over the names, sizes and both ends of a base model's safetensors files.
+    """The SHA-256 of the names, sizes and both ends of a base model's safetensors files.
 
     This takes milliseconds for files of many GB. Training changes all layers, so the ends change
     too.

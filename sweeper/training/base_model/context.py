@@ -1,6 +1,6 @@
 """One base model with one data set: the folder, tokenizer, task, tokens and the base itself.
 
-A worker makes it once for each model.
+A worker makes one for each base model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sweeper.spec import ModelSpec, Scalar, Spec
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.task import Evaluation, Task, task_of
 from sweeper.training.base_model.base_lender import BaseLender
-from sweeper.training.base_model.weights import loadable
+from sweeper.training.base_model.weights import loadable_name
 from sweeper.trials import EncodingNote
 
 
@@ -40,10 +40,10 @@ class ModelContext:
         sequence_length: Maximum tokens of an item, the same in every trial.
         evaluation_batch: Items of a batch when baselines are scored.
         mixed_dtype: Dtype of autocast when the base is scored.
-        on_progress: Receiver of the progress of long work; raises ``Interrupted`` to end it.
+        on_progress: Receiver of the progress of long work; raises ``Interrupted`` to end the work.
         base_dtype: The dtype in which the untrained base is loaded.
         quantization_config: Quantisation of the untrained base, if only a quantised base fits.
-        fused: Whether bases compute with fused kernels.
+        fused: Whether bases compute with Liger's fused kernels.
     """
 
     model: ModelSpec
@@ -62,22 +62,23 @@ class ModelContext:
     fused: bool = False
 
     def __post_init__(self) -> None:
-        trusted, name = self.model.trust_remote_code, loadable(self.model.id, self.folder)
+        trusted, name = self.model.trust_remote_code, loadable_name(self.model.id, self.folder)
         self.tokenizer = AutoTokenizer.from_pretrained(
             self.folder, trust_remote_code=trusted, local_files_only=True
         )
-        self.task = self._task()
-        kind, device = self.task.task_type, self.device
-        self.base_lender = BaseLender(self.folder, kind, device, trusted, name, self.fused)
+        self.task = self._new_task()
+        self.base_lender = BaseLender(
+            self.folder, self.task.task_type, self.device, trusted, name=name, fused=self.fused
+        )
         self._items: dict[Split, TokenizedSplit] = {}
         self._further_items: dict[frozenset[str], TokenizedSplit] = {}
 
-    def _task(self) -> Task:
-        kind, length = task_of(self.spec), self.sequence_length
-        return kind(self.dataset, self.tokenizer, self.facts, self.spec, length)
+    def _new_task(self) -> Task:
+        task_class, length = task_of(self.spec), self.sequence_length
+        return task_class(self.dataset, self.tokenizer, self.facts, self.spec, length)
 
     def part(self, rows: int, seed: int) -> ModelContext:
-        """The same base and validation split with only ``rows`` of the training rows.
+        """A context with the same base and validation split, and ``rows`` of the training rows.
 
         Further (augmented) rows are kept if all rows that they were made from are kept.
         """
@@ -93,7 +94,7 @@ class ModelContext:
                 if row.made_from and keys.issuperset(row.made_from)
             ),
         )
-        subset.task = subset._task()
+        subset.task = subset._new_task()
         subset._further_items = {}
         subset._items = {"validation": self.items("validation")}
         return subset
@@ -127,6 +128,7 @@ class ModelContext:
         return tuple(note for notes in split_notes for note in notes)
 
     def base(self) -> nn.Module:
+        """The untrained base, frozen, in evaluation mode."""
         return self.base_lender.lend(self.base_dtype, self.quantization_config)
 
     def evaluator(self, split: Split, batch: int, mixed_dtype: Half | None) -> Evaluator:
@@ -138,7 +140,7 @@ class ModelContext:
         return self.evaluator(split, self.evaluation_batch, self.mixed_dtype).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
-        """A context with the precision in which the base is scored."""
+        """A context manager that sets the precision in which the base is scored."""
         return autocast(self.device, self.mixed_dtype)
 
     @property

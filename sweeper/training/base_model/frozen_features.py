@@ -1,4 +1,4 @@
-"""Pooled features of the frozen base, and linear probes on them. Each is computed once."""
+"""Pooled features of the frozen base, and linear probes on them; each is computed once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FEATURE_SAMPLE_ITEMS = 256
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A frozen probe, the seconds of its features and its fit, and the peak memory."""
+    """A frozen probe, the seconds that its features and its fit took, and the peak memory."""
 
     probe: Probe
     seconds: float
@@ -40,12 +40,12 @@ class FrozenFeatures:
     """The frozen features of one base model's data, computed when first asked for.
 
     Args:
-        path: Regularisation strengths to choose from, ascending.
+        strengths: Inverse regularisation strengths to choose from, ascending.
     """
 
-    def __init__(self, context: ModelContext, path: Sequence[float] = PATH) -> None:
+    def __init__(self, context: ModelContext, strengths: Sequence[float] = PATH) -> None:
         self._context = context
-        self.path = path
+        self._strengths = strengths
         self._pooled: dict[Split, Array] = {}
         self._pooled_seconds: dict[Split, float] = {}
         self._probes: dict[Scalar, FittedProbe] = {}
@@ -90,7 +90,7 @@ class FrozenFeatures:
     def _features(self, split: Split, count: int) -> Array:
         context, task, items = self._context, self.classification, self._tokenized(split)
         base: Any = context.base()
-        # Without a language model's own head: features are the inputs of a head.
+        # Without a language model's own head, since features are the inputs of a new head.
         body = base.base_model if context.task.task_type == "CAUSAL_LM" else base
         model = Classifier(body, task.pooling, context.facts.hidden_size, 1)
         features = np.empty((count, context.facts.hidden_size), dtype=np.float32)
@@ -106,8 +106,10 @@ class FrozenFeatures:
 
     @cached_property
     def sample(self) -> Array | None:
-        """Features of the first train items, by which a new head normalises its inputs; None if
-        the task has no head."""
+        """Features of the first train items, by which a new head normalises its inputs.
+
+        None if the task has no new head.
+        """
         if not isinstance(self._context.task, Classification):
             return None
         count = min(_FEATURE_SAMPLE_ITEMS, len(self._context.items("train")))
@@ -115,7 +117,7 @@ class FrozenFeatures:
 
     @property
     def probe(self) -> Probe:
-        """The frozen probe as a baseline: at its best regularisation, with unweighted classes."""
+        """The frozen probe as a baseline: with its best regularisation and unweighted classes."""
         return self.probe_for({}).probe
 
     def probe_for(self, parameters: Mapping[str, Scalar]) -> FittedProbe:
@@ -131,7 +133,7 @@ class FrozenFeatures:
 
     def _fit(self, class_weights: Floats | None) -> FittedProbe:
         context, task = self._context, self.classification
-        base_bytes = bytes_of(context.base())  # loaded before the count begins, as for other trials
+        base_bytes = bytes_of(context.base())  # before PeakMemory, as in other trials
         peak = PeakMemory(context.device)
         train, validation = self.pooled("train"), self.pooled("validation")
         start = time.perf_counter()
@@ -141,7 +143,7 @@ class FrozenFeatures:
             validation,
             task.targets(context.dataset.splits["validation"]),
             len(context.dataset.labels),
-            self.path,
+            self._strengths,
             class_weights=class_weights,
             on_progress=context.on_progress.steps("fitting the frozen probe"),
         )

@@ -1,4 +1,4 @@
-"""Everything that trials of one base model share, made once per worker."""
+"""What all trials of one base model share, made once per worker."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ class SharedModel:
     def __init__(self, context: ModelContext) -> None:
         self.context = context
         self.frozen_features = FrozenFeatures(context)
-        # Bases that sweeper's features make, in place of the model's own.
+        # Bases that sweeper's features make; their trials train on these instead of the model's.
         self.prepared_bases = Bases(context)
         self._with_all_rows = self
         self._feature_values: dict[str, Any] = {}
 
     def part(self, rows: int, seed: int) -> SharedModel:
-        """The same model with only ``rows`` of the training rows; shares what is independent of
-        them."""
+        """The same model with only ``rows`` of the training rows.
+
+        It shares everything that does not depend on them.
+        """
         reduced = SharedModel(self.context.part(rows, seed))
         reduced.prepared_bases, reduced._with_all_rows = self.prepared_bases, self._with_all_rows
         return reduced
@@ -49,14 +51,14 @@ class SharedModel:
 
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:
-        """Every baseline, cheapest first."""
-        task, features = self.context.task, self.frozen_features
+        """The baselines of the task, cheapest first."""
+        task, frozen = self.context.task, self.frozen_features
         if not isinstance(task, Classification | GenerateLabel):
             return tuple(task.baselines(self.context))
-        classes, on_progress = features.classification, self.context.on_progress
+        classification, on_progress = frozen.classification, self.context.on_progress
         return (
-            Majority(classes),
-            Tfidf(classes, on_progress.steps("fitting a logistic regression")),
-            FrozenProbe(classes, lambda: features.probe, features.pooled),
+            Majority(classification),
+            Tfidf(classification, on_progress.steps("fitting a logistic regression")),
+            FrozenProbe(classification, lambda: frozen.probe, frozen.pooled),
             *task.baselines(self.context),
         )

@@ -1,4 +1,4 @@
-"""Weights in a trial's checkpoints, and whether training can continue from a checkpoint."""
+"""The weights in a trial's checkpoints, and the check that training can continue from one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 # Files of the trainable weights, and of the best rung's weights if that rung is an earlier one.
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
 
-# Fields that may differ between two attempts at the same configuration.
+# Values that are set in both configurations before they are compared: two attempts may differ in
+# these fields.
 _IGNORED_FIELDS = {"attempt": 1, "checkpoints": False, "keep_weights": False, "memory_note": ""}
 
 
@@ -55,6 +56,7 @@ class Saved:
 
     @classmethod
     def at(cls, folder: Path) -> Saved:
+        """The checkpoint in a folder."""
         return cls(folder, Checkpoint.read(folder / MANIFEST))
 
     def state(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Saved:
         return dict(torch.load(self.folder / state_file(), weights_only=True))
 
     def best_weights(self) -> dict[str, Tensor]:
+        """The weights of the best rung so far."""
         path = self.folder / BEST
         return dict(load_file(str(path if path.is_file() else self.folder / WEIGHTS)))
 

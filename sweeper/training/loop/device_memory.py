@@ -1,9 +1,9 @@
-"""Memory of a device: its peak in a trial, and retries with smaller batches where it runs out.
+"""Memory of a device: its peak in a trial, and retries with smaller batches if it runs out.
 
 A retry has half the micro-batch, the same effective batch, and clean weights: the same result as a
 trial planned with the smaller micro-batch.
 
-The peak on a GPU is the most that torch had allocated, the model included. On a CPU it is the
+The peak on a GPU is the most memory that torch had allocated, model included. On a CPU it is the
 growth of the process's resident set after the model was loaded, plus the model; memory that the
 allocator kept from an earlier trial is trimmed first.
 """
@@ -29,6 +29,7 @@ from sweeper.units import GIB
 
 Result = TypeVar("Result")
 
+# Texts of errors that mean that memory ran out, in lower case.
 _OOM_TEXTS = (
     *("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc"),
     # cuBLAS and cuDNN allocate without torch's allocator; cuBLAS when it is initialised.
@@ -37,6 +38,7 @@ _OOM_TEXTS = (
 _REQUESTED_AMOUNT = re.compile(r"allocate (?P<amount>[\d.]+) ?(?P<unit>GiB|MiB|KiB|bytes)")
 _UNITS = {"GiB": GIB, "MiB": 1024**2, "KiB": 1024, "bytes": 1}
 
+# Linux's files with this process's peak resident set, and to reset that.
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
@@ -84,7 +86,7 @@ def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
     """A ``TooLarge`` for an out-of-memory error, with the needed and the available memory."""
     requested = _requested_gib(error)
     if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
+        free, _ = torch.cuda.mem_get_info()  # bytes, like the others
         available, used = free + torch.cuda.memory_reserved(), torch.cuda.max_memory_allocated()
     else:
         available, used = psutil.virtual_memory().total, psutil.Process().memory_info().rss
@@ -95,7 +97,7 @@ def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
 
 @contextmanager
 def loading_a_model() -> Iterator[None]:
-    """Report that memory runs out as a failure of loading, which no smaller batch avoids.
+    """A context in which lack of memory is a failure of loading, which no smaller batch avoids.
 
     Raises:
         TooLarge: Memory ran out.
@@ -112,8 +114,8 @@ def loading_a_model() -> Iterator[None]:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error of loading, and the errors that led to it.
 
-    Where quantising weights fails, transformers raises an error that does not name the causes;
-    their texts are in a local variable.
+    If quantising weights fails, transformers raises an error that does not name the causes; their
+    texts are in a local variable.
     """
     while error is not None:
         yield error

@@ -1,4 +1,4 @@
-"""Base class of a feature's additions to a training, made by ``trial.py`` of its folder."""
+"""Base class of what one of sweeper's features adds to a training, in its ``trial.py``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FurtherBatch(NamedTuple):
         task: The task that computes the loss.
         weight: Weight of one term of the loss.
         origin: Name under which the rows are counted.
-        rows: Number of rows; 0 if nothing is learnt from it.
+        rows: Number of rows; 0 if the model learns nothing from the batch.
     """
 
     task: Task
@@ -35,7 +35,10 @@ class FurtherBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemMeasure:
-    """A measure of a model with its values per item, of shape ``(items,)``; empty if unknown."""
+    """A measure of a model, its values per item and their weights in the mean.
+
+    Arrays are of shape ``(items,)``, and empty if the items are unknown.
+    """
 
     measure: Measure
     values: Floats
@@ -44,7 +47,7 @@ class ItemMeasure:
 
     @classmethod
     def against(cls, title: str, unit: str, now: Evaluation, base: Evaluation) -> ItemMeasure:
-        """The losses of a model and of its base on the items that the model was scored on."""
+        """The loss of a model beside its base's, on the items that the model was scored on."""
         base_losses = base.losses[: len(now.losses)]
         base_loss = float(np.average(base_losses, weights=now.weights))
         measure = Measure(title=title, unit=unit, value=now.loss, base=base_loss)
@@ -63,7 +66,7 @@ class Extension:
     has_penalty = False
 
     def begin(self, base_lender: BaseLender) -> None:
-        """Prepare, before the model is assembled.
+        """Prepare the additions, before the model is assembled.
 
         Args:
             base_lender: Lender of the base that the training starts from.
@@ -107,4 +110,4 @@ class Extension:
         """The state that ``restore`` needs to continue from a checkpoint."""
 
     def restore(self, state: Any) -> None:
-        """Restore a saved state. Called on a new object."""
+        """Restore a saved state; called on a new object."""

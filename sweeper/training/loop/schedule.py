@@ -9,10 +9,10 @@ from typing import Any
 
 from sweeper.spec import Scalar
 
-# Share of the budget, at its end, in which warmup-stable-decay anneals: one rung of eight, so that
-# trials are compared at their constant rate at all earlier rungs.
+# Share of the steps, at the end, in which warmup-stable-decay lowers the rate: one rung of eight,
+# so that trials are compared at their constant rate at all earlier rungs.
 DECAY_SHARE = 1 / 8
-# Share of warmup steps. The low end of the recommended 5-10% leaves the longest stable phase.
+# Share of warmup steps: the low end of the usual 5-10%, which leaves the longest stable phase.
 WARMUP_SHARE = 0.05
 
 

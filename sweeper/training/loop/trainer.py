@@ -1,5 +1,4 @@
-"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our batch
-order."""
+"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our batches."""
 
 from __future__ import annotations
 
@@ -36,10 +35,11 @@ from sweeper.training.loop.training_progress import TrainingProgress
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial sets
 # another.
 MAX_GRAD_NORM = 1.0
-# At this scale of the loss or below, an overflow is not due to the scale.
+# At this scale of a float16 loss or below, an overflow is not due to the scale.
 _MIN_LOSS_SCALE = 1.0
-# Value of ``optim_bits`` for bitsandbytes' 8-bit optimizers.
+# Value of ``optim_bits`` in the options of bitsandbytes' 8-bit optimizers.
 _EIGHT_BITS = 8
+# Keys of counts in a batch, which are removed before the model gets the batch.
 _TERMS, _TOKENS, _SOURCES = "sweeper_terms", "sweeper_tokens", "sweeper_seen"
 SOURCE_KEY = "origin"
 """Key in an encoded row: the source under which the row is counted; may be missing."""
@@ -64,21 +64,21 @@ def arguments(
     Args:
         parameters: Hyperparameters of the trial, including schedule and clipping norm.
     """
-    plan = schedule(parameters, steps)
+    lr_schedule = schedule(parameters, steps)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=setup.micro_batch,
         gradient_accumulation_steps=setup.gradient_accumulation_steps,
         max_grad_norm=float(parameters.get("max_grad_norm", MAX_GRAD_NORM)),
-        lr_scheduler_type=plan.kind,
-        lr_scheduler_kwargs=plan.options,
-        warmup_steps=plan.warmup_steps,
+        lr_scheduler_type=lr_schedule.kind,
+        lr_scheduler_kwargs=lr_schedule.options,
+        warmup_steps=lr_schedule.warmup_steps,
         optim=setup.optimizer,
         seed=seed,
         data_seed=seed,
         use_cpu=device.type == "cpu",
-        # Set without other ranks, it would make accelerate look for them.
+        # None for a single rank: accelerate would look for others.
         ddp_backend="gloo" if device.type == "cpu" and world_size() > 1 else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
@@ -100,11 +100,12 @@ class TrialTrainer(Trainer):
     """Trains one model for one trial.
 
     Args:
-        order: Sampler of the row indices of each epoch.
+        features: Encoded rows.
+        order: Sampler of the indices of an epoch's rows.
         strategy: Source of the optimizer groups, learning rates included.
-        progress: Counts that every micro-batch updates.
+        progress: Counts of steps, tokens and losses, which every micro-batch updates.
         mixed_dtype: Dtype of autocast; with float16, the loss is scaled.
-        extensions: Additions of features. The first with a penalty computes the loss.
+        extensions: Additions of sweeper's features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """
 
@@ -142,9 +143,8 @@ class TrialTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self._unwrapped = self.model
-        if (
-            self.mixed_dtype == "float16"
-        ):  # accelerate scales, unscales and skips if it has a scaler
+        if self.mixed_dtype == "float16":
+            # With a scaler, accelerate scales the loss, unscales gradients and skips overflows.
             self.accelerator.scaler = torch.amp.GradScaler(settings.device.type)
         self._wrapping_checked = settings.world_size == 1
         self._penalty = next((added for added in self.extensions if added.has_penalty), None)
@@ -176,7 +176,7 @@ class TrialTrainer(Trainer):
             # Imported here: it takes a second, and few trials need it.
             manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
             manager.module_weight_config_triple.clear()
-        # Made only now, since distributing a model replaces the tensors of its weights.
+        # Made here, since distributing a model replaces the tensors of its weights.
         groups = self.strategy.parameter_groups(
             self._unwrapped, self.parameters, head_names(self._unwrapped)
         )
@@ -212,8 +212,8 @@ class TrialTrainer(Trainer):
         return loss
 
     def _train_on(self, model: nn.Module, further: FurtherBatch) -> None:
-        """Add a batch's gradients in a separate pass, which takes no more memory than a pass of
-        the task."""
+        """Add a further batch's gradients in a pass of its own, which takes no more memory than a
+        pass of the task."""
         if further.rows:
             tokens = further.task.tokens(further.batch)
             self.progress.count_rows(further.origin, further.rows, tokens)
@@ -283,14 +283,13 @@ class TrialTrainer(Trainer):
         set_weights(model or self.model, load_file(str(Path(resume_from_checkpoint) / WEIGHTS)))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Zero: counting them would walk over all parameters at each step, which costs host
-        time."""
+        """Zero: counting them would take host time at each step, for a walk over all parameters."""
         return 0
 
 
 @contextmanager
 def trainable_cache(model: nn.Module) -> Iterator[None]:
-    """A context in which the model caches which weights are trainable.
+    """A context in which the model has a fixed list of its trainable weights.
 
     ``parameters()`` returns only these, ``zero_grad()`` resets only these, and ``train()`` does
     nothing from its second call on, until the model evaluates. Trainability must not change.

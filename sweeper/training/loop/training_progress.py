@@ -17,12 +17,13 @@ class TrainingDiverged(Exception):
 
 @dataclass
 class TrainingProgress:
-    """The counts of one training.
+    """The counts and seconds of one training.
 
     Args:
         check_every: Optimizer steps between two checks of the loss; on a GPU a check waits for
             the device.
-        earlier: Seconds of training work before this object was made.
+        seen: Rows and tokens trained on, by source.
+        earlier_seconds: Training time before this object was made.
         interrupted: Seconds of the earlier attempts that are continued, evaluation included.
     """
 
@@ -30,7 +31,7 @@ class TrainingProgress:
     steps: int = 0
     tokens: int = 0
     seen: dict[str, list[int]] = field(default_factory=dict)
-    earlier: float = 0.0
+    earlier_seconds: float = 0.0
     interrupted: float = 0.0
     evaluation_seconds: float = 0.0
     _started: float = field(default_factory=time.perf_counter)
@@ -39,7 +40,7 @@ class TrainingProgress:
     _terms: int = 0
 
     def state(self) -> dict[str, Any]:
-        """All counts at a rung, except the training loss, which was taken before."""
+        """All counts at a rung, except the training loss, which the rung's report has taken."""
         return {
             "steps": self.steps,
             "tokens": self.tokens,
@@ -49,6 +50,7 @@ class TrainingProgress:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Set the counts of an earlier attempt."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -66,7 +68,7 @@ class TrainingProgress:
         counts[1] += tokens
 
     def add_gradient_norm(self, norm: Tensor | float | None) -> None:
-        """Note the norm of the gradient before clipping; None if unknown."""
+        """Store the norm of the gradient before clipping, for the next check; None to skip that."""
         self._norm = torch.as_tensor(norm).detach() if norm is not None else None
 
     def step(self) -> None:
@@ -83,8 +85,8 @@ class TrainingProgress:
         """Check the training loss since the last rung, and the last gradient.
 
         Raises:
-            TrainingDiverged: One of them is not finite. The gradient explodes first; then the
-                weights, and with the next batch the loss, are not finite either.
+            TrainingDiverged: One of them is not finite. The gradient is the first to explode; then
+                the weights, and with the next batch the loss, are not finite either.
         """
         if self._loss is not None and not bool(torch.isfinite(self._loss)):
             raise TrainingDiverged(f"training loss is not finite at step {self.steps}")
@@ -103,7 +105,8 @@ class TrainingProgress:
 
     @property
     def training_seconds(self) -> float:
-        earlier_seconds = self.earlier + self.interrupted
+        """Seconds of training over all attempts, without evaluation."""
+        earlier_seconds = self.earlier_seconds + self.interrupted
         return earlier_seconds + time.perf_counter() - self._started - self.evaluation_seconds
 
 

@@ -1,6 +1,6 @@
 """The model that a set-up trains, for measurements without downloaded weights.
 
-The base is of the real class and first on the meta device; the adapter is the real one.
+The base has the real class and is built on the meta device, without weights. The adapter is real.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
     catalogue_name = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
     match = catalogue.match(catalogue_name)
     fields = dict(match.entry.config) if match else None
-    if model.source == "size":
-        fields = dict(catalogue.typical(model.parameters)[1])
+    if model.source == "size":  # the user gave only a number of parameters
+        _, typical_config = catalogue.typical(model.parameters)
+        fields = dict(typical_config)
     if fields is None:
         raise ModelError(
             f"there is no configuration of {model.id} here",
@@ -54,10 +55,10 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
 def with_adapter_and_head(
     base: nn.Module, config: PretrainedConfig, model: ModelFacts, setup: Setup, device: torch.device
 ) -> nn.Module:
-    """The base with the strategy's weights and, for classes, a head, in training mode.
+    """The base with the strategy's weights, in training mode; with a head for classification.
 
     Raises:
-        UsageError: The base has learnt positions, and fewer than the set-up needs.
+        UsageError: The base has learnt position embeddings, and fewer than the set-up needs.
     """
     _check_positions(base, model, setup)
     setting = Setting(
@@ -82,7 +83,7 @@ def _check_positions(base: nn.Module, model: ModelFacts, setup: Setup) -> None:
     ):
         raise UsageError(
             f"{setup.positions:,} positions exceed the {model.context_length:,} of {model.id}",
-            why="It has learnt a vector for each position, and has none for further ones.",
+            why="The model has learnt a vector for each of its positions, and has none for others.",
             fix=f"Give --sequence-length {max(setup.sequence_length - surplus, 1)} or less.",
             where="--sequence-length",
             code="longer-than-context",
@@ -99,10 +100,10 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     if any(hasattr(text, name) for name in experts):
         config._experts_implementation = "grouped_mm"  # as in trainings: the default
     auto: Any = AutoModel if setup.classes else AutoModelForCausalLM
-    kind = auto._model_mapping.get(type(config), None)
-    fused = setup.attention != "eager" and getattr(kind, "_supports_sdpa", False)
+    model_class = auto._model_mapping.get(type(config), None)
+    fused = setup.attention != "eager" and getattr(model_class, "_supports_sdpa", False)
     attention = "sdpa" if fused else "eager"
-    options = options_without_pooler(kind) if isinstance(kind, type) else {}
+    options = options_without_pooler(model_class) if isinstance(model_class, type) else {}
     with torch.device("meta"):
         base: nn.Module = auto.from_config(
             config, dtype=dtype, attn_implementation=attention, **options
@@ -110,8 +111,9 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     return base.to(dtype).requires_grad_(False)
 
 
-#: Endings of the names of tables of learnt positions in transformers.
+# Ends of the names of learnt position embeddings in transformers.
 _POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
+# From layers to the value of ``target_modules`` that chooses them, such as "qkvo".
 _CHOICE_OF_LAYERS = {layers: choice for choice, layers in TARGETS.items()}
 
 
@@ -119,8 +121,7 @@ def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
     """The set-up as parameters of a trial, with which its strategy makes the adapter."""
     targets = setup.target_modules
     if not isinstance(targets, str):
-        # Layers of a choice such as "qkvo" are given by that choice, other layers by their names in
-        # this model.
+        # Layers that are no such choice are given by their names in this model.
         names = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
         targets = _CHOICE_OF_LAYERS.get(targets, names)
     return {

@@ -55,6 +55,7 @@ def visible_gpus(request: Visible) -> Devices:
 
 # (Rows, inputs, outputs) of matrix products in MiniLM and SmolLM2-135M at a few hundred tokens.
 SHAPES = ((512, 384, 384), (512, 384, 1536), (512, 1536, 384), (512, 576, 1536))
+# Timed runs of each measurement.
 _REPEATS = 7
 # Elements of a tensor that exceeds the caches of a server processor.
 _FLOATS = 2**25
@@ -63,8 +64,8 @@ _FLOATS = 2**25
 def fastest(work: Callable[[], object], repeats: int = _REPEATS) -> float:
     """CPU seconds of this thread in the fastest of several runs.
 
-    At a load of 23 on two cores, CPU time gave products 7% slower than on the idle machine and 1.7
-    times its bandwidth; wall-clock time gave a tenth of both.
+    Measured with 23 busy processes on two cores: by CPU time, matrix products were 7% slower than
+    on the idle machine and the bandwidth 1.7 times as high; by wall-clock time both were a tenth.
     """
     work()
     times = []
@@ -106,5 +107,5 @@ def calibrate() -> Calibration:
 
 
 def answer(_request: Record) -> None:
-    """Measure, and store the result in the cache folder."""
+    """Measure this machine, and store the result in the cache folder."""
     store_calibration(calibrate())

@@ -38,8 +38,10 @@ from sweeper.units import GIB
 # The first step creates the optimizer's states, so that the peak is in the second.
 _PEAK_STEPS = 2
 _TIMED_STEPS = 3
-# Micro-batches of a step: gradients exist from the second on, so that more do not raise the peak.
+# Micro-batches that are run of a step. Gradients exist from the second on: more do not raise the
+# peak.
 _MAX_MICRO_BATCHES = 2
+# Quantisations that can be measured.
 FOUR_BITS = ("nf4", "nf4-dq")
 # transformers initialises most language models with this standard deviation; nothing overflows.
 _WEIGHT_STD = 0.02
@@ -48,7 +50,7 @@ _WEIGHT_STD = 0.02
 def probe(
     model: ModelFacts, setup: Setup, mean_length: int, config: PretrainedConfig | None = None
 ) -> Probed:
-    """Train a few steps: two at the set-up's length for the peak, three at the mean for the time.
+    """Train two steps at the set-up's length for the peak, and three at the mean for the time.
 
     Args:
         setup: Set-up for one device, not quantised or in four bits.
@@ -60,7 +62,7 @@ def probe(
     """
     _check(setup)
     if setup.quantization is not None and setup.base_dtype is None:
-        # QLoRA keeps weights that are not quantised in this dtype.
+        # The dtype in which QLoRA keeps weights that are not quantised.
         setup = setup.replace(base_dtype=frozen_dtype(setup.precision))
     own_device = training_device()
     device = torch.device(own_device.kind)
@@ -86,6 +88,7 @@ def _check(setup: Setup) -> None:
 def _measure(
     config: PretrainedConfig, model: ModelFacts, setup: Setup, mean: int, device: torch.device
 ) -> dict[str, Any]:
+    """Memory and time of the steps, as fields of ``Probed``; ``mean`` is a length in tokens."""
     trained = random_model(config, model, setup, device)
     peak, loaded = PeakMemory(device), bytes_of(trained)
     optimizer = optimizer_of(trained, setup, device)
@@ -136,7 +139,7 @@ def _step(
 
 
 def _device_time() -> float:
-    """Seconds on a clock once the device has finished its work; on a CPU, this thread's CPU
+    """The time in seconds after the device has finished its work; on a CPU, this thread's CPU
     time."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -154,10 +157,10 @@ def _batch(setup: Setup, length: int, vocab: int, device: torch.device) -> dict[
 
 def _loss(trained: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     if isinstance(trained, Classifier):
-        rows = trained(**batch).float()
+        logits = trained(**batch).float()
     else:
-        rows = trained(**batch).logits.float().flatten(0, 1)
-    return nn.functional.cross_entropy(rows, rows.new_zeros(len(rows), dtype=torch.long))
+        logits = trained(**batch).logits.float().flatten(0, 1)
+    return nn.functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 
 
 def stay_within_memory() -> None:
@@ -199,7 +202,7 @@ def random_model(
 
 
 def _fill_randomly(base: Any, device: torch.device) -> None:
-    """Set random weights, and buffers to zero, so that indices stay in range."""
+    """Set random weights, and buffers to zero, since some hold indices."""
     base.to_empty(device=device)
     base.tie_weights()
     with torch.no_grad():
@@ -211,13 +214,13 @@ def _fill_randomly(base: Any, device: torch.device) -> None:
 
 def _quantise_in_place(base: nn.Module, device: torch.device, *, double_quant: bool) -> None:
     """Replace the blocks' linear layers by random 4-bit ones, one by one as loading does."""
-    packed = {}
+    quantised_layers = {}
     for name, layer in linear_layers(base).items():
         if isinstance(layer, nn.Linear):
-            packed[name] = _linear_4bit(layer, layer.weight.dtype, device, double_quant)
+            quantised_layers[name] = _linear_4bit(layer, layer.weight.dtype, device, double_quant)
             base.set_submodule(name, nn.Identity())
     _fill_randomly(base, device)
-    for name, linear in packed.items():
+    for name, linear in quantised_layers.items():
         base.set_submodule(name, linear)
     keep_trainable(base)  # as loading a quantised model does
     vars(base)["is_loaded_in_4bit"] = True  # PEFT asks for it

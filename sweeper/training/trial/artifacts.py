@@ -39,11 +39,13 @@ from sweeper.tasks.task import Task
 from sweeper.textfiles import read_json_object, write_text
 from sweeper.trials import BaseRef
 
+# Name of ``TrainedRecord`` in ``weights/``.
 RECORD = "sweeper.json"
 
-# Unknown to transformers, so that its classes refuse the folder. A known type would let
-# AutoModelForSequenceClassification put a random head of two classes on the body.
+# A model type that transformers does not know, so that its classes refuse the folder. With a known
+# type, AutoModelForSequenceClassification would put a random head of two classes on the body.
 CLASSIFIER_TYPE = "sweeper_classifier"
+# Names in ``weights/``; ``_ADAPTER`` is a folder.
 _HEAD, _ADAPTER, CARD = "head.safetensors", "adapter", "README.md"
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
@@ -98,7 +100,7 @@ def save_trained(
     record: TrainedRecord,
     task: Task,
 ) -> None:
-    """Write a trained model. The record is written last: its presence means the folder is complete.
+    """Write a trained model. The record is written last: if it exists, the folder is complete.
 
     Args:
         folder: ``weights/`` of the trial; created if missing.
@@ -124,9 +126,9 @@ def _adapter_to_write(
     folder: Path, model: nn.Module, strategy: Strategy, record: TrainedRecord
 ) -> Path:
     """The folder for the strategy's weights: ``folder``, or ``adapter/`` in it."""
-    peft_loadable = strategy.for_usual_classes and record.base is None
-    peft_loadable = peft_loadable and not isinstance(model, Classifier)
-    return folder if peft_loadable or strategy.saves_whole_model else folder / _ADAPTER
+    made_base, has_head = record.base is not None, isinstance(model, Classifier)
+    usable_by_peft = strategy.for_usual_classes and not made_base and not has_head
+    return folder if usable_by_peft or strategy.saves_whole_model else folder / _ADAPTER
 
 
 def load_trained(folder: Path, base: nn.Module) -> nn.Module:
@@ -167,10 +169,10 @@ def with_head(folder: Path, adapted: nn.Module, record: TrainedRecord) -> nn.Mod
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Turn errors of damaged or missing files into an error that names the folder.
+    """A context in which errors of damaged or missing files become an error that names the folder.
 
     Raises:
-        UsageError: A file in it cannot be read.
+        UsageError: A file in the folder cannot be read.
     """
     try:
         yield
@@ -187,7 +189,7 @@ def reading(folder: Path) -> Iterator[None]:
 def _write_companions(
     folder: Path, adapter: Path, model: nn.Module, task: Task, record: TrainedRecord
 ) -> str:
-    """Write everything but the weights and ``sweeper.json``.
+    """Write all files except the weights and ``sweeper.json``.
 
     Args:
         folder: ``weights/`` of the trial, with the weights.
@@ -205,7 +207,7 @@ def _write_companions(
         _write_classifier(folder, model, record)
     elif (folder / _CONFIG).is_file():
         config = read_json_object(folder / _CONFIG)
-        config.pop("use_cache", None)  # off while training only
+        config.pop("use_cache", None)  # it is off for training only
         _write_json(folder / _CONFIG, config)
     if (adapter / _ADAPTER_CONFIG).is_file():
         config = read_json_object(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
@@ -220,7 +222,7 @@ def tokenizer_state(folder: Path) -> str:
     """The SHA-256 of the vocabulary and rules of the tokenizer in a folder.
 
     Raises:
-        UsageError: It has no tokenizer.
+        UsageError: The folder has no tokenizer.
     """
     with reading(folder):
         names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")

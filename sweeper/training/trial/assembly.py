@@ -35,7 +35,7 @@ def start_head(model: Classifier, probe: Probe) -> None:
 
 @contextmanager
 def _with_attention(base: Any, config: TrialConfig) -> Iterator[None]:
-    """A context in which the base has the trial's attention, if available, else its usual one."""
+    """A context in which the base has the trial's attention, or its usual one if unavailable."""
     parameters, original = config.parameters, base.config._attn_implementation
     candidates = [BY_TEXT] if parameters.get(PADDING_FREE) else []
     kernel = str(parameters.get(ATTENTION, SDPA))
@@ -62,16 +62,16 @@ def assembled(
     config: TrialConfig,
     base_lender: BaseLender | None = None,
 ) -> Iterator[nn.Module]:
-    """The model to train, built from exactly the base weights and the trial's seed.
+    """A context with the model to train, built from the base's own weights and the trial's seed.
 
     The base is restored afterwards, also after an error.
 
     Args:
-        base_lender: Lender of the base; the context's if None.
+        base_lender: Lender of the base; the one of ``shared`` if None.
     """
     base_lender = base_lender or shared.context.base_lender
     parameters = config.parameters
-    # First, since frozen features need the base without an adapter.
+    # Before the adapter is added, since frozen features need the base without one.
     from_probe = parameters.get("head_init") == "probe"
     probe = shared.frozen_features.probe_for(parameters).probe if from_probe else None
     sample = shared.frozen_features.sample
@@ -84,8 +84,8 @@ def assembled(
         set_seed(config.seed)
         adapted = strategy.apply(base, parameters, _setting(shared, config))
         try:
-            # After the adapter: otherwise PEFT would hook the base's embeddings, which only the
-            # reentrant variant needs, and the hook would outlive the adapter.
+            # After the adapter: otherwise PEFT would add a hook to the base's embeddings. Only the
+            # reentrant variant needs that hook, and it would outlive the adapter.
             set_gradient_checkpointing(base, config.setup.gradient_checkpointing)
             # Seeded again, so that a head starts the same with every strategy.
             set_seed(config.seed)
@@ -99,8 +99,8 @@ def assembled(
         finally:
             returned = strategy.remove(adapted)
     finally:
-        set_gradient_checkpointing(base, False)
-        base_lender.give_back(returned, trains_base)
+        set_gradient_checkpointing(base, on=False)
+        base_lender.give_back(returned, changed=trains_base)
 
 
 @contextmanager

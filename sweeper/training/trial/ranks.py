@@ -1,7 +1,7 @@
 """One trial on several devices: starts a rank on each with torch's launcher.
 
 Each rank has one GPU; on a CPU ranks communicate through gloo. Reports and decisions are files in
-the attempt's folder. The module ``training.rank`` trains on a rank, ``training.launch`` starts and
+the attempt's folder. ``training.rank`` is the process of a rank, and ``training.launch`` starts and
 ends ranks.
 """
 
@@ -28,10 +28,12 @@ from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, LaunchReque
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 
+# In the folder of all ranks: ``REPORT`` is followed by the rung.
 REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
+# In the folder of one rank.
 RESULT = "rank-result.json"
 
-# Interval at which reports and decisions are polled.
+# Interval at which files of reports and decisions are looked for.
 POLL_SECONDS = 0.1
 
 TRAINER_LOG = "trainer.log"
@@ -41,8 +43,8 @@ _LAUNCH, _LAUNCHER_LOG = "sweeper.training.launch:launch", "launcher.log"
 class RankRequest(Artifact):
     """The trial that the ranks train, and its run.
 
-    ``setup`` is the config's set-up, or has smaller batches; ``folder`` the folder of all ranks,
-    ``attempt`` the folder for checkpoints, ``checkpoint`` the one to continue from.
+    ``setup`` is the config's, or has smaller batches. ``folder`` is the folder of all ranks,
+    ``attempt`` the folder for checkpoints, and ``checkpoint`` the checkpoint to continue from.
     """
 
     plan: Plan
@@ -69,7 +71,7 @@ def check_device(config: TrialConfig) -> None:
     """Check that this machine can train the trial.
 
     Raises:
-        UsageError: It has too few GPUs.
+        UsageError: The machine has too few GPUs.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus and config.setup.gpus > gpus:
@@ -211,7 +213,7 @@ def rank_command(folder: str) -> list[str]:
 
 
 def _end_launcher(launcher: Child) -> None:
-    """End the launcher, which ends all ranks. If it is killed, the kernel kills them (Linux)."""
+    """End the launcher, which ends all ranks. If it must be killed, Linux kills the ranks."""
     launcher.process.terminate()
     launcher.wait(2 * SHUTDOWN_SECONDS)
     launcher.close()

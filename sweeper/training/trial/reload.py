@@ -1,6 +1,6 @@
-"""A trained model from its folder alone: base, adapter, head, tokenizer and task together.
+"""A trained model from its folder: adapter, head, tokenizer and task, with its base model.
 
-The data set is not needed, and neither is the run that trained it.
+Neither the data set nor the run that trained the model is needed.
 """
 
 from __future__ import annotations
@@ -51,18 +51,19 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
     """Load the trained model in a folder.
 
     Args:
-        folder: ``weights/`` of a trial, in any place.
+        folder: ``weights/`` of a trial, or a copy of it.
         device: Device of the model; if None, a GPU if there is one.
         to_merge: Whether to load the base in float32, unquantised, to merge an adapter into it.
 
     Raises:
-        UsageError: The folder is damaged, or its base model is missing or has changed.
+        UsageError: The folder is damaged.
+        ModelError: Its base model is missing or has changed.
     """
     record = record_of(folder)
     with reading(folder):
         for path in {*folder.iterdir(), *(folder / name for name in record.files)}:
             if not (path.is_file() or path.is_dir()):
-                raise FileNotFoundError(f"{path.name} is missing, or is no regular file")
+                raise FileNotFoundError(f"{path.name} is missing, or is not a regular file")
     if tokenizer_state(folder) != record.tokenizer:
         raise UsageError(
             "the tokenizer in this folder is not the one that the model was trained with",
@@ -71,7 +72,7 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
             where=str(folder),
         )
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Quiet, since transformers warns of the classifier's type, which is unknown to it on purpose.
+    # transformers would warn of the classifier's model type, which it does not know on purpose.
     with reading(folder), quiet_library():
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=record.facts.trust_remote_code, local_files_only=True
@@ -104,21 +105,22 @@ def _task(record: TrainedRecord, tokenizer: Any) -> Task:
 def _whole_model(
     folder: Path, record: TrainedRecord, task: Task, device: torch.device
 ) -> nn.Module:
-    dtype = getattr(torch, record.base_dtype)
+    dtype, trusted = getattr(torch, record.base_dtype), record.facts.trust_remote_code
     with reading(folder):
+        # Only classifiers have a pooling.
         config = AutoConfig.for_model(**_body_config(folder)) if record.pooling else None
-        trusted = record.facts.trust_remote_code
-        model = load_base(folder, task.task_type, dtype, device, None, trusted, config=config)
+        kind = task.task_type
+        model = load_base(folder, kind, dtype, device, trust_remote_code=trusted, config=config)
     return with_head(folder, model, record)
 
 
 def _body_config(folder: Path) -> dict[str, Any]:
-    """The config of a classifier's base, without its head."""
+    """The configuration of a classifier's body, the network without its head."""
     fields = read_json_object(folder / "config.json")
     if fields.get("model_type") != CLASSIFIER_TYPE:
         raise ValueError(f"config.json is not of a {CLASSIFIER_TYPE}")
-    base: dict[str, Any] = fields["base"]
-    return base
+    body: dict[str, Any] = fields["base"]
+    return body
 
 
 def _on_base(
@@ -129,24 +131,24 @@ def _on_base(
     *,
     to_merge: bool,
 ) -> nn.Module:
-    base = _base_folder(folder, record)
+    base_folder = _base_folder(folder, record)
     quantized, dtype = None, torch.float32
     if not to_merge:
         dtype = getattr(torch, record.base_dtype)
         strategy = strategy_named(record.strategy)
         quantized = strategy.quantization_config(record.parameters, dtype=dtype)
     trusted = record.facts.trust_remote_code
-    model = load_base(base, task.task_type, dtype, device, quantized, trusted)
+    model = load_base(base_folder, task.task_type, dtype, device, quantized, trusted)
     with reading(folder):
         return load_trained(folder, model)
 
 
 def _base_folder(weights: Path, record: TrainedRecord) -> Path:
-    """The folder of the base that an adapter or a head needs."""
-    if record.base is not None:
+    """The folder of the base model that an adapter or a head needs."""
+    if record.base is not None:  # a feature made it from the base model
         return find_base(record.base, weights)
     name, facts = record.base_model, record.facts
-    if record.base_state is not None:
+    if record.base_state is not None:  # the base model is a folder, not on the hub
         name = str(local_base(name, record.base_state))
     try:
         base = weights_folder(ModelSpec(id=name, revision=record.base_revision), facts)
@@ -156,14 +158,14 @@ def _base_folder(weights: Path, record: TrainedRecord) -> Path:
             f"the base model {name}{revision} is not on this machine",
             why=f"These weights were trained on it by {record.strategy} and need it: "
             + "; ".join(problem.what for problem in error.problems),
-            fix="Put the model back there, download that revision, or install its package.",
+            fix="Put that folder back." if record.base_state else "Download or install that model.",
             where=str(weights),
         ) from error
     if record.base_state is not None and base_state(base) != record.base_state:
         raise ModelError(
             "the base model has changed since these weights were trained",
-            why="On other weights the adapter would give wrong answers without an error.",
-            fix=f"Put the files back that were in {base}.",
+            why="On another base the adapter would give wrong answers without an error.",
+            fix=f"Restore the original files in {base}.",
             where=str(weights),
         )
     return base

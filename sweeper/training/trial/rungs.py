@@ -1,4 +1,4 @@
-"""Validation at rungs: score, report, follow the decision, keep the best weights, stop early."""
+"""Scores a trial at its rungs, reports them, keeps the best weights, and stops training early."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from sweeper.training.trial.trial_job import Final, StopReason, TrialJob
 
 T = TypeVar("T")
 
-# 95% quantile of the normal distribution.
+# 95% quantile of the normal distribution: the factor of a one-sided 95% interval.
 _Z_95_ONE_SIDED = 1.645
-# Minimum scored rungs after the best of an overfitting trial, since one worse rung may be chance.
+# Scored rungs that must follow the best before a trial counts as overfitting: one may be chance.
 _MIN_RUNGS_SINCE_BEST = 2
 
 
@@ -35,7 +35,7 @@ _MIN_RUNGS_SINCE_BEST = 2
 class RungWeights:
     """A rung, its cost on the validation items that every rung scores, and its weights.
 
-    ``violation`` is how far it exceeded the limits; None if that was not measured.
+    ``violation`` is how far the rung exceeded the limits; None if that was not measured.
     """
 
     rung: int
@@ -44,24 +44,26 @@ class RungWeights:
     violation: float | None = None
 
     def replaced_by(self, cost: float, violation: float | None) -> bool:
-        """Whether a later rung is at least as good."""
+        """Whether a later rung with this cost and violation is at least as good."""
         return order(cost, violation) <= order(self.subset_cost, self.violation)
 
 
 @dataclass(eq=False)
 class RungWatch(TrainerCallback):
-    """Evaluates at each rung and asks whether to go on.
+    """Evaluates at each rung, reports the rung, and stops training if told to.
 
-    The search may prune a trial (state ``PRUNED``). A trial also stops if it overfits or exceeds a
-    limit (state ``COMPLETE``, with the weights of its best rung).
+    The search may prune a trial (state ``PRUNED``). ``Stopping`` or an exceeded
+    limit also ends a trial (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
         model: The model to evaluate: the Trainer's, not wrapped.
-        rungs_by_step: Optimizer step to its rungs.
+        rungs_by_step: The rungs at each optimizer step that has any.
         steps_per_epoch: Optimizer steps of one pass over the data.
         item_weights: ``(items,)`` weights of validation items when the best rung is chosen; equal
             if None. Not used in reports and results.
         extensions: Sources of further measures, such as forgetting.
+        pruned_at: The rung at which the search pruned the trial.
+        save: Function that writes a rung's checkpoint; None if the trial saves none.
     """
 
     job: TrialJob
@@ -86,7 +88,7 @@ class RungWatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # The first step may take minutes: the progress of tokenising must not stay on the screen.
+        # Replaces the progress of tokenising, since the first step may take minutes.
         self.job.context.on_progress("training", self.job.progress.steps, max(self.rungs_by_step))
 
     def on_step_end(
@@ -141,6 +143,7 @@ class RungWatch(TrainerCallback):
         }
 
     def restore(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
+        """Set the state of an earlier attempt."""
         if state["best"] is not None:
             self._best = RungWeights(weights=best_weights, **state["best"])
         self._last_violation = state["last_excess"]
@@ -173,23 +176,23 @@ class RungWatch(TrainerCallback):
         self.job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _keep_best(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemCosts:
-        """Keep the weights if they are the best so far, and return the costs that decide it."""
+    def _keep_best(self, rung: int, evaluation: Evaluation, exceeded_by: float | None) -> ItemCosts:
+        """Keep the weights if they are the best so far; return the item costs that decide this."""
         last = rung == self._budget.rungs
         items = self._deciding_items(evaluation, self._budget.rung_items)
         cost = items.mean
         if last:
             self._last_evaluation = evaluation
-        if self._best is None or self._best.replaced_by(cost, violation):
+        if self._best is None or self._best.replaced_by(cost, exceeded_by):
             weights = {} if last else trained_weights(self.model)
-            self._best = RungWeights(rung, cost, weights, violation)
-        self._last_violation = violation
+            self._best = RungWeights(rung, cost, weights, exceeded_by)
+        self._last_violation = exceeded_by
         return items
 
     def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemCosts:
-        """Costs of the first ``count`` items, by which the best weights are chosen.
+        """Costs of the first ``count`` items (all if None), by which the best weights are chosen.
 
-        The costs are of the objective if it is measured at rungs, else losses.
+        These are costs of the objective if it is measured at rungs; otherwise they are losses.
         """
         if (score := self.job.objective_at_rung(evaluation, count)) is not None:
             costs = score.costs(self.job.context.objective)
@@ -200,7 +203,7 @@ class RungWatch(TrainerCallback):
         return ItemCosts(losses, weights)
 
     def finish(self) -> Final:
-        """Choose the last weights or the best rung's weights, by the whole validation split.
+        """Choose between the last weights and the best rung's, by the whole validation split.
 
         The model holds the chosen weights afterwards.
 
@@ -220,9 +223,9 @@ class RungWatch(TrainerCallback):
         last_weights = trained_weights(self.model)
         set_weights(self.model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
-        means = (self._deciding_items(final.evaluation).mean for final in (earlier, last))
-        first, second = map(order, means, (self._best.violation, self._last_violation))
-        if first < second:
+        earlier_cost = self._deciding_items(earlier.evaluation).mean
+        last_cost = self._deciding_items(last.evaluation).mean
+        if order(earlier_cost, self._best.violation) < order(last_cost, self._last_violation):
             return earlier
         set_weights(self.model, last_weights)
         return last
@@ -237,6 +240,7 @@ class ItemCosts:
 
     @property
     def mean(self) -> float:
+        """The mean cost, weighted."""
         return float(np.average(self.costs, weights=self.weights))
 
 
@@ -246,7 +250,7 @@ class Rise:
 
     Args:
         mean: Mean rise, in the unit of the cost.
-        low: Lower end of its one-sided 95% interval: above 0, the rise is beyond noise.
+        low: Lower end of its one-sided 95% interval; if above 0, the rise is beyond noise.
     """
 
     mean: float
@@ -254,7 +258,7 @@ class Rise:
 
     @classmethod
     def of(cls, now: ItemCosts, before: ItemCosts) -> Rise:
-        """The rise, with items of ``now`` paired with the first items of ``before``."""
+        """The rise on the items of ``now``, which are the first items of ``before``."""
         count = len(now.costs)
         differences: Floats = now.costs - before.costs[:count]
         shares = now.weights / now.weights.sum()
@@ -302,14 +306,14 @@ class RungScore:
 
 @dataclass
 class Stopping:
-    """Early stopping by validation loss.
+    """Early stopping by the validation loss or the objective.
 
     Args:
-        patience: Scored rungs in a row without a better validation loss after which to stop; None
-            to never stop. Similar to criterion UP of Prechelt 1998, Early Stopping - But When?,
-            which counts rises in a row.
-        overfitting: Whether to stop if rows are seen again, the training loss falls, and the
-            validation loss has risen above its best beyond noise.
+        patience: Scored rungs in a row without a lower cost after which to stop; None to never
+            stop. Similar to criterion UP of Prechelt 1998, Early Stopping - But When?, which counts
+            rises in a row.
+        overfitting: Whether to stop if rows are seen again, the training loss falls, and the cost
+            has risen above its lowest beyond noise.
         objective: Objective of the costs: the named one if it is measured at rungs, else the
             validation loss.
     """
@@ -324,6 +328,7 @@ class Stopping:
     def of(
         cls, parameters: dict[str, Scalar], overfitting: bool = False, objective: Objective = LOSS
     ) -> Stopping:
+        """The early stopping of a trial with these hyperparameters."""
         patience = parameters.get("early_stopping_patience")
         return cls(
             None if patience is None else int(patience),
@@ -345,6 +350,7 @@ class Stopping:
         return {"best": score, "waited": self._rungs_since_best}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Set the state of an earlier attempt."""
         self._rungs_since_best, best = state["waited"], state["best"]
         if best is not None:
             items = ItemCosts(np.array(best["costs"]), np.array(best["weights"]))

@@ -63,14 +63,17 @@ from sweeper.trials import TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
 
+# Trains one trial with a set-up.
 TrainWithSetup = Callable[[TrainingSetup], TrialResult]
-# The function in its last argument tells whether the last call failed in evaluation.
+# Calls training until a set-up fits. Its last argument is a function that says whether the last
+# call failed in evaluation.
 Retry = Callable[[TrainingSetup, TrainWithSetup, Callable[[], bool]], TrialResult]
 
 # Optimizer steps between two checks of the loss on a GPU, each of which waits for the device.
 _CUDA_CHECK_STEPS = 10
 # Name under which rows without a source are counted.
 NO_SOURCE = "original rows"
+# Loggers whose records go into a trial's log.
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
 
@@ -78,12 +81,12 @@ def train_trial(job: TrialJob, retry: Retry = in_batches_that_fit) -> TrialResul
     """Train and score one trial.
 
     Args:
-        retry: Caller of the training, again with smaller batches if memory runs out.
+        retry: Function that calls the training, again with smaller batches if memory runs out.
 
     Raises:
         Interrupted: The trial was told to stop.
     """
-    with trial_log(job.folder / TRAINER_LOG) as log:
+    with trial_log(job.folder / TRAINER_LOG):
         log.info("%s %s", job.config.strategy, job.config.parameters)
         try:
             result = _train(job, retry)
@@ -110,8 +113,8 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
     first_setup = job.saved.manifest.setup if job.saved else job.setup
     if job.ranks_plan is None:  # one device
         return retry(first_setup, partial(train_once, job, strategy), lambda: job.evaluating)
-    # Several devices: this process makes the base, and frees the memory of the base that it made
-    # and of the model's own for the ranks.
+    # Several devices: this process makes the base, if a feature asks for one, and then frees its
+    # memory for the ranks.
     job.prepare_base()
     job.shared.prepared_bases.forget()
     job.context.base_lender.forget()
@@ -120,8 +123,8 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
 
 
 @contextmanager
-def trial_log(path: Path) -> Iterator[logging.Logger]:
-    """Collect log records of sweeper and its libraries in a file while the trial runs."""
+def trial_log(path: Path) -> Iterator[None]:
+    """A context in which log records of sweeper and its libraries go into a file."""
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in _LOGGERS]
@@ -132,7 +135,7 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield logging.getLogger("sweeper.training.trial.train")
+        yield
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
@@ -142,7 +145,7 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
 
 
 def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> TrialResult:
-    """Train with this set-up; the first call continues from the job's checkpoint, if any.
+    """Train with this set-up. The first call continues from the job's checkpoint, if it has one.
 
     Raises:
         TrainingDiverged: A loss is not finite.
@@ -156,7 +159,7 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
     release_memory()
     job.setup, job.evaluating = setup, False
     if saved is None and current_rank() == 0:
-        drop_checkpoints(job.checkpoints_folder)  # of a call with larger batches
+        drop_checkpoints(job.checkpoints_folder)  # those of a call with larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
     base_lender = job.prepare_base()
     for extension in extensions:
@@ -182,7 +185,7 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
-        job.measured = watch.measure(at_end=True)  # by sweeper's features, such as forgetting
+        job.measured = watch.measure(at_end=True)
         return job.completed(strategy, model, final)
 
 
@@ -190,7 +193,7 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
 def _noisy_embeddings(model: nn.Module, alpha: float) -> Iterator[None]:
     """A context in which embeddings have NEFTune's noise in training mode (arXiv:2310.05914).
 
-    Trainer's own switch finds no embeddings in a model with a head of ours.
+    Trainer's own option finds no embeddings in a ``Classifier``.
     """
     base: Any = model.base if isinstance(model, Classifier) else model
     base = base.get_base_model() if isinstance(base, PeftModel) else base
@@ -204,13 +207,14 @@ def _noisy_embeddings(model: nn.Module, alpha: float) -> Iterator[None]:
 
 @dataclass
 class _TrialState:
-    """The state of a trial on this rank. Rungs save it as a checkpoint; only the newest is kept.
+    """The state of a trial on this rank, which rungs save as a checkpoint; the newest is kept.
 
     All ranks of a trial save at the same point.
 
     Args:
         extensions: Additions of sweeper's features to the training.
         peak: Function for the memory peak since this attempt began, in GiB.
+        earlier_peak_gib: The peak of earlier attempts.
     """
 
     job: TrialJob
@@ -218,11 +222,11 @@ class _TrialState:
     trainer: TrialTrainer
     extensions: Sequence[Extension]
     peak: Callable[[], float]
-    earlier_peak: float = 0.0
+    earlier_peak_gib: float = 0.0
 
     def peak_gib(self) -> float:
-        """The peak over all attempts of this trial."""
-        return max(self.peak(), self.earlier_peak)
+        """The memory peak over all attempts of this trial."""
+        return max(self.peak(), self.earlier_peak_gib)
 
     def restore(self, saved: Saved) -> None:
         """Continue from a checkpoint."""
@@ -231,7 +235,7 @@ class _TrialState:
         self.watch.restore(state["rungs"], saved.best_weights())
         for extension, extension_state in zip(self.extensions, state["extensions"], strict=True):
             extension.restore(extension_state)
-        self.earlier_peak = state["peak_gib"]
+        self.earlier_peak_gib = state["peak_gib"]
 
     def save(self, rung: int) -> None:
         """Write the checkpoint of a rung. If it cannot be written, training goes on."""
@@ -283,11 +287,11 @@ def _trainer(
     steps = optimizer_steps(train_rows, effective, config.budget.epochs)
     steps_per_epoch = optimizer_steps(train_rows, effective, 1.0)
     rungs_by_step = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
-    # Rows are sorted by length within pools of batches; of few batches for classes, since a length
-    # can reveal a class.
+    # Rows are sorted by length within pools of batches. Classes get small pools, since a length can
+    # reveal a class.
     min_pool_batches = 1 if config.task == "classification" else MIN_POOL_BATCHES
     task = job.context.task.for_training(config.parameters)
-    # Rungs are compared by the loss as it is weighted in training.
+    # Rungs are compared by the loss with the class weights of training.
     item_weights = task.loss_weights(job.context.items("validation").examples)
     watch = RungWatch(job, model, rungs_by_step, steps_per_epoch, item_weights, extensions)
     device, seed = job.context.device, config.seed
@@ -339,7 +343,7 @@ def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
 
 
 def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
-    """Whether the texts of a batch are packed into one row without padding."""
+    """Whether the texts of a batch are packed into one row, so that there is no padding."""
     parameters = config.parameters
     # The noise of NEFTune depends on the length of a row.
     if parameters.get(NEFTUNE) or not isinstance(task, TextTask):
@@ -349,15 +353,15 @@ def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
     with autocast(next(model.parameters()).device, autocast_dtype(config.setup.precision)):
         if keeps_texts_apart(model):
             return True
-    log.warning("texts are padded, since this model cannot read joined texts one by one")
+    log.warning("texts are padded, since this model does not keep packed texts apart")
     return False
 
 
 def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
-    """Fit the head on frozen features, report the last rung, and save it like any other trial.
+    """A trial that fits only a head, on frozen features; it reports the last rung only.
 
     The probe baseline shares the features and the fit, which are computed once per worker. The
-    trial's seconds include that computation.
+    trial's seconds include both.
 
     Raises:
         Interrupted: The trial was told to stop.
@@ -368,7 +372,7 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
         assert isinstance(model, Classifier)
         start_head(model, fitted.probe)
         job.progress = TrainingProgress(
-            steps=0, tokens=sum(shared.context.items("train").lengths), earlier=fitted.seconds
+            tokens=sum(shared.context.items("train").lengths), earlier_seconds=fitted.seconds
         )
         for example, length in zip(
             shared.context.items("train").examples,

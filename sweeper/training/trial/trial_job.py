@@ -1,4 +1,4 @@
-"""One training job, and its files: results, item losses, weights."""
+"""One trial as a job, with its reports and its files: result, item losses, weights."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ from sweeper.trials import (
 
 log = logging.getLogger(__name__)
 
+# Packages whose versions results record.
 _PACKAGES = (
     "torch",
     "transformers",
@@ -85,7 +86,10 @@ class StopReason(NamedTuple):
 
 @dataclass(frozen=True)
 class Final:
-    """The trial's evaluation on the whole validation split, and the rung of the weights used."""
+    """The trial's evaluation on the whole validation split, and the rung of its weights.
+
+    ``stopped_at`` is the rung at which training stopped early, for the reason ``stopped_by``.
+    """
 
     rung: int
     evaluation: Evaluation
@@ -99,13 +103,20 @@ class TrialJob:
 
     Args:
         report: Receiver of rung reports, called once for each rung over all retries.
-        run: The run's folder, in which a base that a feature made is kept for its adapters; None
-            leaves the base in the cache only.
-        checkpoint: Checkpoint of an interrupted attempt, to be continued.
+        run: The run's folder. A base that a feature made is linked into it, for the adapters; if
+            None, the base stays in the cache only.
+        checkpoint: Folder of the checkpoint of an interrupted attempt, to be continued.
         checkpoints_folder: Folder for checkpoints; several ranks share one.
         setup: The set-up that is trained: the config's, or with smaller batches.
         ranks_plan: Plan by which ranks load models; None if one device trains the trial.
         saved: The opened checkpoint from which the next training continues.
+        reports: The reports of the rungs so far.
+        evaluating: Whether the model is being scored, so that a retry halves the evaluation batch.
+        attention: Name in transformers of the attention that is used.
+        padding_free: Whether texts are packed into one row without padding.
+        prepared: The base that a feature made for this trial.
+        measured: Measures of the trained model by sweeper's features.
+        feature_seconds: Seconds that sweeper's features took, by name of the feature.
     """
 
     shared: SharedModel
@@ -149,9 +160,9 @@ class TrialJob:
         return self.context.evaluator("validation", self.setup.evaluation_batch, self.mixed_dtype)
 
     def prepare_base(self) -> BaseLender:
-        """The cache that lends this trial's base, which a feature makes now if necessary.
+        """The lender of this trial's base, which a feature makes now if necessary.
 
-        The base still counts as made by this trial if it starts again with a smaller micro-batch.
+        After a retry with smaller batches, the base still counts as made by this trial.
         """
         bases = self.shared.prepared_bases
         prepared = bases.of(self.config, self.setup.micro_batch)
@@ -169,7 +180,7 @@ class TrialJob:
         return {"base": prepared.base, "preparing_seconds": prepared.seconds, "features": features}
 
     def open_checkpoint(self) -> None:
-        """Continue from the named checkpoint, if that is possible."""
+        """Continue from ``checkpoint``, if that is possible."""
         if self.checkpoint is None:
             return
         data = self.context.dataset.fingerprint
@@ -230,15 +241,17 @@ class TrialJob:
         return report
 
     def add_report(self, report: RungReport) -> None:
-        """Keep a report; a retry with smaller batches reports the same rungs again."""
+        """Add a report. A retry with smaller batches replaces those of the same and later rungs."""
         earlier = (kept for kept in self.reports if kept.rung < report.rung)
         self.reports = [*earlier, report]
 
     def objective_at_rung(
         self, evaluation: Evaluation, count: int | None = None
     ) -> ObjectiveScore | None:
-        """The objective on the first ``count`` items (all if None), if it is measured at rungs;
-        None if it is the loss or is measured at the end."""
+        """The objective on the first ``count`` items (all if None).
+
+        None if the objective is the loss, or is measured at the end only.
+        """
         objective, context = self.context.objective, self.context
         if objective.is_loss or not objective.at_rungs:
             return None
@@ -268,7 +281,7 @@ class TrialJob:
         return score
 
     def tell(self, report: RungReport) -> Decision:
-        """Report a rung, unless an earlier try of this trial has reported it.
+        """Report a rung, unless this trial has reported it before a retry or an interruption.
 
         Raises:
             Interrupted: The decision was to stop.
@@ -282,6 +295,7 @@ class TrialJob:
         return decision
 
     def _first_items(self, evaluation: Evaluation) -> FirstItems | None:
+        """The costs of the items that all rungs score; None if these are the whole split."""
         count = self.config.budget.rung_items
         split_items = len(self.context.items("validation").examples)
         if count >= split_items:
@@ -330,11 +344,11 @@ class TrialJob:
 
     def _result(self, state: State, **fields: Any) -> TrialResult:
         progress, config = self.progress, self.config
-        prepared = self.prepared.seconds if self.prepared else 0.0
-        features, work = sum(self.feature_seconds.values()), self._work_fields()
-        working_seconds = (
-            work["training_seconds"] + work["evaluation_seconds"] + prepared + features
-        )
+        preparing_seconds = self.prepared.seconds if self.prepared else 0.0
+        work = self._work_fields()
+        # Seconds of this attempt that have a field of their own; the others are set-up.
+        working_seconds = preparing_seconds + sum(self.feature_seconds.values())
+        working_seconds += work["training_seconds"] + work["evaluation_seconds"]
         working_seconds -= progress.interrupted
         return TrialResult(
             **work,
@@ -374,7 +388,7 @@ class TrialJob:
         The compute threads run in step with this thread, so they wait about as long.
         """
         if self.context.device.type != "cpu" or self.ranks_plan is not None:
-            return 0.0  # the thread waits for a GPU or for ranks
+            return 0.0  # this thread waits for a GPU or for ranks instead
         cpu_seconds = time.thread_time() - self._cpu_started
         return max(0.0, time.perf_counter() - self._started - cpu_seconds)
 
@@ -383,7 +397,7 @@ class TrialJob:
         dtype = strategy.base_dtype(self.config.setup.precision)
         is_whole_model = strategy.saves_whole_model
         base = self.prepared.base if self.prepared and not is_whole_model else None
-        # A path is private. Weights with a local base have its name and state.
+        # A path is private: weights have only the name of a local folder, and its state.
         name = self.context.folder.name if facts.source == "local" else facts.id
         local = facts.source == "local" and not is_whole_model and base is None
         return TrainedRecord.taken_from(
@@ -420,7 +434,7 @@ class TrialJob:
         }
 
     def _measures(self) -> dict[str, Measure]:
-        """The measures of the result; writes their items into a file."""
+        """The measures of the result; their values per item are written into a file."""
         items = {
             name: {
                 "values": item_measure.values.tolist(),
@@ -474,7 +488,7 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Name to version: of packages, ``python``, and ``cuda`` if torch has it."""
+    """Versions by name: of packages, ``python``, and ``cuda`` if torch has it."""
     installed = {"python": platform.python_version(), "sweeper": sweeper.__version__}
     for package in _PACKAGES:
         try:

@@ -13,6 +13,7 @@ from saved_models import INPUTS, PARAMETERS
 from transformers import AutoModelForSequenceClassification
 
 import sweeper
+from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 
 TASKS = ("classification", "by name", "instruction", "code", "domain")
@@ -118,6 +119,20 @@ def test_predictions_come_in_the_order_of_the_texts(saved):
         assert one.probabilities[one.label] == pytest.approx(float(row.max()), abs=1e-5)
     with pytest.raises(UsageError, match="text 2 "):
         model.predict(["a", " "])
+
+
+def test_a_plain_text_is_continued_without_an_end_token_in_between(saved, monkeypatch):
+    folder, _ = saved("domain", "lora")
+    model, asked = sweeper.load(folder, "cpu"), []
+
+    def generate(_model, _tokenizer, prompts, *_, **__):
+        asked.extend(prompts)
+        return [["."] for _ in prompts]
+
+    monkeypatch.setattr("sweeper.use.trained_model.generate", generate)
+    ((_, found),) = model.batches([Example("k", 1, text="gold and")])
+    assert [prediction.text for prediction in found] == ["."]
+    assert model.tokenizer.decode(asked[0], skip_special_tokens=False) == "gold and"
 
 
 def test_too_little_memory_halves_the_batch(saved, monkeypatch):
