@@ -36,10 +36,11 @@ def checked_setup(**fields: Any) -> Setup:
         UsageError: Strategy or optimizer is unknown.
     """
     problems = [
-        Problem(f"{fields[name]!r} is not a known {name}", "", fix, f"--{name}")
+        Problem(
+            f"{value!r} is not a known {name}", fix=near_match(value, choices), where=f"--{name}"
+        )
         for name, choices in (("strategy", known_strategies()), ("optimizer", OPTIMIZERS))
-        if name in fields and fields[name] not in choices
-        if (fix := near_match(fields[name], choices))
+        if (value := fields.get(name)) is not None and value not in choices
     ]
     if problems:
         raise UsageError(problems)
@@ -79,29 +80,22 @@ _DEFAULT_TOKENS = 1024
 _DRY_RUN_TIMEOUT_SECONDS = 600
 #: Fields of a probe that go into the JSON.
 _PROBE_FIELDS = {
-    "peak_gib",
-    "reserved_gib",
-    "seconds_per_step",
-    "out_of_memory",
-    "when",
-    "versions",
+    *("peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"),
 }
-SHAPES = "derived from shapes"
-#: Sources of the parts that do not follow from shapes and operations.
+#: Sources of the parts of an estimate that do not follow from shapes and operations.
 _ORIGINS = {
     "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
     "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
     "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
     "process": "measured: Python, torch, transformers and peft in main memory",
-    "measured here": "measured here",
 }
 _CPU_ORIGINS = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
 
 
 def default_fields(traits: Traits) -> dict[str, Any]:
-    """The strategy's defaults for the fields that the number of trained parameters depends on.
+    """The strategy's defaults for the fields of a set-up that decide how many parameters it trains.
 
-    Target modules are not included: they have a flag of their own.
+    Target modules are left out, as ``--target-modules`` has a default of its own.
     """
     declared = rule_book().strategies[traits.name].parameters
     names = sorted(traits.parameters() & declared.keys() - {TARGET_MODULES})
@@ -111,10 +105,11 @@ def default_fields(traits: Traits) -> dict[str, Any]:
 def print_setup(
     model_id: str | None,
     setup: Setup,
+    *,
     gpu_memory: float | None,
     gpu: str | None,
-    dry: bool,
-    probe: bool,
+    with_dry_run: bool,
+    with_probe: bool,
     as_json: bool,
 ) -> None:
     """Print the estimate of one set-up, with the dry run and the probe if requested."""
@@ -131,10 +126,12 @@ def print_setup(
             f"warning: {setup.sequence_length:,} tokens exceed the model's context of "
             f"{model.context_length:,}. A plan would cut texts at the context."
         )
-    limit = gpu_memory if gpu_memory is not None else gpus.by_name(gpu).memory_gib if gpu else None
+    limit = gpu_memory
+    if limit is None and gpu:
+        limit = gpus.by_name(gpu).memory_gib
     predicted = estimate(model, setup, limit or 0.0)
-    dry_run_answer = dry_run(model, setup) if dry else None
-    probed = probe_process.probe(model, setup, tell=say) if probe else None
+    dry_run_answer = dry_run(model, setup) if with_dry_run else None
+    probed = probe_process.probe(model, setup, tell=say) if with_probe else None
     fits = None if limit is None else predicted.high_gib <= limit
     if as_json:
         answer = MemoryAnswer.taken_from(
@@ -150,14 +147,16 @@ def print_setup(
         )
         typer.echo(answer.model_dump_json(indent=2))
         return
-    _show(model, setup, predicted, limit)
+    _print_table(model, setup, predicted, limit)
     if dry_run_answer is not None:
         out().print(_dry_run_line(dry_run_answer, predicted))
     if probed is not None:
         show_line(probe_process.line(probed, trial_gib(predicted)))
 
 
-def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: float | None) -> None:
+def _print_table(
+    model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: float | None
+) -> None:
     table = Table(title=_title(model, setup), title_justify="left")
     table.add_column("part")
     table.add_column("GiB", justify="right")
@@ -207,7 +206,7 @@ def _dry_run_line(dry_run_answer: DryRun, predicted: MemoryEstimate) -> str:
     return (
         f"Dry run: {gib(tensors)} in tensors at the peak ({dry_run_answer.phase}, "
         f"{dry_run_answer.seconds:.1f} s), {gib(tensors + overhead)} with "
-        "memory outside of tensors."
+        "the memory outside of tensors."
     )
 
 
@@ -233,7 +232,7 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
     """The source of each part's size, by part."""
     origins_here = _ORIGINS | (_CPU_ORIGINS if device == "cpu" else {})
-    return {name: origins_here.get(name, SHAPES) for name in parts}
+    return {name: origins_here.get(name, "derived from shapes") for name in parts}
 
 
 def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
