@@ -1,4 +1,4 @@
-"""Progress on stderr of work other than trials: downloads, conversions, scoring of models."""
+"""Progress of work other than trials, on stderr: downloads, conversions, scoring of models."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sweeper.artifact import now
 from sweeper.views.console import LogFormat, ProgressMode, err, is_live
 
+# Shortest time between two lines of text, and between two lines of JSON.
 LINE_SECONDS = 10.0
 _JSON_SECONDS = 1.0
 
 
 class WorkProgress(Protocol):
-    """Shows the progress of work. It may be called at any rate and from any thread."""
+    """Shows the progress of work: its name, and the done and total amounts.
+
+    It may be called at any rate and from any thread.
+    """
 
     def __call__(self, what: str, done: int, of: int) -> None: ...
 
@@ -29,7 +33,7 @@ class WorkProgress(Protocol):
 def work_progress(
     mode: ProgressMode = "auto", log_format: LogFormat = "text", *, quiet: bool = False
 ) -> WorkProgress:
-    """The view for this mode, format and stream."""
+    """The view for a mode and a format, on a terminal or elsewhere."""
     if log_format == "jsonl":
         return Lines(_print_json, _JSON_SECONDS)
     if quiet or mode == "none":
