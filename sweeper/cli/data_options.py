@@ -47,7 +47,8 @@ def rows_of(
     """The rows that the flags name.
 
     Args:
-        quiet: Do not print cautions; the caller shows them.
+        name: Configuration of a hub data set.
+        quiet: Whether to leave the cautions to the caller instead of printing them.
 
     Raises:
         UsageError: A flag is wrong.

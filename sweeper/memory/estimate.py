@@ -150,10 +150,8 @@ class _Step:
         if not self.setup.traits.gradients_through_base:
             return 0.0
         checkpointing = self.setup.gradient_checkpointing
-        bytes_by_kind = [
-            (cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers
-        ]
-        return self.setup.tokens * sum(bytes_by_kind)
+        kept = ((cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers)
+        return self.setup.tokens * sum(kept)
 
     def _autocast_copies(self) -> float:
         """Bytes of 16-bit copies that autocast makes of float32 weights and keeps for the backward
@@ -187,8 +185,8 @@ class _Step:
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
-        parts = dict(self.before_gradients)
-        parts["logits and loss"] = self.setup.tokens * head_peak(self.model, self.setup)
+        head = self.setup.tokens * head_peak(self.model, self.setup)
+        parts = self.before_gradients | {"logits and loss": head}
         if self.setup.extra.reference:
             parts["divergence"] = self._divergence()
         return self.phase("loss", parts)
@@ -210,8 +208,7 @@ class _Step:
 
     def backward_end(self) -> StepPhase:
         setup, first_layer = self.setup, self.layers[0]
-        parts = dict(self.held)
-        parts["gradients"] = self.remaining_gradients
+        parts = self.held | {"gradients": self.remaining_gradients}
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first_layer.entry
             parts["backward of one layer"] = setup.tokens * first_layer.peak
@@ -230,14 +227,12 @@ class _Step:
         return float(self.model.vocabulary_size * self.model.hidden_size * self.setup.trained_bytes)
 
     def optimizer(self) -> StepPhase:
-        parts = dict(self.held)
-        parts["gradients"] = self.remaining_gradients
         cost = optimizer_cost(self.setup.optimizer, self.setup.trained_bytes)
         # torch updates one tensor at a time on a CPU
         foreach = self.trainable * cost.temporary if self.setup.device == "cuda" else 0.0
         largest = largest_trained(self.model, self.setup) * cost.largest
-        parts["optimizer temporaries"] = foreach + largest
-        return self.phase("optimizer step", parts)
+        parts = {"gradients": self.remaining_gradients, "optimizer temporaries": foreach + largest}
+        return self.phase("optimizer step", self.held | parts)
 
 
 def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
@@ -315,25 +310,21 @@ def trial_gib(memory: MemoryEstimate) -> float:
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:
     falls_back = setup.loss == "by-rows" and not loss_by_rows(model, setup)
     loss = "full" if falls_back else setup.loss
-    notes = [
-        f"the peak comes in the phase {phase!r}",
-        f"attention: {setup.attention}, way to compute the loss: {loss}",
-    ]
-    if not model.parameters_exact:
-        notes.append("the number of parameters is estimated")
-    if not model.attention_only:
-        notes.append("layers without attention are counted as attention")
-    if setup.quantization and model.moe is not None and not setup.experts_are_linear:
-        notes.append("routed experts are not quantised")
-    if setup.quantization == "int4":
-        notes.append("4 bits as GPTQ and AWQ pack them, in groups of 128")
-    if "paged" in setup.optimizer:
-        notes.append("paged optimizer states are counted as host memory")
-    if not knows_optimizer(setup.optimizer):
-        notes.append(f"{setup.optimizer} is not known: states as large as AdamW's")
-    if not setup.classes and setup.answer_fraction < 1:
-        share = f"{setup.answer_fraction:.0%} of the tokens"
-        notes.append(f"logits of {share}: answers among the longest examples")
-    if model.weights_note:
-        notes.append(model.weights_note.rstrip("."))
-    return tuple(notes)
+    stacks_experts = model.moe is not None and not setup.experts_are_linear
+    unknown_optimizer = not knows_optimizer(setup.optimizer)
+    share = f"{setup.answer_fraction:.0%} of the tokens"
+    conditions = {
+        f"the peak comes in the phase {phase!r}": True,
+        f"attention: {setup.attention}, way to compute the loss: {loss}": True,
+        "the number of parameters is estimated": not model.parameters_exact,
+        "layers without attention are counted as attention": not model.attention_only,
+        "routed experts are not quantised": setup.quantization and stacks_experts,
+        "4 bits as GPTQ and AWQ pack them, in groups of 128": setup.quantization == "int4",
+        "paged optimizer states are counted as host memory": "paged" in setup.optimizer,
+        f"{setup.optimizer} is not known: states as large as AdamW's": unknown_optimizer,
+        f"logits of {share}: answers among the longest examples": (
+            not setup.classes and setup.answer_fraction < 1
+        ),
+        (model.weights_note or "").rstrip("."): model.weights_note,
+    }
+    return tuple(note for note, applies in conditions.items() if applies)

@@ -148,7 +148,8 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
     """The number of parameters that a strategy's formula gives for a model."""
     if not formula.terms:
         return 0
-    targets = targeted(model, setup.target_modules, setup.experts_are_linear)
+    experts = setup.experts_are_linear
+    targets = targeted(model, setup.target_modules, experts)
     values: dict[str, Scalar | None] = {name: setup.value(name) for name in formula.parameters} | {
         "hidden_size": model.hidden_size,
         "layers": model.layers,
@@ -162,10 +163,8 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
         if term.each in ("model", "layer"):
             total += term.value(values) * (model.layers if term.each == "layer" else 1)
             continue
-        chosen = targets
-        if term.each != "target_layer":
-            chosen = targeted(model, term.each, setup.experts_are_linear)
-        for linear in chosen:
+        is_target = term.each == "target_layer"
+        for linear in targets if is_target else targeted(model, term.each, experts):
             sizes = {"inputs": linear.inputs, "outputs": linear.outputs}
             total += linear.count * term.value(values | sizes)
     return total

@@ -280,7 +280,9 @@ def _folder_facts(
 def _note(config: Config, entry: Entry | None, attention_only: bool) -> str | None:
     """A note about the weights or the parameter count."""
     if not attention_only:
-        return "Some of its layers have no attention; they are counted as if they had: roughly."
+        return (
+            "Some of its layers have no attention; counting them as attention is a rough estimate."
+        )
     stored = config.get("quantization_config")
     if isinstance(stored, dict):
         method = stored.get("quant_method") or "unknown method"

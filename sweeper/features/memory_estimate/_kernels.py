@@ -99,13 +99,11 @@ class FourBitProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, packed: Tensor, rows: int, columns: int) -> Tensor:
         ctx.shape = (rows, columns)
-        weight = x.new_empty(rows, columns)
-        return linear(x, weight)
+        return linear(x, x.new_empty(ctx.shape))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        weight = gradients[0].new_empty(ctx.shape)
-        return gradients[0] @ weight, None, None, None
+        return gradients[0] @ gradients[0].new_empty(ctx.shape), None, None, None
 
 
 class FourBitLinear(nn.Linear):

@@ -237,34 +237,26 @@ def origins(parts: Iterable[str], device: str) -> dict[str, str]:
 
 def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     """Uses of memory that the estimate does not count."""
-    parts = []
-    if setup.device == "cuda":
-        parts += [
-            "other programs on the GPU, such as a desktop",
-            "freed blocks that PyTorch keeps while there is room, which nvidia-smi shows",
-            "memory pools of torch.compile and CUDA graphs",
-            "slower attention kernels on cards older than Ampere",
-        ]
-    else:
-        parts.append("the data set, and what the data loader copies of it")
-    if setup.gpus > 1:
-        parts.append("NCCL's buffers")
-    if not setup.classes:
-        parts.append("the KV cache of answers that evaluation generates")
-    if model.moe is not None:
-        parts.append("routers that send most tokens to few experts; equal shares are assumed")
-        shared = model.moe.shared_intermediate_size or model.layers > model.moe.layers
-        if shared and setup.traits.adds == "low-rank":
-            parts.append(
-                "adapters that PEFT puts on stacked experts whose projections are called like "
-                "those of other layers, as in DeepSeek: a copy of all experts of a layer"
-            )
-    if not model.attention_only:
-        parts.append("scans and convolutions of layers without attention")
-    if setup.quantization == "int4":
-        parts.append("scratch memory of GPTQ and AWQ kernels, and layers that they leave out")
-    if "paged" in setup.optimizer:
-        parts.append("optimizer states that stay on the GPU until it is full")
-    if setup.gradient_checkpointing:
-        parts.append("models that recompute more than one layer at a time")
-    return tuple(parts)
+    on_gpu, moe = setup.device == "cuda", model.moe
+    has_other_mlps = moe is not None and (moe.shared_intermediate_size or model.layers > moe.layers)
+    conditions = {
+        "other programs on the GPU, such as a desktop": on_gpu,
+        "freed blocks that PyTorch keeps while there is room, which nvidia-smi shows": on_gpu,
+        "memory pools of torch.compile and CUDA graphs": on_gpu,
+        "slower attention kernels on cards older than Ampere": on_gpu,
+        "the data set, and what the data loader copies of it": not on_gpu,
+        "NCCL's buffers": setup.gpus > 1,
+        "the KV cache of answers that evaluation generates": not setup.classes,
+        "routers that send most tokens to few experts; equal shares are assumed": moe is not None,
+        "adapters that PEFT puts on stacked experts whose projections are called like those of "
+        "other layers, as in DeepSeek: a copy of all experts of a layer": (
+            has_other_mlps and setup.traits.adds == "low-rank"
+        ),
+        "scans and convolutions of layers without attention": not model.attention_only,
+        "scratch memory of GPTQ and AWQ kernels, and layers that they leave out": (
+            setup.quantization == "int4"
+        ),
+        "optimizer states that stay on the GPU until it is full": "paged" in setup.optimizer,
+        "models that recompute more than one layer at a time": setup.gradient_checkpointing,
+    }
+    return tuple(use for use, applies in conditions.items() if applies)
