@@ -118,8 +118,8 @@ def can_encode_bars(encoding: str | None) -> bool:
     return True
 
 
-def is_live(mode: str = "auto") -> bool:
-    """Whether to redraw lines on stderr: only in mode ``auto`` on a terminal that is not dumb."""
+def can_redraw(mode: str = "auto") -> bool:
+    """Whether stderr is to be redrawn: only in mode ``auto`` on a terminal that is not dumb."""
     if mode != "auto":
         return False
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

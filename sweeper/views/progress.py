@@ -31,9 +31,9 @@ from sweeper.views.console import (
     LogFormat,
     ProgressMode,
     can_encode_bars,
+    can_redraw,
     err,
     html_of,
-    is_live,
     text,
 )
 from sweeper.views.work_progress import Hidden, sentence
@@ -95,7 +95,7 @@ def progress(
         return Hidden()
     if mode == "auto" and err().is_jupyter:
         return NotebookProgress(Screen(plan, run))
-    return LiveProgress(Screen(plan, run)) if is_live(mode) else PlainProgress(plan)
+    return LiveProgress(Screen(plan, run)) if can_redraw(mode) else PlainProgress(plan)
 
 
 class JsonProgress:

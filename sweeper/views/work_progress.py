@@ -11,7 +11,7 @@ from typing import Protocol
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sweeper.artifact import now
-from sweeper.views.console import LogFormat, ProgressMode, err, is_live
+from sweeper.views.console import LogFormat, ProgressMode, can_redraw, err
 
 # Shortest time between two lines of text, and between two lines of JSON.
 LINE_SECONDS = 10.0
@@ -38,7 +38,7 @@ def work_progress(
         return Lines(_print_json, _JSON_SECONDS)
     if quiet or mode == "none":
         return Hidden()
-    return Bar() if is_live(mode) else Lines(_print_plain)
+    return Bar() if can_redraw(mode) else Lines(_print_plain)
 
 
 class Hidden:
