@@ -70,7 +70,7 @@ def must_be_new(output: Path, rows: DataRows) -> None:
         UsageError: The path exists, or files of this kind cannot be written.
     """
     must_be_free(output, changes_path(output))
-    if len(rows.forms) == 1:
+    if len(rows.forms) == 1:  # keyed by the files that the rows come from
         writable_suffix(output, Path(next(iter(rows.forms))))
 
 

@@ -83,7 +83,7 @@ class StepPhase(NamedTuple):
 
     Args:
         parts: All allocated memory.
-        held: Bytes of it that also exist between steps: weights, optimizer states, workspaces.
+        held: Bytes that also exist between steps: weights, optimizer states, workspaces.
     """
 
     name: str
@@ -120,7 +120,12 @@ class _Step:
         self.remaining_gradients = gradients / released
         self.layers = layer_costs(model, setup)
         self.held = self._permanent_memory()
-        self.before_gradients = self._memory_after_forward()
+        # Bytes at the end of the forward pass by readable name.
+        self.after_forward = self.held | {
+            "gradients": self.earlier_gradients,
+            "autocast copies": self._autocast_copies(),
+            "activations": self._kept_activations(),
+        }
 
     def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
         return StepPhase(name, parts, sum(self.held.values()))
@@ -170,23 +175,15 @@ class _Step:
         projections = projection_weights(self.model, setup) * layers_with_copies / layers
         return 2.0 * (self.trainable + projections)
 
-    def _memory_after_forward(self) -> dict[str, float]:
-        """Memory at the end of the forward pass, in bytes by readable name."""
-        return self.held | {
-            "gradients": self.earlier_gradients,
-            "autocast copies": self._autocast_copies(),
-            "activations": self._kept_activations(),
-        }
-
     def features(self) -> StepPhase:
         """The forward pass of a head on frozen features: computed once, without gradients."""
         feature_setup = self.setup.replace(evaluation_batch=self.setup.micro_batch)
-        parts = self.before_gradients | evaluation_parts(self.model, feature_setup)
+        parts = self.after_forward | evaluation_parts(self.model, feature_setup)
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
         head = self.setup.tokens * head_peak(self.model, self.setup)
-        parts = self.before_gradients | {"logits and loss": head}
+        parts = self.after_forward | {"logits and loss": head}
         if self.setup.extra.reference:
             parts["divergence"] = self._divergence()
         return self.phase("loss", parts)
@@ -200,7 +197,7 @@ class _Step:
 
     def backward_start(self) -> StepPhase:
         setup, last_layer = self.setup, self.layers[-1]
-        parts = dict(self.before_gradients)
+        parts = dict(self.after_forward)
         if setup.traits.gradients_through_base:
             already_kept = 0.0 if setup.gradient_checkpointing else last_layer.kept
             parts["backward of one layer"] = setup.tokens * (last_layer.peak - already_kept)
@@ -220,7 +217,7 @@ class _Step:
 
     def _embedding_gradient(self) -> float:
         """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
-        layer or an earlier micro-batch; else 0."""
+        layer or an earlier micro-batch; otherwise 0."""
         is_tied = self.model.tied_embeddings and not self.setup.classes
         if not self.trains_base or not (is_tied or self.earlier_gradients):
             return 0.0

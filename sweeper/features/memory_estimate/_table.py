@@ -28,6 +28,29 @@ from sweeper.traits.traits import TARGETED, Traits, known_strategies
 from sweeper.units import count, gib
 from sweeper.views.console import out, say, show_line
 
+#: Tokens of an example if no length is given and the model's context is not shorter.
+_DEFAULT_TOKENS = 1024
+#: A dry run takes seconds, or about a minute with hundreds of layers.
+_DRY_RUN_TIMEOUT_SECONDS = 600
+#: Fields of a probe that go into the JSON.
+_PROBE_FIELDS = {
+    "peak_gib",
+    "reserved_gib",
+    "seconds_per_step",
+    "out_of_memory",
+    "when",
+    "versions",
+}
+#: Sources of the parts of an estimate that do not follow from shapes and operations.
+_ORIGINS = {
+    "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
+    "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
+    "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
+    "process": "measured: Python, torch, transformers and peft in main memory",
+}
+#: Their sources on a CPU, where they differ.
+_CPU_ORIGINS = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
+
 
 def checked_setup(**fields: Any) -> Setup:
     """A set-up from flags; ``target_modules`` may be names with commas.
@@ -72,24 +95,6 @@ def check_targets(model: ModelFacts, setup: Setup) -> None:
     ]
     if problems:
         raise UsageError(problems)
-
-
-#: Tokens of an example if no length is given and the model's context is not shorter.
-_DEFAULT_TOKENS = 1024
-# A dry run takes seconds, or about a minute with hundreds of layers.
-_DRY_RUN_TIMEOUT_SECONDS = 600
-#: Fields of a probe that go into the JSON.
-_PROBE_FIELDS = {
-    *("peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"),
-}
-#: Sources of the parts of an estimate that do not follow from shapes and operations.
-_ORIGINS = {
-    "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
-    "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
-    "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
-    "process": "measured: Python, torch, transformers and peft in main memory",
-}
-_CPU_ORIGINS = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
 
 
 def default_fields(traits: Traits) -> dict[str, Any]:
@@ -157,6 +162,7 @@ def print_setup(
 def _print_table(
     model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: float | None
 ) -> None:
+    """Print the parts of an estimate, its interval, its assumptions and whether it fits."""
     table = Table(title=_title(model, setup), title_justify="left")
     table.add_column("part")
     table.add_column("GiB", justify="right")
@@ -185,7 +191,7 @@ def _print_table(
 def _with_checkpointing(
     model: ModelFacts, setup: Setup, limit: float, predicted: MemoryEstimate
 ) -> str:
-    """A sentence on the peak with checkpointing if the set-up may not fit; else empty."""
+    """A sentence on the peak with checkpointing; empty if the set-up fits or uses it already."""
     if predicted.high_gib <= limit or setup.gradient_checkpointing:
         return ""
     checkpointed = estimate(model, setup.replace(gradient_checkpointing=True), limit)
