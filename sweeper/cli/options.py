@@ -81,7 +81,8 @@ class _Flag:
     """The flag of a key of the spec, with the key's type and description."""
 
     def __init__(self, path: Path_) -> None:
-        self.path, (self.flag, self._field) = path, FLAGGED[path]
+        self.path = path
+        self.flag, self._field = FLAGGED[path]
         kind = _option_type(self._field.annotation)
         self._is_list = get_origin(kind) is list
         self.type = str if path in _METAVARS and not self._is_list else kind
@@ -182,10 +183,8 @@ def _with_flags(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**values: Any) -> None:
             raw_values = {flag: values.pop(flag.name) for flag in flags}
-            raw_values = {
-                flag: value for flag, value in raw_values.items() if value not in (None, [])
-            }
-            flag_values = {flag.path: flag.read(value) for flag, value in raw_values.items()}
+            given = {flag: value for flag, value in raw_values.items() if value not in (None, [])}
+            flag_values = {flag.path: flag.read(value) for flag, value in given.items()}
             set_items = settings(values.pop(_SET_PARAMETER.name, None) or [])
             command(flags=with_set_items(flag_values, set_items), **values)
 

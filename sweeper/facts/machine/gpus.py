@@ -19,6 +19,7 @@ _IGNORED_WORDS = {
 }
 """Words of a GPU's name that do not distinguish GPUs."""
 
+# Names of Apple's GPUs, such as ``M3 Max``.
 _APPLE = re.compile(r"\bapple\b|\bmps\b|^\s*m[1-9](\s+(pro|max|ultra))?\s*$", re.IGNORECASE)
 
 

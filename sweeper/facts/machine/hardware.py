@@ -104,8 +104,9 @@ def detected_gpus() -> tuple[Device, ...]:
     """
     visible = os.environ.get(VISIBLE)
     chosen = None if visible is None else tuple(part.strip() for part in visible.split(","))
-    if chosen is not None and chosen[0] in ("", "-1"):
+    if chosen is not None and chosen[0] in ("", "-1"):  # the variable hides all GPUs
         return ()
+    # Only torch describes MIG devices.
     devices = None if chosen and chosen[0].startswith("MIG-") else _from_driver()
     if devices is None:
         devices = _from_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
