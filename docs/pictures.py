@@ -26,7 +26,7 @@ from sweeper.findings.words import fitted
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.views.console import lines_of
-from sweeper.views.progress import SILENT_EVENTS, Screen, ended_line, view
+from sweeper.views.progress import SILENT_EVENTS, Screen, event_line, view
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -73,9 +73,9 @@ def running(folder: RunFolder) -> str | None:
     screen, ended = Screen(Plan.read(folder.plan), folder), []
     for line in folder.events.read_text(encoding="utf-8").splitlines():
         event = Event.model_validate_json(line)
-        screen.hear(event, status)
+        screen.update(event, status)
         if event.kind not in SILENT_EVENTS:
-            ended.append(fitted(ended_line(event, status.objective, screen), WIDTH))
+            ended.append(fitted(event_line(event, status.objective, screen), WIDTH))
     page = lines_of(view(status, WIDTH, screen), Console(width=WIDTH))
     return "\n".join([*ended[-_LINES:], *page])
 

@@ -47,7 +47,8 @@ def rows_of(
     """The rows that the flags name.
 
     Args:
-        quiet: Do not print cautions; the caller shows them.
+        name: Configuration of a hub data set.
+        quiet: Whether to leave the cautions to the caller instead of printing them.
 
     Raises:
         UsageError: A flag is wrong.
@@ -69,7 +70,7 @@ def must_be_new(output: Path, rows: DataRows) -> None:
         UsageError: The path exists, or files of this kind cannot be written.
     """
     must_be_free(output, changes_path(output))
-    if len(rows.forms) == 1:
+    if len(rows.forms) == 1:  # keyed by the files that the rows come from
         writable_suffix(output, Path(next(iter(rows.forms))))
 
 

@@ -39,7 +39,7 @@ class CommandFile(NamedTuple):
     Args:
         group: The group of the commands; empty if they have none.
         help: The help text of this group; may be empty.
-        order: Position in the help.
+        order: Position in the help; low numbers come first.
         commands: From a command's name to the settings that an overview shows, such as its help.
     """
 
@@ -60,9 +60,8 @@ class _LazyCommand(TyperCommand):
 
     def load(self) -> Any:
         """Import the file and return the real command."""
-        return get_group(importlib.import_module(self.file.module).commands).commands[
-            str(self.name)
-        ]
+        group = get_group(importlib.import_module(self.file.module).commands)
+        return group.commands[str(self.name)]
 
 
 class Commands(TyperGroup):
@@ -74,14 +73,16 @@ class Commands(TyperGroup):
 
     @cached_property
     def _files(self) -> list[tuple[str, Path]]:
+        """Name and path of each module that may declare commands."""
         return [file for package in self.packages() for file in _modules(package)]
 
     def _read_files(self, command_name: str | None = None) -> None:
-        """Add the commands of the files; stop as soon as the command ``command_name`` is added.
+        """Add the commands of all files; with a name, only until the command of this name is added.
 
         Raises:
             UsageError: Two files declare the same command.
         """
+        # A file is usually named after its command.
         files = sorted(self._files, key=lambda file: file[1].stem != command_name)
         for module, path in files:
             file = declarations(module, path)
@@ -118,14 +119,14 @@ class Commands(TyperGroup):
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Name, loaded command and remaining arguments; errors of wrong names have suggestions."""
+        """Name, loaded command and remaining arguments. An error of a wrong name suggests names."""
         name, command, arguments = super().resolve_command(ctx, args)
         loaded = command.load() if isinstance(command, _LazyCommand) else command
         return name, loaded, arguments
 
 
 class _Group(Commands):
-    """A group of the program, such as ``data``; its commands come from all files that name it."""
+    """A group of the program, such as ``data``, with the commands of all files that name it."""
 
     order = _DEFAULT_ORDER
 
@@ -137,11 +138,16 @@ class _Group(Commands):
 
 
 def _refuse(name: str, file: CommandFile, command: Any) -> None:
+    """Refuse a file that declares the name of an existing command or group.
+
+    Raises:
+        UsageError: Always.
+    """
     place = command.file.module if isinstance(command, _LazyCommand) else f"the group {name!r}"
     raise UsageError(
         f"the command {name!r} is declared twice",
         why=f"The other declaration is {place}.",
-        fix="Rename one of them, or uninstall the package that one comes from.",
+        fix="Rename one of them, or uninstall the package of one.",
         where=file.module,
     )
 
@@ -160,7 +166,7 @@ def _modules(package: str) -> Iterator[tuple[str, Path]]:
 
 @cache
 def declarations(module: str, path: Path) -> CommandFile | None:
-    """The commands that a file declares, by its syntax tree; None if it has no ``commands``.
+    """The commands that a file declares; None if it has no ``commands``.
 
     Raises:
         UsageError: The file is not Python, or a command's name or help text is computed.
@@ -207,7 +213,7 @@ def _parsed_commands(module: str, body: list[ast.stmt]) -> CommandFile | None:
 
 
 def _literals(call: ast.Call) -> dict[str, Any]:
-    """The arguments of a call that overviews show."""
+    """The arguments of a call that an overview shows."""
     names = ("name", "help", "short_help", "hidden", "deprecated", "rich_help_panel")
     arguments = {"name": call.args[0]} if call.args else {}
     arguments |= {item.arg: item.value for item in call.keywords if item.arg in names}

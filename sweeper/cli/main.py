@@ -81,11 +81,12 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    # Starting creates many objects and hardly any garbage. With default thresholds, collections
-    # take 5% of the start, and at exit 10% of a plan's time; frozen objects are not collected.
-    # Pydantic's search for plugins would read the metadata of every package.
+    # Starting creates many objects and hardly any garbage. With default thresholds, the garbage
+    # collector takes 5% of the start and, at exit, 10% of the time of ``sweeper plan``. Frozen
+    # objects are not collected.
     gc.set_threshold(200_000, 20, 20)
     atexit.register(gc.freeze)
+    # Otherwise pydantic would read the metadata of every package to find plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _open_streams()
     listen(lambda line: print(visible(line), file=sys.stderr, flush=True))
@@ -94,14 +95,15 @@ def main() -> None:
     except SweeperError as error:
         for number, problem in enumerate(error.problems):
             text = visible(shortened(str(problem)))
-            detail = number > 0 and isinstance(error, NothingFits)  # a reason of the first problem
+            # The first problem says that nothing fits; the others are the reasons.
+            is_reason = number > 0 and isinstance(error, NothingFits)
             code = problem.code or error.code
-            _print_error(indent(text, "  ") if detail else f"error[{code}]: {text}")
+            _print_error(indent(text, "  ") if is_reason else f"error[{code}]: {text}")
         sys.exit(error.exit_code)
 
 
 def _run() -> None:
-    """Run the command. Errors of the system become errors for the user.
+    """Run the command, and turn errors of the system into errors for the user.
 
     Raises:
         RunError: Memory ran out, or a file or stream cannot be read or written.
@@ -121,15 +123,15 @@ def _run() -> None:
     except OSError as error:
         try:
             sys.stdout.flush()
-        except OSError:  # Python would try to flush it again at exit
+        except OSError:  # Python would try to flush stdout again at exit
             _discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
-            sys.exit(0)  # the reader went away (say, `| head`)
+            sys.exit(0)  # the reader of stdout ended, as in `| head`
         raise RunError([os_problem(error, "the output")]) from error
 
 
 def _open_streams() -> None:
-    """Open closed standard streams on the null device, and let stdout escape characters.
+    """Open closed standard streams on the null device, and let stdout escape what it cannot encode.
 
     Otherwise, the next opened file would get the number of a closed stream.
     """
@@ -145,11 +147,12 @@ def _open_streams() -> None:
 
 
 def _discard(stream: TextIO) -> None:
+    """Send a stream to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _print_error(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
-    except OSError:  # e.g. a full disk; the exit code still shows the failure
+    except OSError:  # such as a full disk; the exit code still shows the failure
         _discard(sys.stderr)

@@ -31,18 +31,20 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
 
 
 def columns(items: list[str]) -> dict[str, str]:
-    r"""``role=column`` pairs as a mapping. In a template, ``\n`` is a line break.
+    r"""``role=column`` pairs as a mapping. In a template of columns, ``\n`` is a line break.
 
     >>> columns(["label=topic", r"text={title}\n{body}"])
     {'label': 'topic', 'text': '{title}\n{body}'}
     """
-    fix = "Write role=column, for example --column text=question."
-    for item in (item for item in items if "=" not in item):
-        raise SpecError(f"expected ROLE=COLUMN, got {item!r}", fix=fix, where="--column")
+    for item in items:
+        if "=" not in item:
+            fix = "Write role=column, for example --column text=question."
+            raise SpecError(f"expected ROLE=COLUMN, got {item!r}", fix=fix, where="--column")
     pairs = [item.split("=", 1) for item in items]
     return {role: name.replace(r"\n", "\n") if "{" in name else name for role, name in pairs}
 
 
+# Panels of the help by section of the spec.
 _DEFAULT_PANEL = "Aim"
 _PANELS = {
     "task": "Task and model",
@@ -54,7 +56,7 @@ _PANELS = {
     "evaluation": "Test",
 }
 _COLUMNS: Path_ = ("data", "columns")
-# Metavars of keys whose values are written as text on the command line.
+# Metavars of keys whose values are written as text on the command line, by path.
 _METAVARS: dict[Path_, str] = {
     _COLUMNS: "ROLE=COLUMN",
     ("rules",): "FOLDER",
@@ -70,16 +72,17 @@ def _option_type(annotation: Any) -> Any:
         return _option_type(next(part for part in parts if part is not NoneType))
     if origin in (tuple, dict):
         return list[str]
-    return (
-        _option_type(parts[0]) if origin is Annotated else str if origin is Literal else annotation
-    )
+    if origin is Annotated:
+        return _option_type(parts[0])
+    return str if origin is Literal else annotation
 
 
 class _Flag:
     """The flag of a key of the spec, with the key's type and description."""
 
     def __init__(self, path: Path_) -> None:
-        self.path, (self.flag, self._field) = path, FLAGGED[path]
+        self.path = path
+        self.flag, self._field = FLAGGED[path]
         kind = _option_type(self._field.annotation)
         self._is_list = get_origin(kind) is list
         self.type = str if path in _METAVARS and not self._is_list else kind
@@ -90,14 +93,14 @@ class _Flag:
         return self.flag.name.lstrip("-").replace("-", "_")
 
     def read(self, values: Any) -> Any:
-        """The value of the flag. If it is given several times and is no list, the last one wins.
+        """The value of the flag. If a flag without a list is given several times, the last wins.
 
         Raises:
             SpecError: Several models are given.
         """
         if self.flag.name == "--model" and len(models := dict.fromkeys(values)) > 1:
             fix = "Give it once. For several models, write a sweep.yaml with 'models: [7B, 13B]'."
-            raise SpecError(f"{', '.join(models)} were given", "", fix, self.flag.name)
+            raise SpecError(f"{', '.join(models)} were given", fix=fix, where=self.flag.name)
         if self.path == _COLUMNS:
             return columns(values)
         if self._is_comma_list:
@@ -105,6 +108,7 @@ class _Flag:
         return values if self.type is bool or self._is_list else values[-1]
 
     def parameter(self) -> inspect.Parameter:
+        """The parameter of a command function that typer turns into this flag."""
         name, text, section = self.flag.name, str(self._field.description), str(self.path[0])
         panel = self.flag.panel if section == "features" else _PANELS.get(section, _DEFAULT_PANEL)
         is_scalar = self.type is not bool and not self._is_list
@@ -118,7 +122,7 @@ class _Flag:
             rich_help_panel=panel,
             metavar=_METAVARS.get(self.path, metavar),
         )
-        # a list, to notice a flag that is given twice
+        # A list shows that a flag is given twice.
         kind: Any = list[self.type] if is_scalar else self.type  # type: ignore[name-defined]
         kind = Annotated[kind | None, option]
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -152,7 +156,8 @@ _SET_PARAMETER = inspect.Parameter(
 def takes_spec(
     *, run: bool = False, sections: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator that adds the spec's flags to a command, which receives given ones as ``flags``.
+    """A decorator that adds the spec's flags to a command, which receives the given ones in
+    ``flags``.
 
     The command's own parameters come first in its help.
 
@@ -167,7 +172,7 @@ def takes_spec(
 
 
 def takes_limits() -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator that adds the flags for limits on measures of trials."""
+    """A decorator that adds the flags that limit measures of trials."""
     paths = (path for path, flag in parts.flags().items() if flag.limit)
     return _with_flags(tuple(_Flag(path) for path in paths))
 
@@ -178,10 +183,8 @@ def _with_flags(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**values: Any) -> None:
             raw_values = {flag: values.pop(flag.name) for flag in flags}
-            raw_values = {
-                flag: value for flag, value in raw_values.items() if value not in (None, [])
-            }
-            flag_values = {flag.path: flag.read(value) for flag, value in raw_values.items()}
+            given = {flag: value for flag, value in raw_values.items() if value not in (None, [])}
+            flag_values = {flag.path: flag.read(value) for flag, value in given.items()}
             set_items = settings(values.pop(_SET_PARAMETER.name, None) or [])
             command(flags=with_set_items(flag_values, set_items), **values)
 

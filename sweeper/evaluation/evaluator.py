@@ -39,10 +39,12 @@ from sweeper.tasks.task import (
 )
 from sweeper.textfiles import json_value
 
-_KINDS = "encoding_kinds"
+# Keys of a feature: the ways in which tokenising changed the example, and the example's index.
+_KINDS, _ROW = "encoding_kinds", "row"
+# Files in the folder of a split: the features, and the table with a row for each.
 _ITEMS, _ITEM_TABLE = "items", "about"
+# Number of examples that are tokenised at a time.
 _BLOCK_EXAMPLES = 512
-_ROW = "row"
 MIN_ITEMS_IN_FILE = 10_000
 """Features of at least this many examples are stored in a file; fewer are tokenised in seconds."""
 
@@ -102,7 +104,7 @@ class TokenizedSplit:
     """The tokenised items of one split for one task.
 
     Args:
-        in_pieces: Whether a long example becomes several items; else it is cut.
+        in_pieces: Whether a long example becomes several items; otherwise it is cut.
     """
 
     def __init__(
@@ -161,12 +163,18 @@ class TokenizedSplit:
         return np.array([_table_row(feature) for feature in self.features], np.int64).reshape(-1, 3)
 
     def _with_progress(self) -> Iterator[Example]:
+        """The examples; reports that none is tokenised yet, at intervals."""
         for number, example in enumerate(self._examples):
             if not number % _BLOCK_EXAMPLES:
                 self._on_progress(0, len(self._examples))
             yield example
 
     def _blocks(self) -> Iterator[list[Feature]]:
+        """The tokenised items, a block of examples at a time.
+
+        Raises:
+            DataError: Some examples cannot be tokenised; names all of them.
+        """
         problems: list[Problem] = []
         for start in range(0, len(self._examples), _BLOCK_EXAMPLES):
             self._on_progress(start, len(self._examples))
@@ -202,14 +210,14 @@ class TokenizedSplit:
         return array("q", self._table[:, 0].tobytes())
 
     def batches(self, count: int, size: int) -> Iterator[Positioned]:
-        """The first ``count`` items in batches, longest first, as (indices, padded batch)."""
+        """The first ``count`` items in batches, longest first."""
         order = sorted(range(count), key=lambda i: (-self.lengths[i], i))
         for start in range(0, count, size):
             indices = order[start : start + size]
             yield indices, self._task.collate([self.features[i] for i in indices])
 
     def stored_batches(self, count: int, size: int) -> list[Positioned]:
-        """``batches``, padded once and kept in memory, since every trial is scored on them."""
+        """``batches`` as a list that is kept in memory, since every trial is scored on it."""
         key = (count, size)
         if key not in self._padded_batches:
             self._padded_batches[key] = list(self.batches(count, size))
@@ -234,7 +242,8 @@ class Evaluator:
     """Scores models on one split.
 
     Args:
-        batch_size: Items in a batch. The longest come first, to detect a lack of memory early.
+        batch_size: Items in a batch. The longest items come first, to detect a lack of memory
+            early.
         on_progress: Callback before each batch, with the numbers of scored and of all items.
     """
 

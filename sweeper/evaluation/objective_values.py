@@ -89,9 +89,9 @@ def generate(
         max_tokens = max(map(len, prompts), default=0) + max_new_tokens
         batch_size = prompt_batch_size(generator, settings.samples * max_tokens, device)
     for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        ids = padded([prompts[i] for i in rows], padding, "left")
-        mask = padded([[1] * len(prompts[i]) for i in rows], 0, "left")
+        indices = order[start : start + batch_size]
+        ids = padded([prompts[i] for i in indices], padding, "left")
+        mask = padded([[1] * len(prompts[i]) for i in indices], 0, "left")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(settings.seed + start)
             outputs = generator.generate(
@@ -99,14 +99,14 @@ def generate(
                 attention_mask=mask.to(device),
                 generation_config=config,
                 stopping_criteria=[
-                    _TokenReporter(on_progress, start, len(rows), len(order), max_new_tokens)
+                    _TokenReporter(on_progress, start, len(indices), len(order), max_new_tokens)
                 ],
             )
         texts = [
             _decoded_answer(tokenizer, row[ids.shape[1] :].tolist(), stop_ids) for row in outputs
         ]
-        for number, row in enumerate(rows):
-            answers[row] = texts[number * settings.samples : (number + 1) * settings.samples]
+        for number, index in enumerate(indices):
+            answers[index] = texts[number * settings.samples : (number + 1) * settings.samples]
     return [answers[number] for number in range(len(prompts))]
 
 
@@ -127,24 +127,25 @@ def prompt_batch_size(model: Any, tokens: int, device: torch.device) -> int:
 
 
 class _TokenReporter(StoppingCriteria):
-    """A criterion that never stops generation but reports each token of a batch."""
+    """A criterion that never stops generation but reports progress after each token.
+
+    Args:
+        answered: Number of prompts answered before this batch.
+        batch: Number of prompts in this batch.
+        total: Number of all prompts.
+    """
 
     def __init__(
-        self, on_progress: Steps, answered: int, rows: int, total: int, max_tokens: int
+        self, on_progress: Steps, answered: int, batch: int, total: int, max_tokens: int
     ) -> None:
-        self._on_progress, self._answered, self._rows, self._total = (
-            on_progress,
-            answered,
-            rows,
-            total,
-        )
+        self._on_progress, self._total = on_progress, total
+        self._answered, self._batch = answered, batch
         self._written_tokens, self._max_tokens = 0, max_tokens
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Any:
         self._written_tokens += 1
-        self._on_progress(
-            self._answered + self._rows * self._written_tokens // self._max_tokens, self._total
-        )
+        batch_share = self._batch * self._written_tokens // self._max_tokens
+        self._on_progress(self._answered + batch_share, self._total)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
@@ -156,7 +157,7 @@ def _decoded_answer(tokenizer: Any, ids: list[int], stop_ids: Sequence[int]) -> 
     return text.strip()
 
 
-# Limit on the length of an answer: a model that does not stop would cost minutes.
+# Limit on the tokens of an answer: a model that does not stop would take minutes.
 _MAX_ANSWER_TOKENS = 512
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
@@ -168,7 +169,7 @@ class ItemAnswers:
     Args:
         answers: All sampled texts of each item; the first is compared with the references.
         metrics: BLEU, chrF, ROUGE and exact match; ``pass@k`` if code was run.
-        max_tokens: The length in tokens at which answers were cut.
+        max_tokens: Number of tokens at which answers were cut.
     """
 
     answers: tuple[tuple[str, ...], ...]
@@ -194,12 +195,14 @@ def answer(
         prompt: Function from an item to the prompt's tokens; None for ``task.prompt``.
         sampling: Greedy if None. With several samples, pass@k is computed for every k that is a
             power of ten or the number of samples.
-        run_code: The user's explicit permission to run answers against the items' tests.
+        run_code: Whether to run answers against the items' tests, which needs the user's
+            permission.
 
     Raises:
         RunError: Code is to be run, but this machine cannot isolate it from network and files.
     """
     on_progress = on_progress or ProgressReporter()
+    # Lengths of the reference answers in tokens.
     lengths = [end - start for e in examples for start, end in task.encode_one(e).answers[-1:]]
     max_tokens = min(_MAX_ANSWER_TOKENS, max(lengths))
     generated = generate(
@@ -225,7 +228,8 @@ def answer(
 def item_metrics(
     answered: ItemAnswers, examples: Sequence[Example]
 ) -> dict[str, tuple[float, ...]]:
-    """From each metric of answers in tables to one number an item (see ``item_values``)."""
+    """One number for each item (see ``item_values``), by the name of each metric of answers that
+    tables show."""
     texts = [samples[0] for samples in answered.answers]
     references = [example.accepted for example in examples]
     return {
@@ -308,7 +312,8 @@ def from_decisions(
 
 
 def first(evaluation: Evaluation, count: int | None) -> Evaluation:
-    """The evaluation with weights and decisions of the first ``count`` items only; all if None."""
+    """The evaluation with weights and class decisions of the first ``count`` items only; of all
+    items if None."""
     decisions = evaluation.decisions
     if decisions is None or count is None or count >= len(decisions.true):
         return evaluation
@@ -335,7 +340,7 @@ def from_answers(
     if objective.computed_from == "programs":
         runs = passed(answered.answers, examples, on_progress.steps("running programs"))
         if not runs:
-            raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
+            raise UsageError(f"{objective.name} needs items with tests", why="No item has any.")
         passes = [float(samples[0]) for samples in runs]
         return _metric_score(objective, passes, passes)
     return _metric_score(objective, texts, [example.accepted for example in examples])
@@ -369,11 +374,11 @@ def from_generation(
 
 
 def _metric_score(
-    objective: Objective, first: Sequence[Any], second: Sequence[Any]
+    objective: Objective, outputs: Sequence[Any], references: Sequence[Any]
 ) -> ObjectiveScore:
     metric = metrics()[objective.metric]
-    items = item_values(metric.compute, first, second, per_item=metric.per_item)
-    return _objective_score(float(metric.compute(first, second)), items)
+    items = item_values(metric.compute, outputs, references, per_item=metric.per_item)
+    return _objective_score(float(metric.compute(outputs, references)), items)
 
 
 def _objective_score(value: float, items: Sequence[float]) -> ObjectiveScore:

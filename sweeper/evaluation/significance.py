@@ -19,13 +19,16 @@ from scipy import special
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-# Percentiles at 2.5% then rest on 100 draws, and one comparison takes less than 50 ms.
+# Number of draws of a bootstrap: percentiles at 2.5% rest on 100 of them, and one comparison takes
+# less than 50 ms.
 RESAMPLES = 4000
 # Degrees of freedom that the mean of all models' seed variances adds to a model's own. Fitted to
-# pairs of recorded trials (the better half of each task): 3.8 on restaurants, 1 on intents; models
-# on wellformed do not differ. In benchmarks/verdict, 2 finds fewer gains, and 8 finds no more.
+# pairs of recorded trials, the better half of each task: 3.8 on restaurant reviews, 1 on intents;
+# on well-formed queries, models do not differ in their variance. In benchmarks/verdict, 2 degrees
+# find fewer true gains than 4, and 8 find no more.
 SHARED_FREEDOM = 4
-# Up to this many distinct values, resamples are drawn as counts of values, not item by item.
+# Largest number of distinct values with which resamples are drawn as counts of values instead of
+# item by item.
 _MAX_DISTINCT = 64
 # Resamples drawn at a time: 500 x 2,000 items take 8 MB.
 _BLOCK_RESAMPLES = 500
@@ -38,7 +41,8 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
     distribution fifty times faster.
 
     Args:
-        pseudo: From a value to its number of pseudo-items; ignored if many values are distinct.
+        pseudo: From a value to the number of pseudo-items with it; ignored if more than
+            ``_MAX_DISTINCT`` values are distinct.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if distinct.size > _MAX_DISTINCT:
@@ -109,7 +113,7 @@ class SeedDraws:
 
 
 def seed_draws(spread: SeedSpread | None, rng: np.random.Generator) -> SeedDraws:
-    """Draws from the variance of a mean between seeds; zeros if ``spread`` is None (unknown)."""
+    """Draws from the variance between seeds of a mean; zeros if it is unknown (None)."""
     if spread is None or spread.variance == 0:
         return SeedDraws(np.zeros(RESAMPLES), None if spread is None else 0.0, 0.0)
     error = math.sqrt(spread.variance)
@@ -166,8 +170,8 @@ def t_quantile(freedom: float) -> float:
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
 Lacking = Literal["items", "seeds"]
 
-# With fewer, every difference is within noise: 95% intervals from so few items, or without a
-# measured spread between seeds, cover the true value less often than 95%.
+# With fewer items or seeds, every difference is within noise: 95% intervals from so few items, or
+# without a measured spread between seeds, cover the true value less often than 95%.
 MIN_ITEMS, MIN_SEEDS = 20, 2
 
 
@@ -230,9 +234,9 @@ class Scores:
 def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
     """The models with ``shared`` set: their variance between seeds shrunk to that of all models.
 
-    With few seeds for each finalist, a difference of two means of three seeds would have to exceed
-    four standard errors. Models of one task and one kind have similar variances, so each helps to
-    estimate the variance of the others.
+    From their own seeds alone, the difference of two models with three seeds each would have to
+    exceed up to four standard errors. Models of one task and one kind have similar variances, so
+    each helps to estimate the variance of the others.
     """
     trained_models = {name: scores for name, scores in models.items() if scores.trained}
     own_spreads = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained_models.values()]
@@ -309,8 +313,8 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
 def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimate:
     """The share of ``second``'s quality that ``first`` reaches, with its 95% interval.
 
-    The ratio is linearised around its estimate: its draws are those of ``first_gain - ratio *
-    second_gain``.
+    The ratio is linearised around its estimate: its deviations are those of ``(first_gain - ratio *
+    second_gain) / mean second_gain``.
 
     Args:
         second: The model whose quality is 100%.
@@ -320,8 +324,8 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimat
         ValueError: Different numbers of items, or ``second`` has the floor's quality.
     """
     _check_same_items(first, second)
-    base = np.zeros(first.items.shape[1]) if floor is None else floor.items.mean(axis=0)
-    first_gain, second_gain = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
+    zero = np.zeros(first.items.shape[1]) if floor is None else floor.items.mean(axis=0)
+    first_gain, second_gain = first.items.mean(axis=0) - zero, second.items.mean(axis=0) - zero
     mean_gain = float(second_gain.mean())
     if abs(mean_gain) < 1e-12:
         raise ValueError("a share of zero quality is not defined")
@@ -370,7 +374,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def lacking(difference: Estimate) -> Lacking | None:
-    """Whether there are too few items or seeds to claim any difference; None if enough."""
+    """What a comparison has too few of to claim any difference; None if it has enough."""
     if difference.seeds is not None and difference.seeds < MIN_SEEDS:
         return "seeds"
     return "items" if difference.items < MIN_ITEMS else None
@@ -399,9 +403,10 @@ def outcome(
 def items_to_settle(difference: Estimate, margin: float) -> int | None:
     """Number of further items that would settle a comparison if the difference stays the same.
 
-    Settled means "better"/"worse" for a difference of at least the margin, else "equivalent". The
-    items' error shrinks with the root of their number, the seeds' error does not. None means that
-    no number of items suffices (more seeds might).
+    A comparison is settled if the outcome is "better" or "worse" for a difference of at least the
+    margin, and "equivalent" for a smaller one. The items' error shrinks with the root of their
+    number, the seeds' error does not. None means that no number of items suffices (more seeds
+    might).
     """
     if lacking(difference) == "seeds":
         return None
@@ -441,6 +446,7 @@ def _spread_of_difference(
         if spread is None:
             return None
         parts.append(SeedSpread(factor * spread.variance / model.seeds, spread.freedom))
+    # A sum of variances from the same trainings has no more degrees of freedom than its parts.
     separate = all(scores.shared is None and scores.seed_spread is not None for scores, _ in models)
     return variance_of_sum(parts, math.inf if separate else max(part.freedom for part in parts))
 

@@ -1,4 +1,4 @@
-"""Models' scores on each item of tasks that they were not trained for, and files of the scores.
+"""Models' scores on each item of tasks that they were not trained for, and the scores' files.
 
 ``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
 ``trial-<n>.json``. A task is identified by a digest of its content, so that only changed tasks are
@@ -37,8 +37,8 @@ class ScoredTask(Record):
 class TaskScores(ScoredTask):
     """One model's scores on one task. ``keys`` identify the item of each score.
 
-    ``scores`` are 1 or 0 (or a share) if ``unit`` is points, else losses in nats per token, whose
-    mean is weighted by ``weights`` (tokens).
+    ``scores`` are 1 or 0 (or a share) if ``unit`` is points. Otherwise they are losses in nats per
+    token, whose mean is weighted by ``weights``, the items' numbers of tokens.
     """
 
     digest: str

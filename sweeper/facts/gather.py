@@ -1,6 +1,7 @@
 """Gathers all facts that a plan is based on.
 
-Modules that read rows are imported only if there are rows: a plan from numbers does not need them.
+Modules that read rows are imported only if there are rows: a plan from a stated number of examples
+does not need them.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def rows_of(spec: Spec, record: Path | None = None) -> PreparedData | None:
-    """The data set of a spec with the changes of its rows; None if the spec names no data.
+    """The data set of a spec with the changes that were made to it; None if the spec names no data.
 
     Args:
-        record: The file with the changes of a resumed run, which are applied again.
+        record: The file with the changes of a resumed run, which are made again.
 
     Raises:
         DataError: The data cannot be read, recognised or trained on. The error names a command
@@ -59,13 +60,13 @@ def gather(
         models: Facts of models to use instead of those that the spec names.
         measure_domain: Measure bits per byte with the base model; otherwise only an earlier
             measurement is used.
-        rows: The data set, if it has been read already.
+        rows: The data set, if it was read before.
         for_run: Whether a run follows, so that features may load torch in a child process.
 
     Raises:
         ModelError: A model cannot be found, reached or read.
         DataError: The data cannot be read, recognised or trained on.
-        UsageError: The hardware is unknown, the domain cannot be measured, or a feature refuses
+        UsageError: The hardware is unknown, bits per byte cannot be measured, or a feature refuses
             the spec.
     """
     if models is None:

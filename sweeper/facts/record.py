@@ -17,6 +17,7 @@ from sweeper.spec import AimSpec, Task
 from sweeper.units import plural
 
 Missing = Literal["download", "conversion"]
+"""The step that a model's weights need before they can be loaded."""
 Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
 #: The optimizer if no other is named: the same update as ``adamw_torch`` in one kernel.
@@ -49,7 +50,7 @@ class ModelShape(Record):
     Args:
         model_type: Name in transformers (``llama``, ``bert``, ...).
         attention_only: Whether every layer is attention and a feed-forward block. If not (state
-            spaces, recurrences, convolutions), parameter count and memory are rough.
+            spaces, recurrences, convolutions), parameter count and memory are rough estimates.
     """
 
     model_type: str
@@ -80,8 +81,7 @@ class ModelFacts(ModelShape):
         parameters: Number of parameters; exact if ``parameters_exact``.
         pooling: The model's own pooling of token states into one vector, if it has one.
         weights_note: Note about the weights for the report, such as dequantised from 4 bits.
-        missing: The step that is needed before loading the weights; None if they are on this
-            machine or if there are none (a size).
+        missing: None if the weights are on this machine, or if there are none (a size).
     """
 
     id: str
@@ -117,7 +117,7 @@ class LongRows(Record):
 
 #: The length limit is a multiple of this, which kernels and allocators prefer (NVIDIA, Deep
 #: Learning Performance guide, section on tensor core requirements).
-_MULTIPLE = 8
+_LENGTH_MULTIPLE = 8
 
 
 class LengthFacts(Record):
@@ -144,8 +144,9 @@ class LengthFacts(Record):
 
         It is at most ``context``, the model's context length.
         """
-        cap = max_length if max_length is not None else -(-self.p99 // _MULTIPLE) * _MULTIPLE
-        return min(cap, context)
+        if max_length is None:
+            max_length = -(-self.p99 // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+        return min(max_length, context)
 
 
 class LabelCount(Record):
@@ -254,7 +255,7 @@ class DataFacts(DataSize):
         (), description="changes of the rows when they were read"
     )
     pretemplated: bool = Field(False, description="texts already contain chat markers")
-    domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
+    domain: DomainFacts = Field(default_factory=DomainFacts)
     faults: tuple[DataFault, ...] = ()
     warnings: tuple[str, ...] = Field((), description="faults and cautions as text")
     example: ShownExample | None = None
@@ -276,8 +277,8 @@ class StepExtra:
 
     Args:
         further_share: Share of all trained tokens that features add, in separate batches.
-        reference: Whether the base's outputs are computed as well, for a penalty: by the model
-            without its adapter, or by a frozen copy if the base is trained.
+        reference: Whether the base model's outputs are computed as well, for a penalty: by the
+            model without its adapter, or by a frozen copy if the base is trained.
     """
 
     further_share: float = 0.0
@@ -314,13 +315,9 @@ class TrainingSetup(Record):
     quantization: Quantization | None = None
     gpus: int = 1
 
-    def key(self, *but: str) -> str:
-        """A digest of the fields, which identifies measurements of one set-up.
-
-        Args:
-            but: Names of fields to leave out.
-        """
-        text = self.model_dump_json(exclude=set(but))
+    def key(self, *excluded: str) -> str:
+        """A digest of the fields except those excluded, by which set-ups are compared."""
+        text = self.model_dump_json(exclude=set(excluded))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

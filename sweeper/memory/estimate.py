@@ -22,34 +22,37 @@ from sweeper.memory.states import (
 from sweeper.plans import MemoryEstimate, autocast_dtype
 from sweeper.units import GIB
 
-#: Share of the tensors that the allocator needs in addition. Measured: on 80 GiB cards runs with
-#: 0.945 of the memory in tensors succeeded and runs with 0.955 of it failed (fms-acceleration).
+#: Memory that the allocator needs in addition, as a share of the tensors. Measured: on 80 GiB cards
+#: runs with 0.945 of the memory in tensors succeeded and runs with 0.955 of it failed
+#: (fms-acceleration).
 SLACK = 0.03
-#: CUDA context and kernels: memory that nvidia-smi shows beyond reserved memory, since Ampere.
+#: CUDA context and kernels: memory that nvidia-smi shows beyond reserved memory, on Ampere and
+#: later GPUs.
 CONTEXT_GIB = 0.5
 #: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
 #: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
 _PROCESS_GIB = 0.5
-#: Growth of a CPU process beyond its tensors: a share of the tensors of a step, which malloc cannot
-#: return, and GiB for thread pools and buffers. Fitted by least squares to 37 trials of
+#: Growth of a CPU process beyond its tensors: freed memory that malloc keeps, as a share of the
+#: tensors of a step, and GiB of thread pools and buffers. Fitted by least squares to 37 trials of
 #: MiniLM and SmolLM2-135M, every strategy on every task (``benchmarks/memory``).
 _CPU_SLACK, _CPU_BUFFERS_GIB = 0.11, 0.07
 
-#: Part of an estimate: the weights of a trial's best rung, kept in main memory.
+#: Name of a part of an estimate: the weights of a trial's best rung, kept in main memory.
 _BEST_COPY = "copy of the best weights"
-#: Parts of an estimate that are not tensors of a training step.
+#: Names of the parts of an estimate that are not tensors of a training step.
 _OVERHEADS = ("allocator slack", "device context", "process", _BEST_COPY)
 
-#: Texts that a model answers at a time. Keys and values of a 7B model take 0.5 MiB a token, so that
-#: 8 texts of 1,000 tokens each stay under 5 GiB.
+#: Smallest and largest number of prompts that a model answers at a time. Keys and values of a 7B
+#: model take 0.5 MiB a token, so that 8 texts of 1,000 tokens each stay under 5 GiB.
 MIN_PROMPTS, _MAX_PROMPTS = 8, 64
-#: The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
+#: Largest share of a GPU's free memory for the keys and values of all these prompts.
 _CACHE_SHARE = 0.25
 
 
 def cache_bytes(layers: int, key_value_width: int, tokens: float) -> float:
-    """Bytes of the keys and values of a text, in 16 bits."""
-    return 2.0 * 2.0 * layers * key_value_width * tokens
+    """Bytes of the keys and values of a text of ``tokens`` tokens, in 16 bits."""
+    keys_and_values, itemsize = 2.0, 2
+    return keys_and_values * itemsize * layers * key_value_width * tokens
 
 
 def prompts_at_once(cached: float, free: float) -> int:
@@ -62,16 +65,16 @@ def prompts_at_once(cached: float, free: float) -> int:
     return int(max(MIN_PROMPTS, min(_MAX_PROMPTS, _CACHE_SHARE * free / cached)))
 
 
-#: Factors on the estimate between which nine of ten measurements should lie, calibrated on
-#: published measurements of tier A (``benchmarks/memory``). If shape, lengths and library are
-#: known, as in a sweep:
+#: Factors on the estimate between which nine of ten measurements should lie if shape, lengths and
+#: library are known, as in a sweep: on a GPU, calibrated on published measurements of tier A
+#: (``benchmarks/memory``).
 KNOWN = (0.92, 1.12)
 #: The same on a CPU, where malloc adds uncertainty.
 _ON_CPU = (0.85, 1.2)
-#: If layers without attention are counted as attention.
+#: The same on both, for a model whose layers without attention are counted as attention.
 _UNKNOWN = (0.6, 2.6)
-#: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
-#: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).
+#: The workspace that cuBLAS keeps on the device. Measured: memory allocated between steps exceeds
+#: the sum of all tensors by 16 MiB (fms-acceleration's benchmarks, A100).
 _CUBLAS_BYTES = 16 * 2**20
 
 
@@ -80,7 +83,7 @@ class StepPhase(NamedTuple):
 
     Args:
         parts: All allocated memory.
-        held: Bytes of it that also exist between steps: weights, optimizer states, workspaces.
+        held: Bytes that also exist between steps: weights, optimizer states, workspaces.
     """
 
     name: str
@@ -111,14 +114,18 @@ class _Step:
         self.trains_base = setup.traits.trains_base
         self.trainable = trainable_parameters(model, setup)
         gradients = float(self.trainable * setup.trained_bytes)
-        # Gradients that earlier micro-batches left, and those after the backward pass.
+        # Bytes of gradients that earlier micro-batches left, and of those after the backward pass.
         self.earlier_gradients = gradients if setup.gradient_accumulation_steps > 1 else 0.0
-        self.remaining_gradients = gradients / (
-            max(1, model.layers) if setup.releases_gradients else 1
-        )
+        released = max(1, model.layers) if setup.releases_gradients else 1
+        self.remaining_gradients = gradients / released
         self.layers = layer_costs(model, setup)
         self.held = self._permanent_memory()
-        self.before_gradients = self._memory_after_forward()
+        # Bytes at the end of the forward pass by readable name.
+        self.after_forward = self.held | {
+            "gradients": self.earlier_gradients,
+            "autocast copies": self._autocast_copies(),
+            "activations": self._kept_activations(),
+        }
 
     def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
         return StepPhase(name, parts, sum(self.held.values()))
@@ -148,67 +155,57 @@ class _Step:
         if not self.setup.traits.gradients_through_base:
             return 0.0
         checkpointing = self.setup.gradient_checkpointing
-        bytes_by_kind = [
-            (cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers
-        ]
-        return self.setup.tokens * sum(bytes_by_kind)
+        kept = ((cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers)
+        return self.setup.tokens * sum(kept)
 
     def _autocast_copies(self) -> float:
         """Bytes of 16-bit copies that autocast makes of float32 weights and keeps for the backward
         pass."""
-        setup, layer = self.setup, layer_parameters(self.model)
+        setup, layers = self.setup, self.model.layers
         if not autocast_dtype(setup.precision):
             return 0.0
+        layer_weights = layer_parameters(self.model)
         if self.trains_base:
-            return 2.0 * layer * self.model.layers
+            return 2.0 * layer_weights * layers
+        layers_with_copies = 1 if setup.gradient_checkpointing else layers
         if setup.base_bytes == 4 and setup.quantization is None:
-            return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
-        # Autocast does not cache copies of frozen slices, but the autograd tape keeps each.
-        kept = 1 if setup.gradient_checkpointing else self.model.layers
-        projections = projection_weights(self.model, setup) * kept / self.model.layers
+            return 2.0 * layer_weights * layers_with_copies
+        # VeRA's layers use slices of shared frozen projections. Autocast does not cache copies of
+        # slices, but autograd keeps the copy of each layer.
+        projections = projection_weights(self.model, setup) * layers_with_copies / layers
         return 2.0 * (self.trainable + projections)
-
-    def _memory_after_forward(self) -> dict[str, float]:
-        """Memory at the end of the forward pass, in bytes by readable name."""
-        return self.held | {
-            "gradients": self.earlier_gradients,
-            "autocast copies": self._autocast_copies(),
-            "activations": self._kept_activations(),
-        }
 
     def features(self) -> StepPhase:
         """The forward pass of a head on frozen features: computed once, without gradients."""
         feature_setup = self.setup.replace(evaluation_batch=self.setup.micro_batch)
-        parts = self.before_gradients | evaluation_parts(self.model, feature_setup)
+        parts = self.after_forward | evaluation_parts(self.model, feature_setup)
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
-        parts = dict(self.before_gradients)
-        parts["logits and loss"] = self.setup.tokens * head_peak(self.model, self.setup)
+        head = self.setup.tokens * head_peak(self.model, self.setup)
+        parts = self.after_forward | {"logits and loss": head}
         if self.setup.extra.reference:
             parts["divergence"] = self._divergence()
         return self.phase("loss", parts)
 
     def _divergence(self) -> float:
-        """Bytes of the base's logits, both log softmaxes in float32, and the gradient of one."""
+        """Bytes of the reference's logits, of both models' log softmaxes in float32, and of the
+        gradient of one of them."""
         setup = self.setup
         answer_logits = setup.tokens * setup.answer_fraction * self.model.vocabulary_size
         return answer_logits * (setup.compute_bytes + 3 * 4)
 
     def backward_start(self) -> StepPhase:
         setup, last_layer = self.setup, self.layers[-1]
-        parts = dict(self.before_gradients)
+        parts = dict(self.after_forward)
         if setup.traits.gradients_through_base:
-            extra_bytes = last_layer.peak - (
-                0.0 if setup.gradient_checkpointing else last_layer.kept
-            )
-            parts["backward of one layer"] = setup.tokens * extra_bytes
+            already_kept = 0.0 if setup.gradient_checkpointing else last_layer.kept
+            parts["backward of one layer"] = setup.tokens * (last_layer.peak - already_kept)
         return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
         setup, first_layer = self.setup, self.layers[0]
-        parts = dict(self.held)
-        parts["gradients"] = self.remaining_gradients
+        parts = self.held | {"gradients": self.remaining_gradients}
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first_layer.entry
             parts["backward of one layer"] = setup.tokens * first_layer.peak
@@ -220,30 +217,28 @@ class _Step:
 
     def _embedding_gradient(self) -> float:
         """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
-        layer or an earlier micro-batch; else 0."""
+        layer or an earlier micro-batch; otherwise 0."""
         is_tied = self.model.tied_embeddings and not self.setup.classes
         if not self.trains_base or not (is_tied or self.earlier_gradients):
             return 0.0
         return float(self.model.vocabulary_size * self.model.hidden_size * self.setup.trained_bytes)
 
     def optimizer(self) -> StepPhase:
-        parts = dict(self.held)
-        parts["gradients"] = self.remaining_gradients
         cost = optimizer_cost(self.setup.optimizer, self.setup.trained_bytes)
         # torch updates one tensor at a time on a CPU
         foreach = self.trainable * cost.temporary if self.setup.device == "cuda" else 0.0
         largest = largest_trained(self.model, self.setup) * cost.largest
-        parts["optimizer temporaries"] = foreach + largest
-        return self.phase("optimizer step", parts)
+        parts = {"gradients": self.remaining_gradients, "optimizer temporaries": foreach + largest}
+        return self.phase("optimizer step", self.held | parts)
 
 
 def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
     """Peak memory of evaluation, without gradients, in bytes by readable name.
 
-    Losses need the logits of all tokens in the compute dtype, their float32 copy and its log
-    softmax. Generating answers is not counted.
+    A loss needs logits in the compute dtype, their float32 copy and its log softmax. Generating
+    answers is not counted.
     """
-    item = setup.compute_bytes
+    itemsize = setup.compute_bytes
     length = setup.evaluation_length or setup.sequence_length
     tokens = setup.evaluation_batch * length
     if setup.classes:
@@ -252,12 +247,13 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
         if model.moe is not None:
             mlp_width = model.moe.experts_per_token * model.moe.intermediate_size
         mlp = (3 if model.gated_mlp else 2) * mlp_width
-        layer_bytes = 2 * model.hidden_size * setup.residual_bytes + item * mlp
+        layer_bytes = 2 * model.hidden_size * setup.residual_bytes + itemsize * mlp
         return {"one layer at work": tokens * layer_bytes}
-    rows = setup.answer_fraction * tokens
+    logit_tokens = setup.answer_fraction * tokens
     if loss_by_rows(model, setup, trains=False):
-        rows = min(rows, LOSS_ROWS)
-    return {"evaluation logits": rows * model.vocabulary_size * ((0 if item == 4 else item) + 8)}
+        logit_tokens = min(logit_tokens, LOSS_ROWS)
+    bytes_per_logit = 8 if itemsize == 4 else itemsize + 8
+    return {"evaluation logits": logit_tokens * model.vocabulary_size * bytes_per_logit}
 
 
 def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
@@ -270,7 +266,7 @@ def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimat
     """Peak memory that one device must have, in GiB, with its parts and a 90% interval.
 
     Args:
-        limit_gib: Memory of the device, copied into the estimate.
+        limit_gib: Memory of the device, which is only copied into the estimate.
     """
     worst, on_cpu = worst_phase(model, setup), setup.device == "cpu"
     parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
@@ -301,34 +297,31 @@ def tensors_gib(memory: MemoryEstimate) -> float:
 
 
 def trial_gib(memory: MemoryEstimate) -> float:
-    """The GiB of an estimate that a trial measures: allocated memory, or a process's growth."""
+    """The GiB of an estimate that a trial measures: memory that PyTorch allocates on a GPU, or the
+    growth of the process on a CPU."""
     if "process" in memory.parts:
         return memory.peak_gib - memory.parts["process"]
     return tensors_gib(memory)
 
 
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:
-    is_full = setup.loss == "by-rows" and not loss_by_rows(model, setup)
-    loss = "full" if is_full else setup.loss
-    notes = [
-        f"the peak comes in the phase {phase!r}",
-        f"attention: {setup.attention}, way to compute the loss: {loss}",
-    ]
-    if not model.parameters_exact:
-        notes.append("the number of parameters is estimated")
-    if not model.attention_only:
-        notes.append("layers without attention are counted as attention")
-    if setup.quantization and model.moe is not None and not setup.experts_are_linear:
-        notes.append("routed experts are not quantised")
-    if setup.quantization == "int4":
-        notes.append("4 bits as GPTQ and AWQ pack them, in groups of 128")
-    if "paged" in setup.optimizer:
-        notes.append("paged optimizer states are counted as host memory")
-    if not knows_optimizer(setup.optimizer):
-        notes.append(f"{setup.optimizer} is not known: states as large as AdamW's")
-    if not setup.classes and setup.answer_fraction < 1:
-        share = f"{setup.answer_fraction:.0%} of the tokens"
-        notes.append(f"logits of {share}: answers among the longest examples")
-    if model.weights_note:
-        notes.append(model.weights_note.rstrip("."))
-    return tuple(notes)
+    falls_back = setup.loss == "by-rows" and not loss_by_rows(model, setup)
+    loss = "full" if falls_back else setup.loss
+    stacks_experts = model.moe is not None and not setup.experts_are_linear
+    unknown_optimizer = not knows_optimizer(setup.optimizer)
+    share = f"{setup.answer_fraction:.0%} of the tokens"
+    conditions = {
+        f"the peak comes in the phase {phase!r}": True,
+        f"attention: {setup.attention}, way to compute the loss: {loss}": True,
+        "the number of parameters is estimated": not model.parameters_exact,
+        "layers without attention are counted as attention": not model.attention_only,
+        "routed experts are not quantised": setup.quantization and stacks_experts,
+        "4 bits as GPTQ and AWQ pack them, in groups of 128": setup.quantization == "int4",
+        "paged optimizer states are counted as host memory": "paged" in setup.optimizer,
+        f"{setup.optimizer} is not known: states as large as AdamW's": unknown_optimizer,
+        f"logits of {share}: answers among the longest examples": (
+            not setup.classes and setup.answer_fraction < 1
+        ),
+        (model.weights_note or "").rstrip("."): model.weights_note,
+    }
+    return tuple(note for note, applies in conditions.items() if applies)

@@ -25,16 +25,16 @@ class BlockTraits:
     """Traits of a family's block that affect memory and do not follow from its shape.
 
     Args:
-        norm: ``rms`` computes in float32 on a copy, as transformers' RMSNorm does; ``rms_wide``
-            also multiplies with its weights in float32. ``layer`` is PyTorch's fused kernel,
+        norm: ``rms`` normalises a float32 copy, as transformers' RMSNorm does; ``rms_wide`` also
+            multiplies with its weights in float32. ``layer`` is PyTorch's fused LayerNorm kernel,
             ``layer_wide`` a LayerNorm written out in tensor operations.
         rope: Whether queries and keys are rotated, which creates new tensors.
         activation: ``gelu_composed`` is the tanh formula written out in tensor operations.
         post_norm: Whether norms follow the residual sums, as in BERT.
-        fused_views: Whether queries, keys and values from one projection are views of it.
-        fused_attention: Whether the family supports SDPA; else its attention is eager.
+        fused_views: Whether queries, keys and values from one projection are views of its output.
+        fused_attention: Whether the family supports SDPA; otherwise its attention is eager.
         dropout: Whether the usual config has dropout on hidden states and attention weights.
-        capped: Whether logits and attention scores pass through a tanh, which keeps its result.
+        capped: Whether logits and attention scores pass through a tanh, which saves its result.
     """
 
     norm: Norm = "rms"
@@ -87,23 +87,23 @@ _TRAITS: dict[str, BlockTraits] = {
 
 
 def traits(model: ModelFacts) -> BlockTraits:
-    """The traits of the model's family, or of the most similar known family."""
+    """The traits of the model's family; of a known family of the same kind if it has none."""
     nearest = _BERT if model.kind == "encoder" else BlockTraits() if model.gated_mlp else _NEOX
     return _TRAITS.get(model.model_type, nearest)
 
 
 class Value:
-    """A tensor of ``elements`` numbers per token, ``item`` bytes each; compared by identity.
+    """A tensor of ``elements`` numbers per token, ``itemsize`` bytes each; compared by identity.
 
-    ``size`` is in bytes per token.
+    ``nbytes`` is its size in bytes per token.
     """
 
-    __slots__ = ("elements", "item", "size")
+    __slots__ = ("elements", "itemsize", "nbytes")
 
-    def __init__(self, elements: float, item: float) -> None:
+    def __init__(self, elements: float, itemsize: float) -> None:
         self.elements = elements
-        self.item = item
-        self.size = elements * item
+        self.itemsize = itemsize
+        self.nbytes = elements * itemsize
 
 
 class _Operation(NamedTuple):
@@ -123,10 +123,10 @@ class Tape:
     def record(
         self,
         inputs: Sequence[Value],
-        saves: Sequence[Value] = (),
         *,
+        saves: Sequence[Value] = (),
         elements: float | None = None,
-        item: float | None = None,
+        itemsize: float | None = None,
         saves_output: bool = False,
         workspace: float = 0.0,
         shares_gradient: bool = False,
@@ -136,8 +136,8 @@ class Tape:
         Args:
             inputs: Values that get gradients.
             saves: Values kept for the backward pass; one that several operations save counts once.
-            elements: Numbers of the output per token; as of the first input if None.
-            item: Bytes of each number of the output; as of the first input if None.
+            elements: Numbers of the output per token; None for those of the first input.
+            itemsize: Bytes of each number of the output; None for that of the first input.
             saves_output: Whether the output is kept as well.
             workspace: Temporary bytes per token of the backward pass.
             shares_gradient: Whether the gradient of every input is the output's gradient itself (a
@@ -145,7 +145,7 @@ class Tape:
         """
         output = Value(
             inputs[0].elements if elements is None else elements,
-            inputs[0].item if item is None else item,
+            inputs[0].itemsize if itemsize is None else itemsize,
         )
         kept = frozenset([*saves, output] if saves_output else saves)
         self._operations.append(_Operation(output, inputs, kept, workspace, shares_gradient))
@@ -154,25 +154,25 @@ class Tape:
     def kept(self) -> float:
         """Bytes per token that are kept from the end of the forward to the backward pass."""
         saved_values = {value for operation in self._operations for value in operation.saves}
-        return sum(value.size for value in saved_values)
+        return sum(value.nbytes for value in saved_values)
 
     def backward_peak(self) -> float:
-        """Peak bytes per token of the backward pass: values still kept, and gradients of one
+        """Peak bytes per token of the backward pass: values still kept, and the gradients of one
         operation and of the residual stream.
 
-        If every gradient is tracked instead, the peaks of 8,960 set-ups differ by at most 3%.
+        Tracking every gradient instead changes the peaks of 8,960 set-ups by at most 3%.
         """
         save_counts = Counter(value for operation in self._operations for value in operation.saves)
-        residual = self._operations[-1].output.size
+        residual = self._operations[-1].output.nbytes
         peak = kept = self.kept()
         for operation in reversed(self._operations):
             values = () if operation.shares_gradient else {operation.output, *operation.inputs}
-            gradients = sum(value.size for value in values)
+            gradients = sum(value.nbytes for value in values)
             peak = max(peak, kept + residual + gradients + operation.workspace)
             for value in operation.saves:
                 save_counts[value] -= 1
                 if not save_counts[value]:
-                    kept -= value.size
+                    kept -= value.nbytes
         return peak
 
 
@@ -207,103 +207,105 @@ class Recorder(Tape):
         linears = targeted(self.model, modules, self.setup.experts_are_linear)
         return frozenset(linear.role for linear in linears)
 
-    def cast(self, x: Value, item: float) -> Value:
-        """``x`` cast to ``item`` bytes per number; ``x`` itself if it has them already."""
-        return x if x.item == item else self.record([x], item=item)
+    def cast(self, x: Value, itemsize: float) -> Value:
+        """``x`` cast to ``itemsize`` bytes per number; ``x`` itself if it has that size already."""
+        return x if x.itemsize == itemsize else self.record([x], itemsize=itemsize)
 
-    def narrow(self, x: Value) -> Value:
-        """``x`` as autocast gives it to matrix products."""
+    def autocast16(self, x: Value) -> Value:
+        """``x`` as autocast gives it to matrix products: in 16 bits. Without autocast, ``x``."""
         return self.cast(x, 2) if self.autocast else x
 
-    def widen(self, x: Value) -> Value:
-        """``x`` as autocast gives it to operations that it computes in float32."""
+    def autocast32(self, x: Value) -> Value:
+        """``x`` as autocast gives it to operations in float32. Without autocast, ``x``."""
         return self.cast(x, 4) if self.autocast else x
 
     def linear(self, role: Role, x: Value, outputs: float) -> Value:
-        """A linear layer, with its LoRA branch if it has one."""
-        source = self.narrow(x)
+        """A linear layer, with its adapter if it has one."""
+        source = self.autocast16(x)
         if role in self._rescaled_input_roles:
             wide_input = self.cast(source, self.setup.trained_bytes)
-            source = self.cast(self.record([wide_input], [wide_input]), source.item)
+            source = self.cast(self.record([wide_input], saves=[wide_input]), source.itemsize)
         saves = [source] if self.trains_base else self._kept_by_frozen(x)
-        y = self.record([source], saves, elements=outputs)
+        y = self.record([source], saves=saves, elements=outputs)
         if role in self._rescaled_roles:
-            y = self.record([y], [y])
+            y = self.record([y], saves=[y])
         if role in self._projected_roles:
             return self._scaled_projections(x, y)
         return self._low_rank(x, y) if role in self.lora_roles else y
 
     def _kept_by_frozen(self, x: Value) -> list[Value]:
-        """Values that a frozen layer keeps: none, or its input in float32, in which bitsandbytes'
-        4-bit layer computes by default."""
+        """Values that a frozen layer keeps: none, or the input of a 4-bit layer, which bitsandbytes
+        casts to float32 by default."""
         keeps_input = self.setup.quantization and self.setup.quantized_layers_keep_inputs
         return [Value(x.elements, 4)] if keeps_input else []
 
     def _adapter_input(self, x: Value) -> Value:
-        """The input as the adapter gets it: PEFT casts it to the dtype of trained weights, unless
+        """``x`` as the adapter gets it: PEFT casts it to the dtype of trained weights, unless
         autocast is on and that cast is switched off."""
         keeps_dtype = self.autocast and not self.setup.widened_inputs
         return x if keeps_dtype else self.cast(x, self.setup.trained_bytes)
 
     def _low_rank(self, x: Value, base: Value) -> Value:
+        """The sum of the base layer's output and its LoRA branch."""
         source = self._adapter_input(x)
-        low = self.narrow(self.dropout(source) if self.setup.lora_dropout else source)
-        middle = self.record([low], [low], elements=self.setup.r)
-        delta = self.record([middle], [middle], elements=base.elements)
-        delta = self.cast(delta, base.item)
+        low = self.autocast16(self.dropout(source) if self.setup.lora_dropout else source)
+        middle = self.record([low], saves=[low], elements=self.setup.r)
+        delta = self.record([middle], saves=[middle], elements=base.elements)
+        delta = self.cast(delta, base.itemsize)
         if self.setup.use_dora:  # the magnitude multiplies both results, so both are kept
-            return self.record([base, delta], [base, delta])
+            return self.record([base, delta], saves=[base, delta])
         return self.record([base, delta], shares_gradient=True)
 
     def _scaled_projections(self, x: Value, base: Value) -> Value:
-        """Frozen projections with trained vectors (VeRA): only the vectors keep their inputs."""
-        low = self.narrow(self._adapter_input(x))
-        item = max(low.item, self.setup.trained_bytes)
+        """The sum of the base layer's output and frozen projections with trained vectors (VeRA):
+        only the vectors keep their inputs."""
+        low = self.autocast16(self._adapter_input(x))
+        itemsize = max(low.itemsize, self.setup.trained_bytes)
         middle = self.record([low], elements=self.setup.r)
-        scaled = self.record([middle], [middle], item=item)
-        wide = self.record([scaled], elements=base.elements, item=low.item)
-        delta = self.record([wide], [wide], item=item)
-        return self.add(base, self.cast(delta, base.item))
+        scaled = self.record([middle], saves=[middle], itemsize=itemsize)
+        wide = self.record([scaled], elements=base.elements, itemsize=low.itemsize)
+        delta = self.record([wide], saves=[wide], itemsize=itemsize)
+        return self.add(base, self.cast(delta, base.itemsize))
 
     def dropout(self, x: Value) -> Value:
         """Dropout: a mask with one byte per element, or in x's dtype on a CPU."""
-        mask = Value(x.elements, 1 if self.setup.device == "cuda" else x.item)
-        return self.record([x], [mask])
+        mask = Value(x.elements, 1 if self.setup.device == "cuda" else x.itemsize)
+        return self.record([x], saves=[mask])
 
     def norm(self, x: Value) -> Value:
         """RMSNorm or LayerNorm as in transformers' code of the family."""
         kind = self.block_traits.norm
         if kind == "layer":  # PyTorch's fused kernel
-            source = self.widen(x)
-            return self.record([source], [source, Value(2, 4)])
+            source = self.autocast32(x)
+            return self.record([source], saves=[source, Value(2, 4)])
         wide_input = self.cast(x, 4)
         saved = Value(2 * x.elements, 4) if kind == "layer_wide" else wide_input
-        normed = self.record([wide_input], [saved, Value(1, 4)], workspace=wide_input.size)
-        if kind == "rms":  # narrows first, then multiplies with the weights
-            normed = self.cast(normed, x.item)
-        y = self.record([normed], [normed] if self.trains_base else [])
-        return self.cast(y, x.item)
+        normed = self.record([wide_input], saves=[saved, Value(1, 4)], workspace=wide_input.nbytes)
+        if kind == "rms":  # is cast back before the product with the weights
+            normed = self.cast(normed, x.itemsize)
+        y = self.record([normed], saves=[normed] if self.trains_base else [])
+        return self.cast(y, x.itemsize)
 
     def add(self, a: Value, b: Value) -> Value:
         """A sum, as in a residual connection; the wider dtype wins."""
-        item = max(a.item, b.item)
-        return self.record([self.cast(a, item), self.cast(b, item)], shares_gradient=True)
+        itemsize = max(a.itemsize, b.itemsize)
+        return self.record([self.cast(a, itemsize), self.cast(b, itemsize)], shares_gradient=True)
 
     def rotate(self, x: Value) -> Value:
         """Rotary position embedding: the products with sines and cosines make a new tensor."""
-        item = self.setup.residual_bytes if self.autocast else x.item
-        return self.record([x], item=item, workspace=2 * x.elements * item)
+        itemsize = self.setup.residual_bytes if self.autocast else x.itemsize
+        return self.record([x], itemsize=itemsize, workspace=2 * x.elements * itemsize)
 
     def activate(self, x: Value) -> Value:
-        """The activation; GELU composed of operations keeps x, x/2, tanh and 1 + tanh."""
+        """The MLP's activation function; ``gelu_composed`` keeps x, x/2, tanh and 1 + tanh."""
         kind = self.block_traits.activation
         if kind == "gelu_composed":
-            wide = self.widen(x)  # autocast cubes in float32
-            kept = [wide, Value(x.elements, x.item), Value(2 * x.elements, wide.item)]
-            return self.record([wide], kept, workspace=2 * wide.size)
+            wide = self.autocast32(x)  # autocast computes the cube in float32
+            kept = [wide, Value(x.elements, x.itemsize), Value(2 * x.elements, wide.itemsize)]
+            return self.record([wide], saves=kept, workspace=2 * wide.nbytes)
         is_relu = kind == "relu"
-        return self.record([x], [] if is_relu else [x], saves_output=is_relu)
+        return self.record([x], saves=[] if is_relu else [x], saves_output=is_relu)
 
     def multiply(self, a: Value, b: Value) -> Value:
         """An elementwise product, which keeps both factors."""
-        return self.record([a, b], [a, b], item=max(a.item, b.item))
+        return self.record([a, b], saves=[a, b], itemsize=max(a.itemsize, b.itemsize))

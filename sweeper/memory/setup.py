@@ -14,7 +14,7 @@ from sweeper.traits.traits import Traits, traits_of
 Attention = Literal["eager", "sdpa", "flash"]
 Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_peak``
 
-#: Optimizers as ``TrainingArguments.optim`` spells them; for their memory see ``states``.
+#: Optimizers as ``TrainingArguments.optim`` spells them; for their memory see ``memory/states``.
 OPTIMIZERS = (
     "adamw_torch", "adamw_torch_fused", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit",
     "adamw_torch_8bit", "adamw_torch_4bit", "paged_adamw", "paged_adamw_32bit",
@@ -24,7 +24,7 @@ OPTIMIZERS = (
 )  # fmt: skip
 #: With ``by-rows``, logits are computed for this many answer tokens at a time.
 LOSS_ROWS = 256
-#: Traits of methods that are no strategies here: ``trainable`` weights beside a frozen base.
+#: Traits of methods that are no strategies here: a frozen base, and ``Setup.trainable`` weights.
 OTHER = Traits.model_validate(
     {
         "strategy": "other",
@@ -53,8 +53,8 @@ class Setup(TrainingSetup):
     Args:
         strategy: Name of a strategy, or ``other`` for ``OTHER``.
         sequence_length: Tokens of an example after padding or packing.
-        padded: Whether attention gets a mask, since examples are padded to one length or a sequence
-            holds several documents. Matters only for ``sdpa``.
+        padded: Whether attention gets a mask, because examples are padded to one length or a
+            sequence holds several documents. Matters only for ``sdpa``.
         base_dtype: Dtype of frozen weights; follows from the precision if None.
         upcast_norms: Whether a quantised model's norms, embeddings and residual stream are
             float32, as after PEFT's ``prepare_model_for_kbit_training``.
@@ -63,8 +63,8 @@ class Setup(TrainingSetup):
             nor PEFT's ``all-linear`` touches.
         quantized_layers_keep_inputs: Whether 4-bit layers keep their inputs, as before
             bitsandbytes 0.43.
-        widened_inputs: Whether adapters' inputs are float32 under autocast, too: PEFT's default,
-            which this project's trainings switch off.
+        widened_inputs: Whether adapters' inputs are float32 even under autocast: PEFT's default,
+            which sweeper's trials switch off.
         rescales_outputs: Whether trained vectors multiply the targeted layers' outputs (IA3,
             LLaMA-Adapter v2), which are then kept.
         releases_gradients: Whether the optimizer steps in the backward pass, a tensor at a time.
@@ -76,7 +76,7 @@ class Setup(TrainingSetup):
         trainable: Number of trained parameters; follows from the strategy if None.
         classes: Classes of a head that replaces the output layer; 0 without one.
         answer_fraction: Share of the tokens whose logits are computed: 1, or the share of the
-            answers if the loss needs no others.
+            answers' tokens if the loss needs no others.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
         extra: What features add to a step.
     """
@@ -156,7 +156,7 @@ class Setup(TrainingSetup):
 
     @property
     def trained_bytes(self) -> int:
-        """Bytes of a trained parameter: master weights are float32 unless all is bfloat16."""
+        """Bytes of a trained parameter: float32 unless the precision is pure bfloat16."""
         return 2 if self.precision == "bf16-pure" else 4
 
     @property
@@ -177,7 +177,7 @@ class Setup(TrainingSetup):
 
 
 class SetupRequest(Record):
-    """A set-up to trace without weights."""
+    """A model and a set-up to train it."""
 
     model: ModelFacts
     setup: Setup
@@ -191,7 +191,7 @@ class ProbeRequest(SetupRequest):
 
 
 class Probed(Record):
-    """Measured time and memory of training steps.
+    """Time and memory that a probe of training steps measured.
 
     Args:
         peak_gib: Peak as a trial measures it; None, like reserved memory and time, if memory ran

@@ -18,10 +18,10 @@ from sweeper.memory.setup import Setup
 from sweeper.spec import Scalar
 from sweeper.traits.traits import Formula
 
-#: Bytes per quantised weight: NF4 has 4 bits, and one float32 for 64 weights; double
-#: quantisation stores that float in 8 bits, with one float32 for 256 of them (Dettmers et al.,
-#: QLoRA, section 3); LLM.int8 has one float32 per row, which is negligible; GPTQ 4 bits, a float16
-#: scale and a 4-bit zero for 128 weights.
+#: Bytes per quantised weight. NF4: 4 bits, and one float32 scale for 64 weights; with double
+#: quantisation that scale has 8 bits, and 256 scales share one float32 (Dettmers et al., QLoRA,
+#: section 3). LLM.int8: 8 bits; its float32 per row is negligible. GPTQ: 4 bits, and a float16
+#: scale and a 4-bit zero point for 128 weights.
 QUANTIZED_BYTES = {
     "nf4": 0.5 + 4 / 64,
     "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
@@ -36,10 +36,11 @@ class OptimizerCost(NamedTuple):
     """Bytes that an optimizer needs in addition to weights and gradients.
 
     Args:
-        states: States per trained parameter.
-        temporary: Temporaries of ``step`` on a GPU, per trained parameter.
-        largest: Temporaries of ``step``, per element of the largest trained tensor.
-        embeddings: Additional states per weight of trained embeddings, which are kept in float32.
+        states: Bytes of states per trained parameter.
+        temporary: Bytes of temporaries of ``step`` on a GPU, per trained parameter.
+        largest: Bytes of temporaries of ``step``, per element of the largest trained tensor.
+        embeddings: Bytes of states per weight of trained embeddings in addition to ``states``,
+            where they are kept in float32.
     """
 
     states: float
@@ -48,15 +49,15 @@ class OptimizerCost(NamedTuple):
     embeddings: float = 0.0
 
 
-#: (Word in the optimizer's name, states per parameter in numbers of the trained dtype). The first
-#: word that matches counts.
+#: (Word in the optimizer's name, number of states per parameter). The first word that matches
+#: counts.
 _STATES = (
     ("lomo", 0), ("adafactor", 0), ("lion", 1), ("rmsprop", 1), ("adagrad", 1), ("muon", 1),
     ("momentum", 1), ("sgd", 0), ("ademamix", 3), ("adam", 2),
 )  # fmt: skip
 #: transformers' names of bitsandbytes' 8-bit optimizers: its Trainer keeps embeddings in 32 bits.
 _TRAINER_8BIT_NAMES = frozenset({"adamwbnb8bit", "adamw8bit", "pagedadamw8bit"})
-#: Methods that shrink states. Estimates ignore them, and count the wrapped optimizer's states.
+#: Methods that shrink states. Estimates ignore them and count the full states of the optimizer.
 _PROJECTION_METHODS = ("galore", "apollo")
 
 
@@ -76,23 +77,21 @@ def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 
     torch's AdamW computes the root of all second moments at once (``foreach``), which takes one
-    more copy of the parameters. Its fused kernel and bitsandbytes' kernels work in place. PyTorch
-    counts paged and offloaded states as host memory. Adafactor's factored moments are negligible,
-    but it squares a gradient and scales the result in float32 tensors, and first copies 16-bit
-    weights and gradients to float32. An unknown optimizer counts as AdamW.
+    more copy of the parameters. Its fused kernel and bitsandbytes' kernels work in place. Paged and
+    offloaded states count as host memory. Adafactor's factored moments are negligible, but it
+    squares a gradient and scales the result in float32 tensors, and first copies 16-bit weights and
+    gradients to float32. An unknown optimizer counts as AdamW.
     """
     short_name = _normalised_name(name)
     states = next((count for word, count in _STATES if word in short_name), 2)
+    wide_embeddings = short_name in _TRAINER_8BIT_NAMES
     if "paged" in short_name or "offload" in short_name:
-        embedding_bytes = 8.0 if short_name in _TRAINER_8BIT_NAMES else 0.0
-        return OptimizerCost(0.0, embeddings=embedding_bytes)
+        return OptimizerCost(0.0, embeddings=8.0 if wide_embeddings else 0.0)
     if "4bit" in short_name:
         return OptimizerCost(states * (0.5 + 4 / 128))
     if "8bit" in short_name:
-        embedding_bytes = (
-            states * (4 - _EIGHT_BIT_BYTES) if short_name in _TRAINER_8BIT_NAMES else 0.0
-        )
-        return OptimizerCost(states * _EIGHT_BIT_BYTES, embeddings=embedding_bytes)
+        further_bytes = states * (4 - _EIGHT_BIT_BYTES) if wide_embeddings else 0.0
+        return OptimizerCost(states * _EIGHT_BIT_BYTES, embeddings=further_bytes)
     if "adafactor" in short_name:
         return OptimizerCost(0.0, largest=8.0 if trained_bytes == 4 else 16.0)
     is_fused = any(word in short_name for word in ("fused", "apex", "hf", "32bit"))
@@ -149,7 +148,8 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
     """The number of parameters that a strategy's formula gives for a model."""
     if not formula.terms:
         return 0
-    targets = targeted(model, setup.target_modules, setup.experts_are_linear)
+    experts = setup.experts_are_linear
+    targets = targeted(model, setup.target_modules, experts)
     values: dict[str, Scalar | None] = {name: setup.value(name) for name in formula.parameters} | {
         "hidden_size": model.hidden_size,
         "layers": model.layers,
@@ -163,10 +163,8 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
         if term.each in ("model", "layer"):
             total += term.value(values) * (model.layers if term.each == "layer" else 1)
             continue
-        chosen = targets
-        if term.each != "target_layer":
-            chosen = targeted(model, term.each, setup.experts_are_linear)
-        for linear in chosen:
+        is_target = term.each == "target_layer"
+        for linear in targets if is_target else targeted(model, term.each, experts):
             sizes = {"inputs": linear.inputs, "outputs": linear.outputs}
             total += linear.count * term.value(values | sizes)
     return total
@@ -187,11 +185,10 @@ def base_weights(model: ModelFacts, setup: Setup) -> dict[str, float]:
     unquantized = model.parameters - quantized
     if setup.quantization is None:
         return {"base weights": float(unquantized * setup.base_bytes)}
-    # PEFT's preparation casts embedding, head and norms to float32 together, and so the residuals.
-    width = setup.residual_bytes
     return {
         f"base weights in {setup.quantization}": quantized * QUANTIZED_BYTES[setup.quantization],
-        "unquantised weights": float(unquantized * width),
+        # PEFT's preparation casts these to float32, and with them the residual stream.
+        "unquantised weights": float(unquantized * setup.residual_bytes),
     }
 
 

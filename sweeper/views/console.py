@@ -21,17 +21,17 @@ from sweeper.safe_text import visible
 MAX_WIDTH = 100
 
 ProgressMode = Literal["auto", "plain", "none"]
-"""``auto`` redraws in a terminal, and prints plain lines elsewhere.
+"""``auto`` redraws on a terminal and prints plain lines elsewhere.
 
-A run also redraws in a notebook cell: see ``views.progress``.
+The progress of a run is also redrawn in a notebook cell: see ``views.progress``.
 """
 LogFormat = Literal["text", "jsonl"]
 Say = Callable[[str], None]
-"""Shows the user a line about a long step or a fallback."""
+"""Prints a line about a long step or a fallback."""
 
 
 class _EscapingConsole(Console):
-    """A console that escapes control characters in its texts."""
+    """A console that shows invisible characters as code points."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text with rich's markup, and with invisible characters as code points."""
@@ -56,6 +56,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 Section = tuple[str, Iterable[str]]
 """A name and its paragraphs. A section without paragraphs is not shown."""
 
+# Width of the names with the padding after them.
 _NAME_COLUMNS = 12
 
 
@@ -105,7 +106,7 @@ def say(text: str) -> None:
 
 
 def say_nothing(_text: str) -> None:
-    """Print nothing."""
+    """Print nothing: a ``Say`` for --quiet."""
 
 
 def can_encode_bars(encoding: str | None) -> bool:
@@ -117,8 +118,8 @@ def can_encode_bars(encoding: str | None) -> bool:
     return True
 
 
-def is_live(mode: str = "auto") -> bool:
-    """Whether to redraw lines on stderr: only in mode ``auto`` on a terminal that is not dumb."""
+def can_redraw(mode: str = "auto") -> bool:
+    """Whether stderr is to be redrawn: only in mode ``auto`` on a terminal that is not dumb."""
     if mode != "auto":
         return False
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

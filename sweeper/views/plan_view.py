@@ -35,20 +35,22 @@ _SHORT_NAMES = {
 }
 _INDENT = 12
 _MAX_EXAMPLE_LINES = 4
-# Most lines of the default view at ``MAX_WIDTH``. If there are more, the last paragraphs of these
-# sections are left to --verbose, the least important section first. None is the table's rows.
+# Maximum number of lines of the default view at ``MAX_WIDTH``. If there are more, the last
+# paragraphs of these sections are left to --verbose, the least important section first. None stands
+# for the rows of the table of strategies.
 _MAX_LINES = 25
 _OPTIONAL_SECTIONS = (
     "Compared", "GPUs", "Set-up", "Objective", "Declared", "Left out", "Hardware", "Example",
     "Model", None, "Why", "Watch out", "Broken", "Data", "Search", "Time",
 )  # fmt: skip
-# Most characters in a line of a summary.
+# Maximum number of characters in a line of a summary.
 _MAX_CHARACTERS = 400
-# Most faults of unreadable rows that are listed.
+# Maximum number of unreadable rows that are listed.
 _MAX_BROKEN_ROWS = 3
-# Most parts of a shortened conversation: three at its start, the rest from its end.
+# Maximum number of parts of a shortened conversation: three from its start, the rest from its end.
 _MAX_PARTS = 7
-# A price of time that changes the ranking is shown up to this multiple of the user's price.
+# A price of time (--points-per-doubling) that changes the ranking is shown up to this multiple of
+# the user's price.
 _MAX_PRICE_FACTOR = 10
 
 
@@ -79,7 +81,7 @@ def page(plan: Plan, *, verbose: bool = False) -> Group:
     }
     dropped_names: list[str] = []
 
-    def shown() -> Group:
+    def remaining_page() -> Group:
         hidden_text = f": {', '.join(dict.fromkeys(dropped_names))}" if dropped_names else ""
         next_lines = [f"{_next_command(plan)} --verbose shows more{hidden_text}."]
         candidates = table(heads, [rows[0], *paragraphs[None]])
@@ -88,18 +90,23 @@ def page(plan: Plan, *, verbose: bool = False) -> Group:
         )
 
     for name in _OPTIONAL_SECTIONS:
-        while paragraphs[name] and len(lines_of(shown(), Console(width=MAX_WIDTH))) > _MAX_LINES:
+        while paragraphs[name] and _has_too_many_lines(remaining_page()):
             paragraphs[name].pop()
             dropped_names.append(name or "strategies")
-    return shown()
+    return remaining_page()
+
+
+def _has_too_many_lines(page: Group) -> bool:
+    return len(lines_of(page, Console(width=MAX_WIDTH))) > _MAX_LINES
 
 
 def _with_paragraph_lists(parts: list[Section]) -> list[tuple[str, list[str]]]:
+    """The sections with lists of their paragraphs, from which paragraphs can be taken."""
     return [(name, list(filter(None, paragraphs))) for name, paragraphs in parts]
 
 
 def _neighbour_line(choice: ModelChoice) -> str:
-    """Text on the next smaller and the next larger model of the same kind that fit."""
+    """The next smaller and the next larger model of the same kind that fit, as text."""
     options_by_model = {option.model: option for option in choice.options if option.strategies}
     chosen_option = options_by_model.pop(choice.model)
     options = sorted(
@@ -117,7 +124,7 @@ def _neighbour_line(choice: ModelChoice) -> str:
 
 
 def _model_tables(choice: ModelChoice) -> Iterator[RenderableType]:
-    """A table of the models that fit, and one line with the others."""
+    """A table of the models that fit, and a section on the other models."""
     rows = [
         (
             f"{option.model}{' *' if option.model == choice.model else ''}",
@@ -185,7 +192,7 @@ def start(plan: Plan) -> str:
     """The recommended strategy and its cost."""
     best, budget = plan.candidates[0], plan.budget
     memory = f"{units.number(best.memory.peak_gib)} of {units.gib(best.memory.limit_gib)}"
-    search = "One run, nothing is searched"
+    search = "One trial, nothing is searched"
     if budget.trials > 1:
         search = (
             f"A search of {budget.trials} trials takes about "
@@ -193,12 +200,13 @@ def start(plan: Plan) -> str:
             f"{plan.search_gain} points"
         )
         if budget.sweep.seconds > LONG_SECONDS:
-            run = budget.phases.get("refit", best.duration)
-            search += f"; --trials 1 takes about {units.duration(run.seconds)}"
-    return f"{best.strategy} on {best.model}: {memory}, {_duration(best)} a run. {search}."
+            one_trial = budget.phases.get("refit", best.duration)
+            search += f"; --trials 1 takes about {units.duration(one_trial.seconds)}"
+    return f"{best.strategy} on {best.model}: {memory}, {_duration(best)} a trial. {search}."
 
 
 def _duration(candidate: Candidate) -> str:
+    """The estimated range of a trial's time."""
     return units.span(candidate.duration.low, candidate.duration.high)
 
 
@@ -232,8 +240,8 @@ def example_lines(data: DataFacts, model: ModelFacts | None, *, verbose: bool) -
     """An example as the model reads it: shortened, or whole if ``verbose``."""
     if (example := data.example) is None:
         return []
-    model_is_elsewhere = model is None or model.folder is None
-    lacks_template = model_is_elsewhere and data.format not in ("text-label", "text")
+    is_chat = data.format not in ("text-label", "text")
+    lacks_template = is_chat and (model is None or model.folder is None)
     remark = " (without the chat template, which is not on this machine)" if lacks_template else ""
     head = f"Line {example.line}; the loss is on «...»{remark}: "
     max_characters = _MAX_EXAMPLE_LINES * (MAX_WIDTH - _INDENT) - len(head) - 20
@@ -256,22 +264,22 @@ def marked(example: ShownExample, max_characters: int | None) -> str:
     if max_characters is not None:
         if len(parts) > _MAX_PARTS:
             parts = [*parts[:3], (" ... ", False), *parts[3 - _MAX_PARTS :]]
-        for done, index in enumerate(sorted(range(len(parts)), key=lambda n: len(parts[n][0]))):
+        # Shorter parts come first, so that longer ones get the characters that these leave.
+        shortest_first = sorted(range(len(parts)), key=lambda index: len(parts[index][0]))
+        for done, index in enumerate(shortest_first):
             text, is_trained = parts[index]
-            shortened = _without_middle(
-                text.replace("\n", " ↵ "), max_characters // (len(parts) - done)
-            )
+            limit = max_characters // (len(parts) - done)
+            shortened = _without_middle(text.replace("\n", " ↵ "), limit)
             parts[index] = (shortened, is_trained)
             max_characters -= len(shortened)
     return "".join(f"«{part}»" if is_trained else part for part, is_trained in parts)
 
 
 def _without_middle(text: str, max_characters: int) -> str:
-    return (
-        text
-        if len(text) <= max_characters
-        else f"{text[: max_characters // 2 - 2]} ... {text[3 - max_characters // 2 :]}"
-    )
+    if len(text) <= max_characters:
+        return text
+    half = max_characters // 2
+    return f"{text[: half - 2]} ... {text[3 - half :]}"
 
 
 def _data_line(facts: Facts, *, verbose: bool) -> str:
@@ -358,8 +366,7 @@ def domain_line(domain: DomainFacts) -> str:
 def setup_line(candidate: Candidate) -> str:
     """A candidate's set-up in one line."""
     setup = candidate.setup
-    micro_batch, steps = setup.micro_batch, setup.gradient_accumulation_steps
-    gpus = setup.gpus
+    micro_batch, steps, gpus = setup.micro_batch, setup.gradient_accumulation_steps, setup.gpus
     parts: list[str] = [setup.precision]
     if setup.quantization is not None:
         parts.append(f"{setup.quantization} base")
@@ -380,7 +387,7 @@ def setup_line(candidate: Candidate) -> str:
 
 
 def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
-    """Column heads, and a row for each candidate. The recommended one has a star."""
+    """Column heads, and a row for each candidate. The recommended candidate has a star."""
     has_models = len(plan.facts.models) > 1
     heads = ["strategy", "quality", "GiB", "fits from", "a trial"]
     price = plan.facts.hardware.price_per_gpu_hour
@@ -487,7 +494,7 @@ def _gpu_line(plan: Plan) -> str:
 
 
 def _warning_lines(plan: Plan, *, verbose: bool) -> list[str]:
-    """Warnings about plan and data; if ``verbose``, cautions about the recommended candidate."""
+    """Warnings about plan and data; if ``verbose``, also cautions about the best candidate."""
     best = plan.candidates[0]
     warnings = [f"{best.strategy} in {PURE_BF16}."] if best.setup.precision == "bf16-pure" else []
     warnings += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
@@ -498,7 +505,7 @@ def _warning_lines(plan: Plan, *, verbose: bool) -> list[str]:
 
 
 def _rejected_lines(plan: Plan, *, verbose: bool) -> list[str]:
-    """Rejected strategies with reasons: all if ``verbose``, else those that the user named."""
+    """Rejected strategies with reasons: all if ``verbose``, otherwise those that the user named."""
     named_strategies = plan.facts.aim.strategies or ()
     reasons: dict[tuple[str, str], list[str]] = {}
     # Strategies that rules advise against come last.
@@ -514,13 +521,13 @@ def _rejected_lines(plan: Plan, *, verbose: bool) -> list[str]:
 def _time_lines(plan: Plan, *, verbose: bool) -> list[str]:
     """The time and cost of the study and of its phases."""
     budget = plan.budget
-    span = {name: units.span(phase.low, phase.high) for name, phase in budget.phases.items()}
+    spans = {name: units.span(phase.low, phase.high) for name, phase in budget.phases.items()}
     prunes = budget.first_rung < budget.rungs
     stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
     rungs = f" Losses are compared at {budget.rungs} points of a trial, called rungs{stops}."
     finalists = units.plural(min(budget.finalists, budget.trials), "finalist")
     texts = [
-        f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
+        f"search {spans['search']}: {units.plural(budget.trials, 'trial')} of at most "
         f"{units.epochs(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'} "
         f"({units.count(budget.full_tokens)} tokens).{rungs if verbose else ''}",
     ]
@@ -531,9 +538,7 @@ def _time_lines(plan: Plan, *, verbose: bool) -> list[str]:
         "test": "test split",
         **{name: cost.title for name, cost in budget.features.items()},
     }
-    other_phases = "; ".join(
-        f"{names[name]} {text}" for name, text in span.items() if name in names
-    )
+    other_phases = "; ".join(f"{names[name]} {spans[name]}" for name in spans if name in names)
     total = ""
     if budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
@@ -546,16 +551,16 @@ def _time_lines(plan: Plan, *, verbose: bool) -> list[str]:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
     texts += budget.limit_notes
     details = [
-        f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
+        f"confirmation {spans['confirmation']}: the best trials ({finalists}, each strategy's "
         f"best one first) are {budget.confirmed}.",
         *budget.notes,
+        f"Times are estimates, from: {'; '.join(budget.timing)}.",
     ]
-    details.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
     return [*texts, *details] if verbose else texts
 
 
 def _details(plan: Plan) -> Iterator[RenderableType]:
-    """The sections for --verbose: reasons, parameters, answers and advice."""
+    """Reasons and parameters of each candidate, then answers and advice: for --verbose."""
     for candidate in plan.candidates:
         yield Text(f"\n{candidate.strategy} on {candidate.model}", style="bold")
         quality = f"{candidate.expected_quality} ({candidate.quality_source})"
@@ -586,7 +591,7 @@ def _next_command(plan: Plan) -> str:
 
 
 def objective_line(objective: Objective) -> str:
-    """A line on what trials are compared by, and what they are pruned by."""
+    """A line on the objective by which trials are compared, and what they are pruned by."""
     name = objective.name if objective.function else objective.title
     return (
         f"{name} ({objective.direction_in_words}), on the validation items of the loss. "

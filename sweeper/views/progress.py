@@ -27,20 +27,24 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.safe_text import visible
 from sweeper.views.console import (
+    MAX_WIDTH,
     LogFormat,
     ProgressMode,
     can_encode_bars,
+    can_redraw,
     err,
     html_of,
-    is_live,
     text,
 )
 from sweeper.views.work_progress import Hidden, sentence
 
+# Longest time without a line in plain progress.
 HEARTBEAT_SECONDS = 60.0
+# Maximum number of redrawn lines.
 MAX_LINES = 12
-# Shortest time between two updates, as each is sent to the browser.
-_NOTEBOOK_SECONDS = 0.5
+# Shortest time between two updates on a terminal, and in a notebook, where each is sent to the
+# browser.
+_TERMINAL_SECONDS, _NOTEBOOK_SECONDS = 0.25, 0.5
 
 # Kinds of events for which no line is printed.
 SILENT_EVENTS = (
@@ -79,11 +83,11 @@ def progress(
     plan: Plan | None = None,
     run: RunFolder | None = None,
 ) -> ProgressView:
-    """The view for this mode, format and stream.
+    """The view for a mode and a format, on a terminal, in a notebook or elsewhere.
 
     Args:
         plan: The run's plan, shown from the beginning.
-        run: The run's folder, which has the interval of the best trial.
+        run: The run's folder, from which the interval of the best trial is read.
     """
     if log_format == "jsonl":
         return JsonProgress()
@@ -91,7 +95,7 @@ def progress(
         return Hidden()
     if mode == "auto" and err().is_jupyter:
         return NotebookProgress(Screen(plan, run))
-    return LiveProgress(Screen(plan, run)) if is_live(mode) else PlainProgress(plan)
+    return LiveProgress(Screen(plan, run)) if can_redraw(mode) else PlainProgress(plan)
 
 
 class JsonProgress:
@@ -105,7 +109,7 @@ class JsonProgress:
 
 
 class PlainProgress:
-    """Prints lines without escape sequences for trials, jobs and phases, and heartbeats."""
+    """Prints a line without escape sequences for each trial, job and phase, and heartbeats."""
 
     def __init__(
         self, plan: Plan | None = None, heartbeat_seconds: float = HEARTBEAT_SECONDS
@@ -163,12 +167,13 @@ def plain_line(event: Event, status: Status) -> str:
 
 
 def _count_pairs(status: Status) -> str:
+    """The best trial and the number of trials that ended, as ``key=value`` pairs."""
     best = f"best={status.best.trial} " if status.best else ""
     return f"{best}done={status.done}/{status.trials}"
 
 
 def _heartbeat(status: Status) -> str:
-    """The progress of the run, and of current work without rungs."""
+    """The numbers of trials, and the progress of current work without rungs."""
     return " ".join([_count_pairs(status), *filter(None, map(_current_work, status.running))])
 
 
@@ -193,7 +198,7 @@ class Screen:
     curves: dict[int, list[float]] = field(default_factory=dict)
     interval: str = ""
 
-    def hear(self, event: Event, status: Status) -> None:
+    def update(self, event: Event, status: Status) -> None:
         """Update curves and interval after an event."""
         value = event.validation_loss if event.objective is None else event.objective
         if event.kind == "rung" and event.trial is not None and not event.job and value is not None:
@@ -204,18 +209,15 @@ class Screen:
             self.interval = _interval(self.run, status.best)
 
     def sparkline(self, trial: int | None) -> str:
-        """A trial's curve, a character per rung, scaled to all curves.
+        """A trial's curve with a character per rung, on a scale that all curves share.
 
-        Empty without losses, or if stderr cannot encode it.
+        Empty for a trial without losses, or if stderr cannot encode the characters.
         """
-        points = self.curves.get(-1 if trial is None else trial, [])
+        points = [] if trial is None else self.curves.get(trial, [])
         values = [value for curve in self.curves.values() for value in curve if isfinite(value)]
         # While rich draws, sys.stderr is a proxy without an encoding.
-        if (
-            not points
-            or not values
-            or not can_encode_bars(getattr(sys.__stderr__, "encoding", None))
-        ):
+        encoding = getattr(sys.__stderr__, "encoding", None)
+        if not points or not values or not can_encode_bars(encoding):
             return ""
         minimum, span = min(values), max(values) - min(values) or 1.0
         max_level = len(_SPARK_CHARACTERS) - 1
@@ -238,7 +240,7 @@ def plan_line(plan: Plan) -> str:
 
 
 def _interval(run: RunFolder, best: Best) -> str:
-    """The best trial's interval as text; empty if the last findings lack it."""
+    """The best trial's interval as text; empty if the stored findings lack it."""
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
         if strategy.best_trial == best.trial and findings:
@@ -259,11 +261,11 @@ class LiveProgress:
         self._drawn_at = 0.0
 
     def __call__(self, event: Event, status: Status) -> None:
-        self._screen.hear(event, status)
+        self._screen.update(event, status)
         if event.kind not in SILENT_EVENTS:
-            line = ended_line(event, status.objective, self._screen)
+            line = event_line(event, status.objective, self._screen)
             self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
-        if time.monotonic() - self._drawn_at >= 0.25:
+        if time.monotonic() - self._drawn_at >= _TERMINAL_SECONDS:
             self._drawn_at = time.monotonic()
             self._live.update(view(status, self._console.width, self._screen), refresh=True)
 
@@ -280,45 +282,42 @@ class NotebookProgress:
     def __init__(self, screen: Screen) -> None:
         self._display, self._screen = importlib.import_module("IPython.display"), screen
         self._handle = self._display.display(self._display.HTML(""), display_id=True)
-        self._ended_lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._event_lines: deque[str] = deque(maxlen=MAX_LINES)
         self._drawn_at = 0.0
         self._status: Status | None = None
 
     def __call__(self, event: Event, status: Status) -> None:
-        self._screen.hear(event, status)
+        self._screen.update(event, status)
         if event.kind not in SILENT_EVENTS:
-            self._ended_lines.append(ended_line(event, status.objective, self._screen))
+            self._event_lines.append(event_line(event, status.objective, self._screen))
         self._status = status
         if time.monotonic() - self._drawn_at >= _NOTEBOOK_SECONDS:
             self._draw()
 
     def _draw(self) -> None:
         self._drawn_at = time.monotonic()
-        ended_lines = map(text, self._ended_lines)
-        page = [] if self._status is None else [view(self._status, 100, self._screen)]
-        self._handle.update(self._display.HTML(html_of(Group(*ended_lines, *page))))
+        event_lines = map(text, self._event_lines)
+        page = [] if self._status is None else [view(self._status, MAX_WIDTH, self._screen)]
+        self._handle.update(self._display.HTML(html_of(Group(*event_lines, *page))))
 
     def close(self) -> None:
         self._draw()
 
 
-def ended_line(event: Event, objective: Objective = LOSS, screen: Screen | None = None) -> str:
+def event_line(event: Event, objective: Objective = LOSS, screen: Screen | None = None) -> str:
     """The line that stays on the screen after an event, such as the end of a trial."""
     is_trial = event.trial is not None and not event.job
     name = f"#{event.trial}" if is_trial else event.job or event.kind
-    value = (
-        f" val {units.number(event.validation_loss)}" if event.validation_loss is not None else ""
-    )
+    value = ""
+    if event.validation_loss is not None:
+        value = f" val {units.number(event.validation_loss)}"
     if event.objective is not None:
         value += f" {objective.title} {units.number(event.objective)}"
     duration = f" in {units.duration(event.seconds)}" if event.seconds else ""
     curve = screen.sparkline(event.trial) if screen and is_trial else ""
     configuration = _parameters(event.strategy, event.parameters)
-    return "  ".join(
-        filter(
-            None, [name, configuration, event.state.lower() + value + duration, curve, event.text]
-        )
-    )
+    state = event.state.lower() + value + duration
+    return "  ".join(filter(None, [name, configuration, state, curve, event.text]))
 
 
 def view(status: Status, width: int, screen: Screen | None = None) -> Group:
@@ -362,11 +361,9 @@ def _headline(status: Status, width: int, screen: Screen) -> str:
     counts = [f"{status.complete} ok", f"{status.pruned} pruned"]
     counts += [f"{status.out_of_memory} OOM"] if status.out_of_memory else []
     counts += [f"{failed} failed"] if failed else []
-    eta = (
-        units.span(status.eta.low, status.eta.high)
-        if status.eta
-        else _planned_time_left(status, screen)
-    )
+    eta = _planned_time_left(status, screen)
+    if status.eta:
+        eta = units.span(status.eta.low, status.eta.high)
     done_text, time_left = f"{status.done}/{status.trials}", f"  ETA {eta}"
     if status.phase == "search":
         return f"sweep {done_text}{bar}  {' '.join(counts)}{time_left}"
@@ -376,7 +373,7 @@ def _headline(status: Status, width: int, screen: Screen) -> str:
 
 
 def _planned_time_left(status: Status, screen: Screen) -> str:
-    """The time left by the plan, used until trials allow an estimate."""
+    """The time left according to the plan, used until trials allow an estimate."""
     if screen.plan is None:
         return "estimating"
     sweep = screen.plan.budget.sweep
@@ -407,6 +404,7 @@ def _running_cells(
 
 
 def _parameters(strategy: str, parameters: Mapping[str, object]) -> str:
+    """The strategy and its most important parameters, such as ``lora r=16 lr=0.0002``."""
     settings = [
         f"{_SHORT_NAMES[key]}={words.value(parameters[key])}"
         for key in _SHORT_NAMES

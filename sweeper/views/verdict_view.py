@@ -11,6 +11,7 @@ from sweeper.findings.verdict.headline import Scoreboard, cost_line, scoreboard
 from sweeper.findings.verdict.next_step import next_step_lines
 from sweeper.views.console import can_encode_bars
 
+# Largest number of models in the plot, and the widths of titles and bars.
 _MAX_MODELS = 8
 _TITLE_COLUMNS, _BAR_COLUMNS = 32, 36
 
@@ -34,6 +35,7 @@ def bars(board: Scoreboard) -> Iterator[str]:
         return
     ends = [end for model in models for end in model.score.ends]
     low, span = min(ends), max(ends) - min(ends) or 1.0
+    # Points of the recommended trial, of other trials, and of baselines.
     line, points = ("─", "◆●○") if can_encode_bars(sys.stdout.encoding) else ("-", "*oo")
 
     def column(value: float) -> int:

@@ -1,4 +1,4 @@
-"""Progress on stderr of work other than trials: downloads, conversions, scoring of models."""
+"""Progress of work other than trials, on stderr: downloads, conversions, scoring of models."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from typing import Protocol
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sweeper.artifact import now
-from sweeper.views.console import LogFormat, ProgressMode, err, is_live
+from sweeper.views.console import LogFormat, ProgressMode, can_redraw, err
 
+# Shortest time between two lines of text, and between two lines of JSON.
 LINE_SECONDS = 10.0
 _JSON_SECONDS = 1.0
 
 
 class WorkProgress(Protocol):
-    """Shows the progress of work. It may be called at any rate and from any thread."""
+    """Shows the progress of work: its name, and the done and total amounts.
+
+    It may be called at any rate and from any thread.
+    """
 
     def __call__(self, what: str, done: int, of: int) -> None: ...
 
@@ -29,12 +33,12 @@ class WorkProgress(Protocol):
 def work_progress(
     mode: ProgressMode = "auto", log_format: LogFormat = "text", *, quiet: bool = False
 ) -> WorkProgress:
-    """The view for this mode, format and stream."""
+    """The view for a mode and a format, on a terminal or elsewhere."""
     if log_format == "jsonl":
         return Lines(_print_json, _JSON_SECONDS)
     if quiet or mode == "none":
         return Hidden()
-    return Bar() if is_live(mode) else Lines(_print_plain)
+    return Bar() if can_redraw(mode) else Lines(_print_plain)
 
 
 class Hidden:

@@ -9,6 +9,7 @@ from benchmarks.memory.records import case_of
 from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.model import model_facts
 from sweeper.memory.estimate import estimate, tensors_gib
+from sweeper.memory.layers import layer_costs
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import quantized_parameters, trainable_parameters
 from sweeper.spec import ModelSpec
@@ -42,6 +43,13 @@ def test_adapters_on_experts_keep_what_their_backward_pass_needs() -> None:
     gates = few.replace(target_modules=("q_proj", "w1", "w2", "w3"))
     grown = estimate(MIXTRAL, gates, 80).parts["activations"]
     assert grown > 1.2 * estimate(MIXTRAL, few, 80).parts["activations"]
+
+
+def test_experts_without_a_gate_keep_no_gate() -> None:
+    down = LORA.replace(target_modules=("w2",), experts_are_linear=True)
+    ungated = MIXTRAL.model_copy(update={"gated_mlp": False})
+    kept, with_gate = (layer_costs(model, down)[0].kept for model in (ungated, MIXTRAL))
+    assert kept < 0.75 * with_gate
 
 
 def test_four_bits_shrink_experts_only_where_they_are_linear_layers() -> None:

@@ -25,7 +25,7 @@ from sweeper.views.progress import (
     LiveProgress,
     PlainProgress,
     Screen,
-    ended_line,
+    event_line,
     plain_line,
     plan_line,
     progress,
@@ -114,14 +114,14 @@ def test_the_plan_and_the_time_left_are_there_at_second_0(screen, capsys):
 def test_a_curve_is_a_sparkline_on_the_scale_of_all(screen):
     for number, losses in ((8, (0.9, 0.5)), (3, (0.7, 0.1, float("nan")))):
         for loss in losses:
-            screen.hear(event("rung", trial=number, validation_loss=loss), STATUS)
+            screen.update(event("rung", trial=number, validation_loss=loss), STATUS)
     assert screen.sparkline(8) == "█▅"
     assert screen.sparkline(3) == "▆▁×"
     assert screen.sparkline(99) == ""
     assert "█▅" in next(line for line in shown_lines(STATUS, 100, screen) if line.startswith("#8"))
     ended = event("trial-ended", trial=3, strategy="lora", state="COMPLETE")
-    assert "▆▁×" in ended_line(ended, LOSS, screen)
-    screen.hear(event("trial-started", trial=8), STATUS)
+    assert "▆▁×" in event_line(ended, LOSS, screen)
+    screen.update(event("trial-started", trial=8), STATUS)
     assert screen.sparkline(8) == ""
 
 
@@ -140,7 +140,7 @@ def test_the_best_has_its_interval_once_findings_have_it(screen, make_run):
     best = BEST.model_copy(update={"trial": one.best_trial})
     status = STATUS.model_copy(update={"best": best})
     screen.run = run
-    screen.hear(event("trial-ended", trial=one.best_trial, state="COMPLETE"), status)
+    screen.update(event("trial-ended", trial=one.best_trial, state="COMPLETE"), status)
     line = next(line for line in shown_lines(status, 120, screen) if line.startswith("best"))
     assert f"95% CI {one.best_interval.low:.1f}"[:9] in line
 
@@ -177,9 +177,9 @@ def test_what_has_ended_stays_on_the_screen_with_its_time():
         "trial-ended", trial=3, strategy="lora", parameters=CHOSEN, state="PRUNED",
         validation_loss=0.25, seconds=90.0, text="out of reach",
     )  # fmt: skip
-    said = ended_line(ended)
+    said = event_line(ended)
     assert said == "#3  lora r=8 lr=2e-4 epochs=1  pruned val 0.250 in 90 s  out of reach"
-    assert ended_line(event("phase", state="test")) == "phase  test"
+    assert event_line(event("phase", state="test")) == "phase  test"
 
 
 def test_a_machine_reads_events_and_nothing_else(capsys):

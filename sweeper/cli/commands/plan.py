@@ -88,7 +88,5 @@ def plan(
     else:
         plan_view.show(new_plan, verbose=verbose)
     if output is not None:
-        say(
-            f"Written: {output}"
-            + (f"; to train: sweeper run {output}" if new_plan.identity else "")
-        )
+        next_command = f"; to train: sweeper run {output}" if new_plan.identity else ""
+        say(f"Written: {output}{next_command}")

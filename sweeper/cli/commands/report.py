@@ -80,7 +80,7 @@ def report(
 
 
 def _compare(folders: list[RunFolder], path: Path) -> None:
-    """Write the page of several runs by the feature that compares, and print its summary.
+    """Write the page that compares several runs, and print its summary.
 
     Raises:
         UsageError: No installed feature compares runs.

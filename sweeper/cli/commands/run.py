@@ -111,7 +111,7 @@ def run(
 
 
 def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
-    """Print the verdict and leave with the documented exit code."""
+    """Print the verdict, and exit with the documented code unless all went well."""
     from sweeper.steps.sweep import check_results
     from sweeper.views.console import say
 
@@ -121,7 +121,7 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
             _print_result(ended, as_json=as_json)
             command = f"sweeper run {shlex.quote(str(ended.folder.spec))}"
             say(f"Interrupted. Resume with: {command}")
-        except OSError:  # the terminal is gone; nothing may try to write to it once more
+        except OSError:  # the terminal is closed; later writes must not fail
             for stream in (sys.stdout, sys.stderr):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise typer.Exit(outcome.exit_code)

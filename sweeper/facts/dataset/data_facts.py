@@ -66,10 +66,7 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
         sources=_sources(dataset, spec),
         further_rows=dict(sorted(Counter(row.source for row in dataset.further_rows).items())),
         faults=dataset.faults,
-        warnings=(
-            *dataset.warnings,
-            *_tools_as_text(dataset, model),
-        ),
+        warnings=(*dataset.warnings, *_tools_as_text(dataset, model)),
     )
 
 
@@ -84,7 +81,7 @@ def _public_example(train: Sequence[Example]) -> Example:
 
 
 def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
-    """A warning if the model's template writes no tool calls, which then become text."""
+    """A warning if the model's template does not support tool calls, which then become text."""
     lines = [
         e.line for rows in dataset.splits.values() for e in rows if any(m.more for m in e.messages)
     ]
@@ -97,9 +94,9 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
         return ()
     return (
         f"{plural(len(lines), 'row')} with tool calls (line {min(lines)}), which the chat "
-        f"template of {model.id} does not write: the calls become text, as <tool_call>{{...}}"
-        "</tool_call>, and a server of the model must write and read them so. A model whose "
-        "template knows tools needs no such form",
+        f"template of {model.id} does not support: the calls become text, as <tool_call>{{...}}"
+        "</tool_call>, and a server of the model must use the same form. A model whose template "
+        "supports tools does not need this",
     )
 
 
@@ -140,16 +137,16 @@ def _splits(dataset: Dataset) -> tuple[SplitFacts, ...]:
 
 def _digest(examples: Iterable[Example]) -> str:
     """SHA-256 of the sorted content hashes: the same for the same rows in any order."""
-    # Grouped by first byte, 16 bytes each: a list of ten million hashes would take a GB.
-    parts = [bytearray() for _ in range(256)]
+    # Grouped by first byte, as 16 bytes for each hash: a list of ten million would take a GB.
+    groups = [bytearray() for _ in range(256)]
     for example in examples:
-        content = bytes.fromhex(example.content_hash())
-        parts[content[0]] += content
-    sha = hashlib.sha256()
-    for part in parts:
-        for content in sorted(bytes(part[start : start + 16]) for start in range(0, len(part), 16)):
-            sha.update(content.hex().encode())
-    return sha.hexdigest()
+        row_hash = bytes.fromhex(example.content_hash())
+        groups[row_hash[0]] += row_hash
+    digest = hashlib.sha256()
+    for group in groups:
+        for row_hash in sorted(bytes(group[at : at + 16]) for at in range(0, len(group), 16)):
+            digest.update(row_hash.hex().encode())
+    return digest.hexdigest()
 
 
 def _labels(dataset: Dataset) -> tuple[LabelCount, ...]:
@@ -162,7 +159,8 @@ def shown_example(
 ) -> ShownExample:
     """An example in the form that the task trains on.
 
-    ``write`` renders conversations, with the model's template if it is on this machine.
+    Args:
+        write: Renders conversations, with the model's template if it is on this machine.
     """
     turns = list(example.messages)
     if example.label is not None:
@@ -180,7 +178,7 @@ def shown_example(
 
 
 def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
-    """``(start, end)`` of trained assistant turns; without turns that the template changed."""
+    """``(start, end)`` of trained assistant turns, except turns that the template changed."""
     spans: list[tuple[int, int]] = []
     cursor = 0
     for turn in turns:

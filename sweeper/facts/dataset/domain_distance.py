@@ -14,7 +14,7 @@ from sweeper.child_process import in_child
 from sweeper.data.examples import Dataset, Example
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import TokenCounter, sample_of
-from sweeper.facts.models.model_folder import weights_state
+from sweeper.facts.models.model_folder import has_weights, weights_state
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.packages import TRAINING, require
 from sweeper.resources import search_spaces
@@ -40,12 +40,13 @@ although they are split.
 """
 
 SAMPLE_ROWS = 500
+"""Largest number of rows whose tokens per word are counted."""
 
 
 def domain_facts(sample: Sequence[Example], counter: TokenCounter, aim: AimSpec) -> DomainFacts:
     """Tokens per word and distance of a sample; a stated distance takes precedence.
 
-    Without a tokenizer, tokens are estimated from bytes, so tokens per word are unknown.
+    Without a tokenizer, tokens per word are unknown, since tokens are estimated from bytes.
     """
     of_data = tokens_per_word(
         [text_without_system(example) for example in sample[:SAMPLE_ROWS]], counter
@@ -91,17 +92,20 @@ def text_without_system(example: Example) -> str:
 
 
 FUNCTION = "sweeper.training.probes.text_bits:measure"
+"""Function of the child process that measures bits per byte."""
 
 MAX_PIECES = 40
 MAX_BYTES, MIN_BYTES = 300, 40
-"""Length of the pieces of text: a small model reads 40 pieces of 300 bytes in seconds on a CPU.
-The pieces of both samples are equally long, since a text's later tokens have lower losses."""
+"""Largest and smallest size of a piece of text. A small model reads 40 pieces of 300 bytes in
+seconds on a CPU. The pieces of data and general text are equally long, since a text's later tokens
+have lower losses."""
 
 _TIMEOUT_SECONDS = 1800
+_COMPARE_TOKENS = "Leave out --measure-domain: tokens per word are then compared."
 
 
 class BitsRequest(Record):
-    """A request to the child: texts of the data, general texts, and the model's folder."""
+    """A request to the child process: the model's folder, texts of the data, general texts."""
 
     folder: str
     texts: tuple[str, ...]
@@ -109,10 +113,10 @@ class BitsRequest(Record):
 
 
 class Bits(Artifact):
-    """The measurement.
+    """Measured bits per byte of a data set and of general text.
 
     Args:
-        bytes: Size of the data's and the general texts together.
+        bytes: Number of bytes of all texts together.
         seconds: Time that the measurement took.
     """
 
@@ -125,30 +129,31 @@ class Bits(Artifact):
 def with_stored_bits(data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
     """Data facts with an earlier measurement of this model on these data, if there is one."""
     bits = stored(model, data)
-    return (
-        data if bits is None else data.model_copy(update={"domain": _domain_facts(data, bits, aim)})
-    )
+    return data if bits is None else _with_bits(data, bits, aim)
 
 
 def with_measured_bits(
     dataset: Dataset, data: DataFacts, model: ModelFacts, aim: AimSpec
 ) -> DataFacts:
-    """Data facts with bits per byte: stored ones, else measured now and stored.
+    """Data facts with bits per byte: from an earlier measurement, or measured now and stored.
 
     Raises:
-        UsageError: There are no weights, the model is no decoder, or the child process failed.
+        UsageError: There are no weights, or the model is no decoder.
+        ChildFailed: The child process failed.
     """
     bits = stored(model, data)
     if bits is None:
         texts = pieces([text_without_system(example) for example in sample_of(dataset)])
         bits = _measure(_folder_of(model), texts)
         bits.write(path_of(model, data))
-    return data.model_copy(update={"domain": _domain_facts(data, bits, aim)})
+    return _with_bits(data, bits, aim)
 
 
 def pieces(texts: Sequence[str]) -> list[str]:
-    """The beginnings of the first texts, cut between words. Short texts are left out unless all
-    are short."""
+    """The beginnings of the first texts, cut between words.
+
+    Short texts are left out unless all texts are short.
+    """
     stripped = [text.strip() for text in texts if text.strip()]
     long = [text for text in stripped if len(text.encode()) >= MIN_BYTES]
     return [_cut(text, MAX_BYTES) for text in (long or stripped)[:MAX_PIECES]]
@@ -194,18 +199,23 @@ def weight_files(model: ModelFacts) -> str:
 
 
 def _folder_of(model: ModelFacts) -> Path:
+    """The folder of a decoder with weights.
+
+    Raises:
+        UsageError: The model is no decoder, or its weights are not on this machine.
+    """
     if model.kind != "decoder":
         raise UsageError(
             f"bits per byte cannot be measured with {model.id}",
             why=f"It is an {model.kind}, which does not predict the next byte.",
-            fix="Leave out --measure-domain: then tokens per word are compared.",
+            fix=_COMPARE_TOKENS,
             where="--measure-domain",
         )
     folder = None if model.folder is None else Path(model.folder)
-    if folder is None or not any(folder.glob("*.safetensors")):
+    if folder is None or not has_weights(folder):
         raise UsageError(
             f"the weights of {model.id} are not on this machine",
-            why="The base model itself computes them.",
+            why="Bits per byte are computed with the base model.",
             fix="Name a model that is on this machine, or leave out --measure-domain.",
             where="--measure-domain",
         )
@@ -220,15 +230,16 @@ def _measure(folder: Path, texts: list[str]) -> Bits:
         BitsRequest(folder=str(folder), texts=tuple(texts), general=general),
         Bits,
         what="the measurement of bits per byte",
-        fix="Leave out --measure-domain: then tokens per word are compared.",
+        fix=_COMPARE_TOKENS,
         where="--measure-domain",
         seconds=_TIMEOUT_SECONDS,
     )
 
 
-def _domain_facts(data: DataFacts, bits: Bits, aim: AimSpec) -> DomainFacts:
+def _with_bits(data: DataFacts, bits: Bits, aim: AimSpec) -> DataFacts:
     figures = {
         "bits_per_byte": round(bits.bits_per_byte, 4),
         "general_bits_per_byte": round(bits.general_bits_per_byte, 4),
     }
-    return with_distance(data.domain.model_copy(update=figures), aim)
+    domain = with_distance(data.domain.model_copy(update=figures), aim)
+    return data.model_copy(update={"domain": domain})

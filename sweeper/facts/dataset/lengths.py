@@ -28,11 +28,11 @@ SAMPLE_CHARACTERS = 2_000_000
 """Largest number of measured characters: about half a second of tokenizing."""
 
 LONGEST_ROWS = 20
-"""Number of rows with most characters that are also measured, to find the longest."""
+"""Number of rows with the most characters that are measured in addition, to find the longest."""
 
 BYTES_PER_TOKEN = 4.0
 BYTES_PER_TOKEN_OF_CODE = 3.0
-"""Used without a tokenizer; rounded down, so that lengths are rather over-estimated.
+"""Used without a tokenizer; rounded down, so that lengths are rather too high than too low.
 Measured with the tokenizers of MiniLM and SmolLM2: 3.9 to 4.7 on ten English data sets, 3.1 to 3.3
 on descriptions with their Python code (MBPP, HumanEval)."""
 
@@ -61,7 +61,12 @@ class TokenCounter:
 
 
 def token_counter(model: ModelFacts, code: bool, conversations: bool) -> TokenCounter:
-    """The best token counter for this model on this machine."""
+    """The best token counter for this model on this machine.
+
+    Args:
+        code: Whether the texts are code.
+        conversations: Whether the counter has to render conversations.
+    """
     path = Path(model.folder) / "tokenizer.json" if model.folder else None
     tokenizer = _tokenizer(path) if path is not None and path.is_file() else None
     if tokenizer is None or path is None:
@@ -112,13 +117,13 @@ def lengths(dataset: Dataset, counter: TokenCounter, spec: Spec, context: int) -
     Args:
         context: The model's context length in tokens.
     """
-    everything = chain.from_iterable(dataset.splits.values())
+    all_examples = chain.from_iterable(dataset.splits.values())
     sample = sample_of(dataset)
     example_lengths = _lengths_of(sample, counter, spec)
     ordered = sorted(example_lengths)
     answered = [index for index, example in enumerate(sample) if example.messages]
     outputs = counter.count([sample[index].answer for index in answered])
-    largest = _lengths_of(nlargest(LONGEST_ROWS, everything, key=_characters), counter, spec)
+    largest = _lengths_of(nlargest(LONGEST_ROWS, all_examples, key=_characters), counter, spec)
     part = f"{len(sample):,} of {dataset.rows:,} rows"
     measured = LengthFacts(
         mean=sum(ordered) / len(ordered),
@@ -142,7 +147,7 @@ def lengths(dataset: Dataset, counter: TokenCounter, spec: Spec, context: int) -
 
 
 def _output_share(totals: Sequence[int], outputs: Sequence[int]) -> float | None:
-    """The share of answers in the tokens of the longest tenth of examples; None without any."""
+    """The share of answers in the tokens of the longest tenth of examples; None without tokens."""
     pairs = sorted(zip(totals, outputs, strict=True), reverse=True)
     longest = pairs[: -(-len(pairs) // 10)]
     tokens = sum(length for length, _ in longest)
@@ -150,7 +155,7 @@ def _output_share(totals: Sequence[int], outputs: Sequence[int]) -> float | None
 
 
 def sample_of(dataset: Dataset) -> list[Example]:
-    """The first rows of all splits: a random sample, since rows are in the order of hashes."""
+    """The first rows of all splits: a random sample, since rows are ordered by their hashes."""
     rows: list[Example] = []
     characters = 0
     share = min(1.0, SAMPLE_ROWS / dataset.rows)
@@ -190,5 +195,5 @@ def _characters(example: Example) -> int:
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> int:
-    """The smallest value that at least ``percent`` per cent of the values do not exceed."""
+    """The smallest value that at least ``percent`` per cent of the sorted values do not exceed."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

@@ -56,7 +56,7 @@ def _assumed_lengths() -> Mapping[str, Mapping[str, Any]]:
 
 
 def assumed_lengths(task: Task, mean: int | None) -> LengthFacts:
-    """Lengths to assume without data, from ``search_spaces/lengths.yaml``.
+    """The lengths that are assumed without data, from ``search_spaces/lengths.yaml``.
 
     Args:
         mean: Mean length in tokens that the user states; other lengths are scaled with it.

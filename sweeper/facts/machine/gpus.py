@@ -19,6 +19,7 @@ _IGNORED_WORDS = {
 }
 """Words of a GPU's name that do not distinguish GPUs."""
 
+# Names of Apple's GPUs, such as ``M3 Max``.
 _APPLE = re.compile(r"\bapple\b|\bmps\b|^\s*m[1-9](\s+(pro|max|ultra))?\s*$", re.IGNORECASE)
 
 
@@ -59,10 +60,7 @@ def list_prices() -> Mapping[str, ListPrice]:
 
 def list_price(name: str) -> ListPrice | None:
     """The list price of the GPU with this name; None if unknown or ambiguous."""
-    try:
-        gpu = find(name)
-    except UsageError:  # the name fits several GPUs
-        return None
+    gpu = find_unambiguous(name)
     return list_prices().get(gpu.name) if gpu else None
 
 
@@ -80,31 +78,40 @@ def words(name: str) -> frozenset[str]:
 
 
 def find(name: str) -> Gpu | None:
-    """The GPU whose name has all these words and the fewest others; None if there is none.
+    """The GPU whose name has all words of ``name`` and the fewest others; None if there is none.
 
     Raises:
         UsageError: Several GPUs fit equally well.
     """
     given = words(name)
-    further_words: dict[str, int] = {}
+    further_words: dict[str, int] = {}  # by the GPU's name
     for gpu in table().values():
         for alias in (gpu.name, *gpu.aliases):
             if given and given <= words(alias):
                 count = len(words(alias) - given)
                 further_words[gpu.name] = min(count, further_words.get(gpu.name, count))
-    best = [alias for alias, count in further_words.items() if count == min(further_words.values())]
-    if len(best) > 1:
+    fewest = min(further_words.values(), default=0)
+    matches = [gpu_name for gpu_name, count in further_words.items() if count == fewest]
+    if len(matches) > 1:
         raise UsageError(
-            f"{name!r} may be any of {', '.join(best)}", fix="Name one of them.", where="--gpu"
+            f"{name!r} may be any of {', '.join(matches)}", fix="Name one of them.", where="--gpu"
         )
-    return table()[best[0]] if best else None
+    return table()[matches[0]] if matches else None
+
+
+def find_unambiguous(name: str) -> Gpu | None:
+    """The GPU that ``find`` gives; None if several fit equally well."""
+    try:
+        return find(name)
+    except UsageError:
+        return None
 
 
 def by_name(name: str) -> Gpu:
     """The GPU with this name.
 
     Raises:
-        UsageError: It is unknown (the nearest is suggested) or ambiguous.
+        UsageError: The name is unknown (the error suggests the nearest) or ambiguous.
     """
     gpu = find(name)
     if gpu is None and _APPLE.search(name):
@@ -127,10 +134,10 @@ def by_name(name: str) -> Gpu:
 
 
 def typical(memory_gib: float) -> tuple[Gpu, tuple[Gpu, ...]]:
-    """A made-up GPU of this memory with the median speed of similar GPUs, and these GPUs.
+    """A GPU of this memory with the median speed of similar GPUs, and the similar GPUs.
 
-    GPUs with bfloat16 and about this memory are similar. They are sorted by bandwidth x TFLOPS,
-    slowest first.
+    Similar are those with bfloat16 and about this memory, sorted by bandwidth x TFLOPS, slowest
+    first.
     """
     with_bf16 = [gpu for gpu in table().values() if gpu.bf16_tflops is not None]
     smallest_gap = min(abs(gpu.memory_gib - memory_gib) for gpu in with_bf16)

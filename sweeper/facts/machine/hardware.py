@@ -1,4 +1,4 @@
-"""The machine that trials run on: GPUs as stated or from the driver, else the processor."""
+"""The machine that trials run on: stated GPUs, detected GPUs, or the processor."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ _DRIVER_TIMEOUT_SECONDS = 10.0
 """Time limit for ``nvidia-smi``: waking up a GPU takes a few seconds."""
 
 BF16_CAPABILITY = 8.0
+"""Compute capability of Ampere, the first GPUs that multiply matrices in bfloat16."""
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Environment variable that limits the GPUs that CUDA programs see."""
+
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's driver."""
 _DETECT_WITH_TORCH = "sweeper.training.probes.device:visible_gpus"
+"""Function of the child process that describes GPUs by torch."""
+
 _TORCH_TIMEOUT_SECONDS = 120.0
 _MIN_MEMORY_SHARE = 0.5
 """GPUs with less than this share of the largest free memory are left out: otherwise a GPU for the
@@ -98,8 +104,9 @@ def detected_gpus() -> tuple[Device, ...]:
     """
     visible = os.environ.get(VISIBLE)
     chosen = None if visible is None else tuple(part.strip() for part in visible.split(","))
-    if chosen is not None and chosen[0] in ("", "-1"):
+    if chosen is not None and chosen[0] in ("", "-1"):  # the variable hides all GPUs
         return ()
+    # Only torch describes MIG devices.
     devices = None if chosen and chosen[0].startswith("MIG-") else _from_driver()
     if devices is None:
         devices = _from_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
@@ -111,7 +118,10 @@ def detected_gpus() -> tuple[Device, ...]:
 
 
 def _visible_gpus(devices: Sequence[Device], chosen: Sequence[str]) -> Iterator[Device]:
-    """The chosen GPUs, by number or beginning of UUID. As in CUDA, an unknown one ends the list."""
+    """The GPUs that ``chosen`` names by number or by the beginning of their UUID.
+
+    As in CUDA, an unknown name ends the list.
+    """
     for part in chosen:
         if part.isdigit():
             matches = list(devices[int(part) : int(part) + 1])
@@ -123,20 +133,24 @@ def _visible_gpus(devices: Sequence[Device], chosen: Sequence[str]) -> Iterator[
 
 
 def _from_driver() -> tuple[Device, ...] | None:
-    """All GPUs in the order of the PCI bus; None if ``nvidia-smi`` does not describe each of them:
-    if it is missing or old, in MIG mode, or if memory is shared with the CPU."""
+    """All GPUs in the order of the PCI bus; None if ``nvidia-smi`` does not describe each of them.
+
+    It does not if it is missing or old, or if a GPU is in MIG mode or shares memory with the CPU.
+    """
     try:
         answer = subprocess.run(
             _QUERY, capture_output=True, text=True, timeout=_DRIVER_TIMEOUT_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    gpus = [gpu for line in answer.stdout.splitlines() if (gpu := _parse(line))]
-    return tuple(gpus) if len(gpus) == len(answer.stdout.splitlines()) else None
+    devices = [_parse(line) for line in answer.stdout.splitlines()]
+    described = tuple(device for device in devices if device is not None)
+    return described if len(described) == len(devices) else None
 
 
 def _parse(line: str) -> Device | None:
-    """The GPU of a line such as ``NVIDIA L4, GPU-5b2c..., 23034, 22562, 8.9, [N/A]``."""
+    """The GPU of a line such as ``NVIDIA L4, GPU-5b2c..., 23034, 22562, 8.9, [N/A]``; None if the
+    line lacks a number, or in MIG mode."""
     try:
         name, uuid, total, free, capability, mig = (part.strip() for part in line.rsplit(",", 5))
         gpu = Device(
@@ -164,10 +178,14 @@ def _from_torch(chosen: tuple[str, ...] | None) -> tuple[Device, ...]:
 
 
 def _group_from_torch(chosen: tuple[str, ...]) -> Iterator[Device]:
-    request, what = Visible(chosen=chosen), "looking for GPUs"
+    request = Visible(chosen=chosen)
     try:
         devices = in_child(
-            _DETECT_WITH_TORCH, request, Devices, what=what, seconds=_TORCH_TIMEOUT_SECONDS
+            _DETECT_WITH_TORCH,
+            request,
+            Devices,
+            what="looking for GPUs",
+            seconds=_TORCH_TIMEOUT_SECONDS,
         )
     except (OSError, SweeperError):
         return
@@ -184,8 +202,8 @@ def flash_attention(capability: float) -> Literal[2, 3] | None:
 
 
 def joins_rows(capability: float) -> bool:
-    """Whether a GPU of this capability has a kernel for attention over packed rows: torch's own, or
-    FlashAttention's."""
+    """Whether a kernel for attention over packed rows is installed for GPUs of this capability:
+    torch's own, or FlashAttention's."""
     torch = find_spec("torch")
     folders = (torch and torch.submodule_search_locations) or ()
     torch_has_kernel = any(Path(folder, "nn/attention/varlen.py").is_file() for folder in folders)
@@ -195,7 +213,7 @@ def joins_rows(capability: float) -> bool:
 
 
 def fused_kernels(capability: float) -> bool:
-    """Whether liger-kernel is installed, and Triton compiles for a GPU of this capability."""
+    """Whether liger-kernel is installed, and runs on GPUs of this capability."""
     return capability >= BF16_CAPABILITY and find_spec("liger_kernel") is not None
 
 
@@ -254,6 +272,7 @@ def _memory() -> int:
 
 
 def _processor_limit() -> int | None:
+    """The number of processors that a container may use, rounded; None without a limit."""
     words = _cgroup("cpu.max")
     if len(words) == 2 and all(word.isdigit() for word in words):
         quota, period = map(int, words)
@@ -262,13 +281,13 @@ def _processor_limit() -> int | None:
 
 
 def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFacts:
-    """The machine of a spec. A stated GPU takes precedence over detected ones.
+    """The facts about the machine of a spec. A stated GPU takes precedence over detected ones.
 
     Args:
         for_run: Whether a run follows, so that features may test what works on the GPU.
 
     Raises:
-        UsageError: A GPU is unknown or ambiguous, or GPUs are requested but not there.
+        UsageError: A GPU is unknown or ambiguous, or GPUs are requested and there are none.
     """
     if spec.gpu is not None:
         gpu = gpus.by_name(spec.gpu)
@@ -314,7 +333,7 @@ def _stated_hardware(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float)
 def _detected_hardware(spec: HardwareSpec, detected: tuple[Device, ...]) -> HardwareFacts:
     """The facts about detected GPUs. If they differ, the smallest decides what fits."""
     device = min(detected, key=lambda gpu: gpu.free_gib)
-    gpu, name = _in_table(device), device.name
+    gpu, name = gpus.find_unambiguous(device.name), device.name
     similar: tuple[CardFacts, ...] = ()
     if gpu is None:
         gpu, cards = gpus.typical(device.free_gib)
@@ -342,13 +361,6 @@ def _detected_hardware(spec: HardwareSpec, detected: tuple[Device, ...]) -> Hard
 def _range_of(cards: Sequence[Gpu]) -> str:
     """The names of the slowest and the fastest of these GPUs."""
     return " to ".join(dict.fromkeys((cards[0].name, cards[-1].name)))
-
-
-def _in_table(device: Device) -> Gpu | None:
-    try:
-        return gpus.find(device.name)
-    except UsageError:  # the driver's name fits several GPUs
-        return None
 
 
 def _this_cpu(spec: HardwareSpec) -> HardwareFacts:

@@ -1,4 +1,4 @@
-"""Measurements on this machine, in the cache folder: a processor's speed, and trainings."""
+"""Measurements of this machine in the cache folder: a processor's speed, and trainings."""
 
 from __future__ import annotations
 
@@ -67,13 +67,14 @@ def store_calibration(calibration: Calibration) -> Path:
 
 # Bytes that are read from the end of a file: about a thousand trainings.
 _TAIL_BYTES = 512 * 1024
-# In ``HardwareFacts.name``, separates a GPU's name from those of similar GPUs whose speed is used.
+# In ``HardwareFacts.name``, stands between the name of a GPU that is not in the table and those of
+# similar GPUs whose speed is used.
 SPEED_OF = " (times of "
 # Largest number of set-ups in a plan's facts.
 MAX_SETUPS = 40
 _MEASURED_FIELDS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
-_NOT_SETUP = {*_MEASURED_FIELDS, "trainings", "when"}
-
+# Fields in which the trainings of one set-up differ.
+_FIELDS_OF_TRAININGS = {*_MEASURED_FIELDS, "trainings", "when"}
 
 # Fields of ``ModelFacts`` that describe the architecture.
 _SHAPE_FIELDS = (
@@ -92,16 +93,17 @@ def shape_of(model: ModelFacts) -> str:
 
 def measured_now(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
     """The record of a set-up and its figures, with today's date and the installed versions."""
-    fields |= {"shape": shape_of(model), "versions": versions()}
     fields |= {
         "setup": TrainingSetup.taken_from(setup),
+        "shape": shape_of(model),
         "when": datetime.now(UTC).date().isoformat(),
+        "versions": versions(),
     }
     return Measured.taken_from(setup, **fields)
 
 
 def path_of(device: str, cores: int) -> Path:
-    """The file with the measurements of a device. ``cores`` is 0 for a GPU."""
+    """The file with the measurements of trainings on a device. ``cores`` is 0 for a GPU."""
     name = device.partition(SPEED_OF)[0]
     key = hashlib.sha256(f"{name}|{cores}".encode()).hexdigest()[:16]
     return home() / "measured" / f"{key}.jsonl"
@@ -158,31 +160,29 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
     shapes = {shape_of(model) for model in models}
     # Trainings without a recorded number of threads used all cores.
     chosen = tuple(
-        line.model_copy(update={"threads": line.threads or cores or None})
-        for line in measured
-        if line.shape in shapes
+        entry.model_copy(update={"threads": entry.threads or cores or None})
+        for entry in measured
+        if entry.shape in shapes
     )[:MAX_SETUPS]
     return hardware.model_copy(update={"measured": chosen})
 
 
-def _one_per_setup(lines: Iterable[Measured]) -> tuple[Measured, ...]:
-    """One record for each set-up, with the medians of its trainings."""
+def _one_per_setup(entries: Iterable[Measured]) -> tuple[Measured, ...]:
+    """One record for each set-up, with the medians of its trainings; newest first."""
     groups: dict[str, list[Measured]] = {}
-    for line in lines:
-        groups.setdefault(line.model_dump_json(exclude=_NOT_SETUP), []).append(line)
+    for entry in entries:
+        groups.setdefault(entry.model_dump_json(exclude=_FIELDS_OF_TRAININGS), []).append(entry)
     merged = [_medians(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
 
 
 def _medians(group: list[Measured]) -> Measured:
-    medians = {
-        name: [value for line in group if (value := getattr(line, name)) is not None]
-        for name in _MEASURED_FIELDS
+    """One record for all trainings of a set-up; medians have four significant digits."""
+    update: dict[str, Any] = {
+        "trainings": sum(entry.trainings for entry in group),
+        "when": max(entry.when for entry in group),
     }
-    return group[-1].model_copy(
-        update={
-            **{name: float(f"{median(v):.4g}") if v else None for name, v in medians.items()},
-            "trainings": sum(line.trainings for line in group),
-            "when": max(line.when for line in group),
-        }
-    )
+    for name in _MEASURED_FIELDS:
+        values = [value for entry in group if (value := getattr(entry, name)) is not None]
+        update[name] = float(f"{median(values):.4g}") if values else None
+    return group[-1].model_copy(update=update)

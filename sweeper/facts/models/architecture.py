@@ -29,7 +29,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "decoder_sparse_step": ("interleave_moe_layer_step",),
     "dtype": ("torch_dtype",),
 }
-"""Name of a setting to its names in older families."""
+"""From the name of a setting to its names in other families."""
 
 _UNKNOWN = Family()
 """The assumed family of an unknown model type: a modern decoder, gated, RMSNorm, no biases."""
@@ -50,7 +50,7 @@ class Settings:
         self.model_type = model_type
         family = families().get(self.model_type)
         self.family = family or _UNKNOWN
-        self.known = family is not None
+        self.knows_family = family is not None
 
     def get(self, name: str) -> object:
         """The value of a setting or of its synonym; null counts as missing."""
@@ -90,6 +90,7 @@ class Settings:
         return value
 
     def flag(self, flag: Flag) -> bool:
+        """The flag, or the value of the setting that it names."""
         return bool(self.get(flag)) if isinstance(flag, str) else flag
 
 
@@ -107,14 +108,14 @@ def architecture(config: Config, where: str = "") -> ModelShape:
     heads = settings.size("num_attention_heads")
     layers = settings.size("num_hidden_layers")
     intermediate = settings.size("intermediate_size", 4 * hidden)
-    if not settings.get(
-        "num_experts"
-    ):  # Granite 4: the shared expert is the whole feed-forward block
+    if not settings.get("num_experts"):
+        # In Granite 4 without experts, the shared expert is the whole feed-forward block.
         intermediate = settings.size("shared_intermediate_size", intermediate)
     context = settings.size("max_position_embeddings", 2048)
-    kinds = settings.get("layer_types")
+    layer_types = settings.get("layer_types")
+    stated_types = set(map(str, layer_types)) if isinstance(layer_types, list) else set()
     attention_only = settings.model_type not in HYBRIDS or (
-        isinstance(kinds, list) and bool(kinds) and {*map(str, kinds)} <= _ATTENTION_LAYERS
+        bool(stated_types) and stated_types <= _ATTENTION_LAYERS
     )
     return ModelShape(
         model_type=settings.model_type,
@@ -139,7 +140,11 @@ def architecture(config: Config, where: str = "") -> ModelShape:
 
 
 def _check_kind(settings: Settings) -> None:
-    """Refuse models whose parameters would be counted wrongly."""
+    """Check that the parameters of a model of this kind can be counted.
+
+    Raises:
+        ModelError: The model has no attention, or is an unknown encoder-decoder.
+    """
     name = settings.model_type
     if name in WITHOUT_ATTENTION:
         raise ModelError(
@@ -148,17 +153,17 @@ def _check_kind(settings: Settings) -> None:
             fix="Choose a transformer: a decoder for text, an encoder for classification.",
             where=settings.where,
         )
-    if not settings.known and settings.get("is_encoder_decoder"):
+    if not settings.knows_family and settings.get("is_encoder_decoder"):
         raise ModelError(
             f"{name} is an encoder-decoder of a family that is not known here",
-            why="Of encoder-decoders only T5's shape is known, and none is trained.",
+            why="The only known encoder-decoder is T5, and encoder-decoders cannot be trained.",
             fix="Choose a decoder for text, or an encoder for classification.",
             where=settings.where,
         )
 
 
 def _kind(settings: Settings) -> Kind:
-    if settings.known:
+    if settings.knows_family:
         return settings.family.kind
     architectures = settings.get("architectures")
     names = " ".join(map(str, architectures)) if isinstance(architectures, list) else ""
@@ -188,13 +193,14 @@ def _experts(settings: Settings, layers: int, intermediate: int) -> MixtureOfExp
 
 
 def _sparse_layers(settings: Settings, layers: int) -> int:
-    """Layers with experts: all but the first ones (DeepSeek), or every n-th but some (Qwen)."""
+    """The number of layers with experts: all but the first few (DeepSeek), or every n-th layer
+    with exceptions (Qwen)."""
     step = settings.size("decoder_sparse_step", 1)
-    dense = settings.get("mlp_only_layers")
-    excepted = dense if isinstance(dense, list) else []
+    dense_layers = settings.get("mlp_only_layers")
+    exceptions = dense_layers if isinstance(dense_layers, list) else []
     first = settings.number("first_k_dense_replace", 0)
     return sum(
-        layer >= first and layer not in excepted and (layer + 1) % step == 0
+        layer >= first and layer not in exceptions and (layer + 1) % step == 0
         for layer in range(layers)
     )
 
@@ -202,8 +208,7 @@ def _sparse_layers(settings: Settings, layers: int) -> int:
 def _latent_attention(settings: Settings) -> LatentAttention | None:
     if settings.get("kv_lora_rank") is None:
         return None
-    # In DeepSeek-V2-Lite null means "no low rank for queries", which is not
-    # the same as leaving the field out.
+    # In DeepSeek-V2-Lite, null means "no low rank for queries". A missing field means the default.
     stated = settings.config.get("q_lora_rank", settings.family.defaults.get("q_lora_rank"))
     return LatentAttention(
         q_lora_rank=stated if isinstance(stated, int) else None,

@@ -23,8 +23,9 @@ from sweeper.resources import part_of_table, table
 
 Pooling = Literal["mean", "cls", "last"]
 
+# A size alone, such as ``7B`` or ``135 m``, and the factors of its units.
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MBT])", re.IGNORECASE)
-_UNIT = {"M": 10**6, "B": 10**9, "T": 10**12}
+_UNITS = {"M": 10**6, "B": 10**9, "T": 10**12}
 
 MIN_PARAMETERS = 60_000_000
 """Fewest parameters of a typical model: in smaller ones, most are embeddings (Pythia-70M: 51M)."""
@@ -54,7 +55,7 @@ class Entry(Record):
 
 @lru_cache(maxsize=1)
 def entries() -> Mapping[str, Entry]:
-    """Model id to its entry."""
+    """From a model's id to its entry."""
     return _entries(table("models.yaml"))
 
 
@@ -81,7 +82,7 @@ def parse_size(text: str) -> int | None:
     (7000000000, 135000000, None)
     """
     match = _SIZE.fullmatch(text.strip())
-    return round(float(match[1]) * _UNIT[match[2].upper()]) if match else None
+    return round(float(match[1]) * _UNITS[match[2].upper()]) if match else None
 
 
 def typical(parameters: int) -> tuple[str, dict[str, object]]:
@@ -118,15 +119,20 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
 
 Words = tuple[str, ...]
 
+# A word that joins a family and its version, such as ``llama3.1``.
 _NAME_WITH_VERSION = re.compile(
     r"^(meta)?(llama|qwen|phi|gemma|smollm|falcon|starcoder|olmo|granite|glm|yi)(\d[\w.]*)$"
 )
+# A size as a word of a name: ``7b``, ``8x7b`` (experts), ``e4b`` (Gemma 3n).
 _SIZE_PATTERN = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
+# The active parameters of a mixture of experts, such as ``a3b``.
 _ACTIVE_SIZE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
 # Words without a digit, such as "coder" in "llama-2-coder-7b".
 _NO_NUMBER = r"(?:-[^-\d]+)*"
+# A version or date, such as ``v0.3`` or ``2507``.
 _RELEASE = re.compile(r"^(?:v\d+(?:\.\d+)*|\d{4}|\d{6,8})$")
 
+# Words that say how a model was tuned or stored, which do not change its shape.
 _CHAT_WORDS = {"instruct", "chat", "it", "thinking", "reasoning", "think"}
 _TUNING_WORDS = {
     *_CHAT_WORDS,
@@ -145,6 +151,7 @@ _STORAGE_WORDS = {
     *("int4", "int8", "fp8", "bf16", "fp16", "mxfp4", "nvfp4", "w4a16", "w8a8", "dynamic", "ud"),
     *("q4", "q5", "q6", "q8", "k", "m", "s", "0", "quantized", "onnx", "safetensors"),
 }
+# The storage words that name a quantised format.
 _QUANTIZED_WORDS = {
     "bnb",
     "4bit",
@@ -202,17 +209,18 @@ def nearest(name: str) -> str | None:
     """The most similar known id, of the same family if there is one; None if none is similar."""
     ids = entries()
     words, size = _words(name), size_of(name)
-    family = [model_id for model_id in ids if _family(model_id) == _family(name)]
-    longest = max((_common_length(_words(model_id), words) for model_id in family), default=0)
-    family = [model_id for model_id in family if _common_length(_words(model_id), words) == longest]
-    sized = [model_id for model_id in family if size_of(model_id)]
+    relatives = [model_id for model_id in ids if _family(model_id) == _family(name)]
+    common = {model_id: _common_length(_words(model_id), words) for model_id in relatives}
+    longest = max(common.values(), default=0)
+    relatives = [model_id for model_id in relatives if common[model_id] == longest]
+    sized = [model_id for model_id in relatives if size_of(model_id)]
     if size and sized:
         return min(
             sized,
             key=lambda model_id: (_size_distance(model_id, size), -_similarity(model_id, name)),
         )
-    best = max(family or ids, key=lambda model_id: _similarity(model_id, name))
-    return best if _similarity(best, name) >= (0.5 if family else 0.75) else None
+    best = max(relatives or ids, key=lambda model_id: _similarity(model_id, name))
+    return best if _similarity(best, name) >= (0.5 if relatives else 0.75) else None
 
 
 def size_of(name: str) -> float | None:
@@ -224,8 +232,11 @@ def size_of(name: str) -> float | None:
 
 
 How = Literal["same", "alike", "named after"]
-"""How a name was matched: it is in the catalogue; its words on shape are those of a known model, or
-its sizes those of one mixture of experts; or it contains all words of a known model."""
+"""How a name was matched.
+
+``same``: the catalogue has the name. ``alike``: its words on shape are those of a known model, or
+its sizes are those of one mixture of experts. ``named after``: it has all words of a known model.
+"""
 
 
 def _find(name: str) -> tuple[str | None, How]:
@@ -261,7 +272,7 @@ def _mixture(words: Words) -> str | None:
 
 
 def _named_after(words: Words) -> str | None:
-    """The known model with most words among those whose words are in the name, in order."""
+    """The known model whose words are all in the name, in order; of several, that with most."""
     best: tuple[int, str] | None = None
     for known_words, model_id in _index().words.items():
         sized = any(_SIZE_PATTERN.match(word) for word in known_words)
@@ -290,10 +301,10 @@ def _assumption(name: str, model_id: str, how: How) -> str | None:
         )
     if model_id.rsplit("/", 1)[-1].lower() == name.rsplit("/", 1)[-1].lower():
         return None if model_id.lower() == name.lower() else f"Planned as {model_id}."
-    shares = "which it is named after" if how == "named after" else "whose shapes it shares"
-    note = f"Planned as {model_id}, {shares}; its context may differ."
+    relation = "which it is named after" if how == "named after" else "whose shape it shares"
+    note = f"Planned as {model_id}, {relation}; its context may differ."
     if _QUANTIZED_WORDS & words:
-        note += " Its weights are stored quantised; the plan counts those of that model."
+        note += f" Its weights are stored quantised; the plan counts the weights of {model_id}."
     return note
 
 
@@ -301,9 +312,9 @@ class _Index(NamedTuple):
     """The ids of known models.
 
     Args:
-        spelled: By full name, and by name without the organisation, in lower case.
-        words: By the words on shape; the first model with these words.
-        undated: By these words without dates and versions; all such models.
+        spelled: The id by full name, and by name without the organisation, in lower case.
+        words: The id of the first model with these words on shape.
+        undated: The ids of all models with these words on shape, without dates and versions.
     """
 
     spelled: dict[str, str]
@@ -336,6 +347,7 @@ def _names() -> Iterable[tuple[str, str]]:
 
 
 def _words(name: str) -> Words:
+    """The words of a name without its organisation, in lower case; ``llama3`` is two words."""
     parts: list[str] = []
     for word in re.split(r"[-_\s:]+", name.lower().rsplit("/", 1)[-1]):
         glued = _NAME_WITH_VERSION.match(word)
@@ -362,7 +374,7 @@ def _contains(words: Words, part: Words, between: str = "") -> bool:
 
 
 def _common_length(first: Words, other: Words) -> int:
-    """The number of words in the common beginning of two names."""
+    """The number of words at the start of two names that are the same."""
     return next(
         (n for n, (a, b) in enumerate(zip(first, other, strict=False)) if a != b),
         min(len(first), len(other)),
@@ -376,6 +388,7 @@ def _first_if_same_shape(ids: tuple[str, ...]) -> str | None:
 
 
 def _family(name: str) -> str | None:
+    """The known first word with which a word of the name starts, such as ``llama``."""
     for word in _words(name):
         for family in _families():
             if word.startswith(family):
@@ -392,6 +405,7 @@ def _families() -> tuple[str, ...]:
 
 
 def _size_distance(model_id: str, size: float) -> float:
+    """The logarithm of the ratio of two sizes, rounded, so that similar sizes are equal."""
     return round(abs(math.log((size_of(model_id) or size) / size)), 1)
 
 

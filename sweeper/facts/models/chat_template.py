@@ -23,7 +23,7 @@ from sweeper.textfiles import read_json_object, read_text
 
 @dataclass(frozen=True)
 class FallbackTemplate:
-    """A chat template: its name with an article, and its Jinja source."""
+    """A chat template for models without one: its name with an article, and its Jinja source."""
 
     name: str
     template: str
@@ -50,7 +50,8 @@ _CHATML = (
 CHATML = FallbackTemplate("a ChatML template", _CHATML.replace("ANSWER_END", "{{ '<|im_end|>' }}"))
 CHATML_AS_TEXT = FallbackTemplate(
     "a ChatML template",
-    # The model must learn to end answers with its own end token.
+    # Without ChatML's special tokens, its markers are ordinary text, so that an answer must end
+    # with the tokenizer's own end token.
     _CHATML.replace(
         "ANSWER_END",
         "{% if message['role'] == 'assistant' and eos_token is defined and eos_token %}"
@@ -60,7 +61,7 @@ CHATML_AS_TEXT = FallbackTemplate(
 
 
 def fallback(tokens: Collection[str], bos: str | None, eos: str | None) -> FallbackTemplate:
-    """The template for a tokenizer with these special tokens.
+    """The fallback for a tokenizer with these special tokens.
 
     Source: torchtune documentation, ChatMLTemplate ("the default chat template used by Hugging Face
     models").
@@ -79,12 +80,14 @@ TIMEOUT_SECONDS = 30
 """Time limit of the child process that renders."""
 
 MAX_RAM_BYTES = 2 * 2**30
+"""Memory limit of this process."""
+
 MAX_CHARACTERS = 100_000_000
-"""Largest number of rendered characters: fifty times the largest input."""
+"""Largest number of rendered characters: fifty times ``lengths.SAMPLE_CHARACTERS``."""
 
 
 class TemplateRequest(Record):
-    """A request to the child: a model folder and conversations."""
+    """A request to this process: a model's folder and conversations."""
 
     folder: str
     conversations: tuple[tuple[Message, ...], ...]
@@ -97,11 +100,11 @@ class TemplateTexts(Record):
 
 
 def writer(folder: Path) -> tuple[Writer, str | None]:
-    """A function that renders conversations for the model in a folder, and the fallback's name.
+    """A function that renders conversations for the model in a folder, and the name of the
+    fallback that it uses; None if the model has a template.
 
-    The name is None if the model has a template. If the template refuses a conversation, its turns
-    are joined by line breaks. Templates are untrusted programs, so a child process with limits
-    renders them.
+    If the template refuses a conversation, its turns are joined by line breaks. Templates are
+    untrusted programs, so a child process with limits renders them.
     """
     settings = _read(folder / "tokenizer_config.json")
     fallback_name = None if _source(folder, settings) is not None else _fallback(settings).name
@@ -133,7 +136,7 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
 
 
 def writes_tools(folder: Path) -> bool:
-    """Whether the template in a folder renders tool calls; if not, they become text."""
+    """Whether a folder's own template renders tool calls; otherwise they become text."""
     return "tool_calls" in (_source(folder, _read(folder / "tokenizer_config.json")) or "")
 
 
@@ -211,12 +214,14 @@ def _fallback(settings: dict[str, object]) -> FallbackTemplate:
 
 
 def _token(value: object) -> str:
+    """The text of a special token, which settings hold as text or as an object."""
     if isinstance(value, dict):
         value = value.get("content")
     return value if isinstance(value, str) else ""
 
 
 def _read(path: Path) -> dict[str, object]:
+    """The object in a JSON file; empty if it cannot be read."""
     try:
         return read_json_object(path)
     except (OSError, ValueError):

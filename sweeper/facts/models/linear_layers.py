@@ -21,6 +21,7 @@ Role = Literal[
     "q_a", "q_b", "kv_a", "kv_b", "shared_gate", "shared_up", "shared_down",
 ]  # fmt: skip
 Names = Mapping[Role, str]
+"""From the role of a linear layer to its module's name."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Family:
 
 @cache
 def families() -> Mapping[str, Family]:
-    """Model type to its family."""
+    """From a model type to its family."""
     entries = table("families.yaml")
     names: dict[str, dict[Role, str]] = {"": {}}
     for name, roles in entries["names"].items():
@@ -77,7 +78,8 @@ HYBRIDS = frozenset({
     "minimax", "nemotron_h", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text",
     "qwen3_next", "recurrent_gemma", "zamba", "zamba2",
 })  # fmt: skip
-"""Families with attention in some layers; others are state spaces, recurrences, convolutions."""
+"""Model types with attention in some layers only. Their other layers are state spaces, recurrences
+or convolutions."""
 
 WITHOUT_ATTENTION = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"})
 """Model types that are not transformers; they are refused."""
@@ -103,17 +105,18 @@ def _family_names(model: ModelShape) -> Names:
 
 
 def _attention(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
+    """Role, inputs and outputs of each linear layer of an attention block."""
     hidden = model.hidden_size
     query = model.attention_heads * model.head_dim
     key = model.key_value_heads * model.head_dim
     if model.mla is not None:
         mla, heads = model.mla, model.attention_heads
-        wide = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
+        query = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
         if mla.q_lora_rank:
             yield "q_a", hidden, mla.q_lora_rank
-            yield "q_b", mla.q_lora_rank, wide
+            yield "q_b", mla.q_lora_rank, query
         else:
-            yield "q", hidden, wide
+            yield "q", hidden, query
         yield "kv_a", hidden, mla.kv_lora_rank + mla.qk_rope_head_dim
         yield "kv_b", mla.kv_lora_rank, heads * (mla.qk_nope_head_dim + mla.v_head_dim)
         yield "o", heads * mla.v_head_dim, hidden
@@ -128,51 +131,50 @@ def _attention(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int
 
 
 def _mlp(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
-    hidden, wide = model.hidden_size, model.intermediate_size
+    """Role, inputs and outputs of each linear layer of a feed-forward block."""
+    hidden, width = model.hidden_size, model.intermediate_size
     if model.gated_mlp and "gate_up" in names:
-        yield "gate_up", hidden, 2 * wide
+        yield "gate_up", hidden, 2 * width
     else:
         if model.gated_mlp:
-            yield "gate", hidden, wide
-        yield "up", hidden, wide
-    yield "down", wide, hidden
+            yield "gate", hidden, width
+        yield "up", hidden, width
+    yield "down", width, hidden
 
 
 @lru_cache(maxsize=256)
 def linears(model: ModelShape, experts: bool = False) -> tuple[LinearLayers, ...]:
-    """All linear layers of the blocks, including routed experts if ``experts``.
+    """All linear layers of the blocks.
 
     Cross-attention counts as a second attention of the decoder's layers.
 
     Args:
-        experts: Whether every routed expert is a set of linear layers, as before transformers 5;
+        experts: Whether routed experts are included as linear layers, as before transformers 5;
             since then their weights are stacked into one parameter.
     """
     names = _family_names(model)
     blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
     dense = model.layers - model.moe.layers if model.moe else blocks
     attentions = blocks + (model.layers if model.kind == "encoder-decoder" else 0)
-    shapes: list[tuple[Role, int, int, int]] = [
-        (role, a, b, attentions) for role, a, b in _attention(model, names)
-    ]
+    shapes = [(*layer, attentions) for layer in _attention(model, names)]
     if dense:
-        shapes += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
+        shapes += [(*layer, dense) for layer in _mlp(model, names)]
     if model.moe and experts:
         expert = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
         copies = model.moe.layers * model.moe.experts
-        shapes += [(role, a, b, copies) for role, a, b in _mlp(expert, names)]
+        shapes += [(*layer, copies) for layer in _mlp(expert, names)]
     if model.moe and model.moe.shared_intermediate_size:
-        hidden, wide = model.hidden_size, model.moe.shared_intermediate_size
+        hidden, width = model.hidden_size, model.moe.shared_intermediate_size
         sparse = model.moe.layers
         shapes += [
-            ("shared_gate", hidden, wide, sparse),
-            ("shared_up", hidden, wide, sparse),
-            ("shared_down", wide, hidden, sparse),
+            ("shared_gate", hidden, width, sparse),
+            ("shared_up", hidden, width, sparse),
+            ("shared_down", width, hidden, sparse),
         ]
     usual = families()["llama"].names
     return tuple(
-        LinearLayers(role, names.get(role) or usual.get(role, role), a, b, count)
-        for role, a, b, count in shapes
+        LinearLayers(role, names.get(role) or usual.get(role, role), inputs, outputs, count)
+        for role, inputs, outputs, count in shapes
     )
 
 
@@ -202,6 +204,7 @@ def parameters_of(model: ModelShape) -> int:
 
 #: Names of Mixtral's expert layers, which were linear layers before transformers 5.
 _MIXTRAL_NAMES: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
+#: From a word in ``target_modules`` to the roles that it selects.
 _ROLES_BY_WORD: dict[str, frozenset[Role]] = {
     "query": frozenset({"q", "q_b"}),
     "key": frozenset({"k"}),
@@ -228,9 +231,9 @@ def targeted(
     """The linear layers that ``target_modules`` selects, by module names or words for roles.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
-    ``projection``, ``gate``, ``up``, ``down``. Names of another family's layout are understood by
-    their role. A single string may be a pattern that matches whole names. If nothing matches
-    in an unknown family, all layers are selected.
+    ``projection``, ``output_proj``, ``gate``, ``up``, ``down``. Names of another family's layout
+    are understood by their role. A single string may be a pattern that matches whole names. If
+    nothing matches in an unknown family, all layers are selected.
     """
     available = linears(model, experts)
     if isinstance(target_modules, str) and is_pattern(target_modules):
@@ -258,7 +261,7 @@ def targeted(
     return chosen if chosen or not wanted or names_known(model) else available
 
 
-#: Attribute paths of the blocks in a model, and of linear layers' parents in a block.
+#: Possible paths of the blocks in a model, and of linear layers' parents in a block.
 _BLOCKS = (
     "model.layers", "layers", "encoder.layer", "transformer.h", "h", "gpt_neox.layers",
     "model.decoder.layers", "decoder.layers", "transformer.layer", "transformer.blocks", "blocks",
@@ -275,8 +278,8 @@ def matching(model: ModelShape, pattern: str, experts: bool = False) -> tuple[Li
     """The linear layers whose whole names match a regular expression, as far as names are known.
 
     If the pattern mentions a layer's name but matches no usual whole name, the layer counts in all
-    blocks. If nothing matches and names are unknown, all layers count. Memory is then too high
-    rather than too low.
+    blocks. If nothing matches and names are unknown, all layers count. In both cases, estimates of
+    memory are rather too high than too low.
     """
     matches = []
     for linear in linears(model, experts):
@@ -329,16 +332,17 @@ _EMBEDDING_NAMES = {
 
 
 def savable_modules(model: ModelShape, new_head: bool) -> dict[str, int]:
-    """Modules that can be fully trained along with an adapter: name to total number of weights.
+    """Modules that can be fully trained along with an adapter, by name, with their total numbers
+    of weights.
 
     Args:
         new_head: Whether the model is used without its output layer.
     """
-    table = model.vocabulary_size * model.hidden_size
+    embedding = model.vocabulary_size * model.hidden_size
     usual = "word_embeddings" if model.kind == "encoder" else "embed_tokens"
-    sizes = {_EMBEDDING_NAMES.get(model.model_type, usual): table}
+    sizes = {_EMBEDDING_NAMES.get(model.model_type, usual): embedding}
     if model.kind != "encoder" and not new_head:
-        sizes["embed_out" if model.model_type == "gpt_neox" else "lm_head"] = table
+        sizes["embed_out" if model.model_type == "gpt_neox" else "lm_head"] = embedding
     for linear in linears(model):
         sizes[linear.name] = sizes.get(linear.name, 0) + linear.parameters
     return sizes
@@ -350,10 +354,10 @@ def saved_parameters(model: ModelShape, names: Iterable[str], new_head: bool) ->
     An unknown name counts as the embeddings, the largest module.
     """
     available = savable_modules(model, new_head)
-    table = model.vocabulary_size * model.hidden_size
+    embedding = model.vocabulary_size * model.hidden_size
     wanted = {name.rpartition(".")[2] for name in names}
-    sizes = [available.get(name, table) for name in wanted]
-    tables = sizes.count(table)
-    if model.tied_embeddings and tables > 1:
-        return sum(sizes) - (tables - 1) * table
+    sizes = [available.get(name, embedding) for name in wanted]
+    embeddings = sizes.count(embedding)
+    if model.tied_embeddings and embeddings > 1:
+        return sum(sizes) - (embeddings - 1) * embedding
     return sum(sizes)

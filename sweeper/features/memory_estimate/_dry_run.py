@@ -1,4 +1,4 @@
-"""The peak of live memory in the second of two training steps on the meta device.
+"""The peak of live tensors in two training steps on torch's meta device.
 
 In the second step, the optimizer states of the first already exist.
 """
@@ -43,12 +43,12 @@ BLOCK_BYTES = 512
 
 
 def answer(request: SetupRequest) -> DryRun:
-    """The dry run of a requested set-up."""
+    """The dry run of a requested set-up, for ``child_process``."""
     return follow(request.model, request.setup)
 
 
 def follow(model: ModelFacts, setup: Setup, config: PretrainedConfig | None = None) -> DryRun:
-    """The peak of all tensors in one training step.
+    """The dry run of a set-up.
 
     Args:
         config: Configuration of the model; from its folder or the catalogue if None.
@@ -88,15 +88,11 @@ def _patched_for_meta() -> Iterator[None]:
         return nullcontext() if device_type == "meta" else autocast(device_type, *args, **kwargs)
 
     # The first function reads the values of position ids; the second refuses the meta device.
-    with (
-        patch.object(transformers.masking_utils, "find_packed_sequence_indices", _return_none),
-        patch.object(torch, "autocast", autocast_or_none),
-    ):
+    find_documents = patch.object(
+        transformers.masking_utils, "find_packed_sequence_indices", return_value=None
+    )
+    with find_documents, patch.object(torch, "autocast", autocast_or_none):
         yield
-
-
-def _return_none(*_: Any, **__: Any) -> None:
-    return None
 
 
 def _track_steps(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> StorageTracker:
@@ -127,7 +123,7 @@ def _track_steps(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> 
 def _checkpoint(trained: nn.Module, mode: Kernels) -> None:
     for module in trained.modules():
         if hasattr(module, "activation_checkpointing_enable"):
-            # Function modes do not apply in the backward pass; this context does.
+            # The backward pass recomputes the layers outside of ``mode``, so it enters it again.
             module.activation_checkpointing_enable(
                 {"use_reentrant": False, "context_fn": lambda: (nullcontext(), mode)}
             )
@@ -141,13 +137,13 @@ def _optimizer(
     if name == "adamw_torch" and setup.device == "cuda":
         return torch.optim.AdamW(parameters, foreach=True)
     if name.startswith("adamw_torch") and "bit" not in name:
-        return InPlaceAdamW(parameters, wide=parameters)
+        return InPlaceAdamW(parameters, unquantized=parameters)
     if name == "adafactor":
         return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
     if name in ("adamw_bnb_8bit", "adamw_8bit"):
         embeddings = [m.weight for m in trained.modules() if isinstance(m, nn.Embedding)]
-        return InPlaceAdamW(parameters, wide=embeddings)
-    # Paged states lie in main memory; other optimizers have no states here.
+        return InPlaceAdamW(parameters, unquantized=embeddings)
+    # Paged states are in main memory; the states of other optimizers are not followed.
     return torch.optim.SGD(parameters, lr=1e-3)
 
 

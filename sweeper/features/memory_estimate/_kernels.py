@@ -2,14 +2,13 @@
 
 SDPA on the meta device falls back to products that write the whole score matrix, which no fused
 kernel does; 4-bit layers need packed weights on a device. Autocast does not support the meta
-device, so its rules for CUDA are applied here: products in bfloat16, operations that need range in
-float32, and trained weights cast once per forward pass.
+device, so its rules for CUDA are applied here: products run in bfloat16, operations that need the
+range of float32 in float32, and trained weights are cast once per forward pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -19,15 +18,15 @@ from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 _GROUPED: frozenset[Any] = frozenset({F.grouped_mm, torch._grouped_mm})
-# Functions that run in these dtypes: torch.amp's lists for CUDA, where language models call them.
+# Functions that autocast runs in bfloat16 and in float32: those of torch.amp's lists for CUDA that
+# language models call.
 _BFLOAT16: frozenset[Any] = frozenset(
     {
         *(F.linear, F.scaled_dot_product_attention, F.conv1d),
         *_GROUPED,
         *(torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum),
         *(torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.mm, torch.Tensor.bmm),
-        torch.Tensor.baddbmm,
-        torch.addbmm,
+        *(torch.Tensor.baddbmm, torch.addbmm),
     }
 )
 _FLOAT32: frozenset[Any] = frozenset(
@@ -42,7 +41,7 @@ _FLOAT32: frozenset[Any] = frozenset(
 
 
 class FusedAttention(torch.autograd.Function):
-    """Allocates as FlashAttention-2: output and log-sum-exp; gradients in the backward pass."""
+    """Allocates what FlashAttention-2 does: output, log-sum-exp, gradients and temporaries."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -56,22 +55,18 @@ class FusedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value, _out, log_sum_exp = ctx.saved_tensors
-        delta = torch.empty_like(log_sum_exp)
-        accumulator = torch.empty_like(query, dtype=torch.float32)
+        # The kernel's sum of output x gradient per row, and its float32 accumulator.
+        temporaries = [torch.empty_like(log_sum_exp), torch.empty_like(query, dtype=torch.float32)]
         if key.shape[1] != query.shape[1]:  # one gradient for each query head, summed afterwards
-            per_head = (
-                query.new_empty(*query.shape[:2], *key.shape[2:]),
-                query.new_empty(*query.shape[:2], *value.shape[2:]),
-            )
+            shared = (key, value)
+            temporaries += [query.new_empty(*query.shape[:2], *x.shape[2:]) for x in shared]
         result = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        del delta, accumulator
-        if key.shape[1] != query.shape[1]:
-            del per_head
+        del temporaries
         return result
 
 
 class FusedDropout(torch.autograd.Function):
-    """Dropout as on CUDA: a boolean mask. On meta, the mask would have the dtype of the input."""
+    """Dropout with a boolean mask, as on CUDA. On meta, the mask has the dtype of the input."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -99,18 +94,16 @@ class GroupedProduct(torch.autograd.Function):
 
 
 class FourBitProduct(torch.autograd.Function):
-    """A product with a weight that is unpacked temporarily, forward and backward."""
+    """A product with a 4-bit weight, which is unpacked temporarily in each direction."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, packed: Tensor, rows: int, columns: int) -> Tensor:
         ctx.shape = (rows, columns)
-        weight = x.new_empty(rows, columns)
-        return linear(x, weight)
+        return linear(x, x.new_empty(ctx.shape))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        weight = gradients[0].new_empty(ctx.shape)
-        return gradients[0] @ weight, None, None, None
+        return gradients[0] @ gradients[0].new_empty(ctx.shape), None, None, None
 
 
 class FourBitLinear(nn.Linear):
@@ -132,13 +125,15 @@ class InPlaceAdamW(torch.optim.Optimizer):
     """Allocates the two states of an AdamW that works in place, as fused and 8-bit kernels do.
 
     Args:
-        wide: Parameters with states in their own dtype; other states have 8 bits, and a scale for
-            every 256 numbers.
+        unquantized: Parameters with states in their own dtype; the states of others have 8 bits,
+            and a scale for every 256 numbers.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], wide: Iterable[nn.Parameter]) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], unquantized: Iterable[nn.Parameter]
+    ) -> None:
         super().__init__(parameters, {})
-        self._unquantized_ids = {id(weight) for weight in wide}
+        self._unquantized_ids = {id(weight) for weight in unquantized}
 
     def step(self, closure: None = None) -> None:
         for group in self.param_groups:
@@ -154,7 +149,7 @@ class InPlaceAdamW(torch.optim.Optimizer):
 
 
 class Kernels(TorchFunctionMode):
-    """A mode with the stand-ins; checkpointing enters it again to recompute a forward pass."""
+    """A mode in which the stand-ins run; checkpointing enters it again to recompute layers."""
 
     def __init__(self, cuda: bool) -> None:
         super().__init__()
@@ -204,25 +199,20 @@ class MixedPrecision(Kernels):
         super().__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
         self._depth -= 1
         if self._depth == 0:
             self._casts.clear()
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        cast = self._lower if func in _BFLOAT16 else _widen if func in _FLOAT32 else None
+        cast = self._to_bfloat16 if func in _BFLOAT16 else _to_float if func in _FLOAT32 else None
         if cast is not None:
             args = tuple(_cast_all(cast, value) for value in args)
             kwargs = {name: _cast_all(cast, value) for name, value in kwargs.items()}
         return super().call(func, args, kwargs)
 
-    def _lower(self, value: Tensor) -> Tensor:
+    def _to_bfloat16(self, value: Tensor) -> Tensor:
         if value.dtype != torch.float32:
             return value
         if not (value.is_leaf and value.requires_grad):
@@ -232,7 +222,7 @@ class MixedPrecision(Kernels):
         return self._casts[value]
 
 
-def _widen(value: Tensor) -> Tensor:
+def _to_float(value: Tensor) -> Tensor:
     return value.float() if value.dtype == torch.bfloat16 else value
 
 

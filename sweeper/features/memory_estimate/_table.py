@@ -28,6 +28,29 @@ from sweeper.traits.traits import TARGETED, Traits, known_strategies
 from sweeper.units import count, gib
 from sweeper.views.console import out, say, show_line
 
+#: Tokens of an example if no length is given and the model's context is not shorter.
+_DEFAULT_TOKENS = 1024
+#: A dry run takes seconds, or about a minute with hundreds of layers.
+_DRY_RUN_TIMEOUT_SECONDS = 600
+#: Fields of a probe that go into the JSON.
+_PROBE_FIELDS = {
+    "peak_gib",
+    "reserved_gib",
+    "seconds_per_step",
+    "out_of_memory",
+    "when",
+    "versions",
+}
+#: Sources of the parts of an estimate that do not follow from shapes and operations.
+_ORIGINS = {
+    "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
+    "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
+    "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
+    "process": "measured: Python, torch, transformers and peft in main memory",
+}
+#: Their sources on a CPU, where they differ.
+_CPU_ORIGINS = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
+
 
 def checked_setup(**fields: Any) -> Setup:
     """A set-up from flags; ``target_modules`` may be names with commas.
@@ -36,10 +59,11 @@ def checked_setup(**fields: Any) -> Setup:
         UsageError: Strategy or optimizer is unknown.
     """
     problems = [
-        Problem(f"{fields[name]!r} is not a known {name}", "", fix, f"--{name}")
+        Problem(
+            f"{value!r} is not a known {name}", fix=near_match(value, choices), where=f"--{name}"
+        )
         for name, choices in (("strategy", known_strategies()), ("optimizer", OPTIMIZERS))
-        if name in fields and fields[name] not in choices
-        if (fix := near_match(fields[name], choices))
+        if (value := fields.get(name)) is not None and value not in choices
     ]
     if problems:
         raise UsageError(problems)
@@ -73,35 +97,10 @@ def check_targets(model: ModelFacts, setup: Setup) -> None:
         raise UsageError(problems)
 
 
-#: Tokens of an example if no length is given and the model's context is not shorter.
-_DEFAULT_TOKENS = 1024
-# A dry run takes seconds, or about a minute with hundreds of layers.
-_DRY_RUN_TIMEOUT_SECONDS = 600
-#: Fields of a probe that go into the JSON.
-_PROBE_FIELDS = {
-    "peak_gib",
-    "reserved_gib",
-    "seconds_per_step",
-    "out_of_memory",
-    "when",
-    "versions",
-}
-SHAPES = "derived from shapes"
-#: Sources of the parts that do not follow from shapes and operations.
-_ORIGINS = {
-    "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
-    "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
-    "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
-    "process": "measured: Python, torch, transformers and peft in main memory",
-    "measured here": "measured here",
-}
-_CPU_ORIGINS = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
-
-
 def default_fields(traits: Traits) -> dict[str, Any]:
-    """The strategy's defaults for the fields that the number of trained parameters depends on.
+    """The strategy's defaults for the fields of a set-up that decide how many parameters it trains.
 
-    Target modules are not included: they have a flag of their own.
+    Target modules are left out, as ``--target-modules`` has a default of its own.
     """
     declared = rule_book().strategies[traits.name].parameters
     names = sorted(traits.parameters() & declared.keys() - {TARGET_MODULES})
@@ -111,10 +110,11 @@ def default_fields(traits: Traits) -> dict[str, Any]:
 def print_setup(
     model_id: str | None,
     setup: Setup,
+    *,
     gpu_memory: float | None,
     gpu: str | None,
-    dry: bool,
-    probe: bool,
+    with_dry_run: bool,
+    with_probe: bool,
     as_json: bool,
 ) -> None:
     """Print the estimate of one set-up, with the dry run and the probe if requested."""
@@ -131,10 +131,12 @@ def print_setup(
             f"warning: {setup.sequence_length:,} tokens exceed the model's context of "
             f"{model.context_length:,}. A plan would cut texts at the context."
         )
-    limit = gpu_memory if gpu_memory is not None else gpus.by_name(gpu).memory_gib if gpu else None
+    limit = gpu_memory
+    if limit is None and gpu:
+        limit = gpus.by_name(gpu).memory_gib
     predicted = estimate(model, setup, limit or 0.0)
-    dry_run_answer = dry_run(model, setup) if dry else None
-    probed = probe_process.probe(model, setup, tell=say) if probe else None
+    dry_run_answer = dry_run(model, setup) if with_dry_run else None
+    probed = probe_process.probe(model, setup, tell=say) if with_probe else None
     fits = None if limit is None else predicted.high_gib <= limit
     if as_json:
         answer = MemoryAnswer.taken_from(
@@ -150,14 +152,17 @@ def print_setup(
         )
         typer.echo(answer.model_dump_json(indent=2))
         return
-    _show(model, setup, predicted, limit)
+    _print_table(model, setup, predicted, limit)
     if dry_run_answer is not None:
         out().print(_dry_run_line(dry_run_answer, predicted))
     if probed is not None:
         show_line(probe_process.line(probed, trial_gib(predicted)))
 
 
-def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: float | None) -> None:
+def _print_table(
+    model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: float | None
+) -> None:
+    """Print the parts of an estimate, its interval, its assumptions and whether it fits."""
     table = Table(title=_title(model, setup), title_justify="left")
     table.add_column("part")
     table.add_column("GiB", justify="right")
@@ -186,7 +191,7 @@ def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: flo
 def _with_checkpointing(
     model: ModelFacts, setup: Setup, limit: float, predicted: MemoryEstimate
 ) -> str:
-    """A sentence on the peak with checkpointing if the set-up may not fit; else empty."""
+    """A sentence on the peak with checkpointing; empty if the set-up fits or uses it already."""
     if predicted.high_gib <= limit or setup.gradient_checkpointing:
         return ""
     checkpointed = estimate(model, setup.replace(gradient_checkpointing=True), limit)
@@ -207,7 +212,7 @@ def _dry_run_line(dry_run_answer: DryRun, predicted: MemoryEstimate) -> str:
     return (
         f"Dry run: {gib(tensors)} in tensors at the peak ({dry_run_answer.phase}, "
         f"{dry_run_answer.seconds:.1f} s), {gib(tensors + overhead)} with "
-        "memory outside of tensors."
+        "the memory outside of tensors."
     )
 
 
@@ -233,39 +238,31 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
     """The source of each part's size, by part."""
     origins_here = _ORIGINS | (_CPU_ORIGINS if device == "cpu" else {})
-    return {name: origins_here.get(name, SHAPES) for name in parts}
+    return {name: origins_here.get(name, "derived from shapes") for name in parts}
 
 
 def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     """Uses of memory that the estimate does not count."""
-    parts = []
-    if setup.device == "cuda":
-        parts += [
-            "other programs on the GPU, such as a desktop",
-            "freed blocks that PyTorch keeps while there is room, which nvidia-smi shows",
-            "memory pools of torch.compile and CUDA graphs",
-            "slower attention kernels on cards older than Ampere",
-        ]
-    else:
-        parts.append("the data set, and what the data loader copies of it")
-    if setup.gpus > 1:
-        parts.append("NCCL's buffers")
-    if not setup.classes:
-        parts.append("the KV cache of answers that evaluation generates")
-    if model.moe is not None:
-        parts.append("routers that send most tokens to few experts; equal shares are assumed")
-        shared = model.moe.shared_intermediate_size or model.layers > model.moe.layers
-        if shared and setup.traits.adds == "low-rank":
-            parts.append(
-                "adapters that PEFT puts on stacked experts whose projections are called like "
-                "those of other layers, as in DeepSeek: a copy of all experts of a layer"
-            )
-    if not model.attention_only:
-        parts.append("scans and convolutions of layers without attention")
-    if setup.quantization == "int4":
-        parts.append("scratch memory of GPTQ and AWQ kernels, and layers that they leave out")
-    if "paged" in setup.optimizer:
-        parts.append("optimizer states that stay on the GPU until it is full")
-    if setup.gradient_checkpointing:
-        parts.append("models that recompute more than one layer at a time")
-    return tuple(parts)
+    on_gpu, moe = setup.device == "cuda", model.moe
+    has_other_mlps = moe is not None and (moe.shared_intermediate_size or model.layers > moe.layers)
+    conditions = {
+        "other programs on the GPU, such as a desktop": on_gpu,
+        "freed blocks that PyTorch keeps while there is room, which nvidia-smi shows": on_gpu,
+        "memory pools of torch.compile and CUDA graphs": on_gpu,
+        "slower attention kernels on cards older than Ampere": on_gpu,
+        "the data set, and what the data loader copies of it": not on_gpu,
+        "NCCL's buffers": setup.gpus > 1,
+        "the KV cache of answers that evaluation generates": not setup.classes,
+        "routers that send most tokens to few experts; equal shares are assumed": moe is not None,
+        "adapters that PEFT puts on stacked experts whose projections are called like those of "
+        "other layers, as in DeepSeek: a copy of all experts of a layer": (
+            has_other_mlps and setup.traits.adds == "low-rank"
+        ),
+        "scans and convolutions of layers without attention": not model.attention_only,
+        "scratch memory of GPTQ and AWQ kernels, and layers that they leave out": (
+            setup.quantization == "int4"
+        ),
+        "optimizer states that stay on the GPU until it is full": "paged" in setup.optimizer,
+        "models that recompute more than one layer at a time": setup.gradient_checkpointing,
+    }
+    return tuple(use for use, applies in conditions.items() if applies)

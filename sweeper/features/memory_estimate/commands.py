@@ -99,12 +99,11 @@ def memory(
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
     from sweeper.features.memory_estimate import _table
-    from sweeper.features.memory_estimate._table import checked_setup
     from sweeper.traits.traits import find
 
     traits = find(strategy)
     stated = {"r": rank, "sequence_length": sequence_length}
-    setup = checked_setup(
+    setup = _table.checked_setup(
         **(_table.default_fields(traits) if traits else {})
         | {name: value for name, value in stated.items() if value is not None},
         strategy=strategy,
@@ -120,7 +119,15 @@ def memory(
         gpus=gpus,
         device="cpu" if cpu else "cuda",
     )
-    _table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)
+    _table.print_setup(
+        model,
+        setup,
+        gpu_memory=gpu_memory,
+        gpu=gpu,
+        with_dry_run=dry_run,
+        with_probe=probe,
+        as_json=as_json,
+    )
 
 
 def answers() -> dict[str, Any]:

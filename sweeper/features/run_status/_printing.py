@@ -22,7 +22,7 @@ from sweeper.findings.verdict.next_step import next_step
 from sweeper.runfolder import RunFolder
 from sweeper.textfiles import write_text
 from sweeper.views import progress
-from sweeper.views.console import MAX_WIDTH, html_of, is_live, out, show_line, show_page
+from sweeper.views.console import MAX_WIDTH, can_redraw, html_of, out, show_line, show_page
 from sweeper.views.progress import SILENT_EVENTS, plain_line
 from sweeper.views.verdict_view import verdict_lines
 
@@ -52,7 +52,7 @@ def show(folder: RunFolder, *, follow: bool, live: bool) -> None:
         return
     if live:
         _write_live_page(folder)
-    elif follow and is_live():
+    elif follow and can_redraw():
         with Live(console=console, auto_refresh=False) as live_view:
             while (status := _current_status(folder)).phase not in ENDED:
                 live_view.update(progress.view(status, console.width), refresh=True)

@@ -60,7 +60,7 @@ def test_a_variant_is_planned_by_its_base_and_the_plan_says_so():
         8_030_261_248,
         True,
     )
-    assert "Planned as meta-llama/Llama-3.1-8B, whose shapes it shares" in found.weights_note
+    assert "Planned as meta-llama/Llama-3.1-8B, whose shape it shares" in found.weights_note
     assert "stored quantised" in found.weights_note
 
 

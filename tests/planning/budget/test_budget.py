@@ -139,7 +139,7 @@ def test_one_trial_is_one_good_run(scene: Any) -> None:
     assert budget.phases["search"].seconds == pytest.approx(lead.duration.seconds, rel=0.01)
     assert "refit" not in budget.phases
     assert plan.search_gain.mean == 0
-    assert "One run, nothing is searched" in start(plan)
+    assert "One trial, nothing is searched" in start(plan)
 
 
 def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
