@@ -283,7 +283,7 @@ class Owner:
 
     def learn(self, baseline: BaselineResult) -> None:
         """Tell the search the losses of an untrained baseline."""
-        self.search.learn(of_baseline(self.plan, baseline))
+        self.search.add_untrained(of_baseline(self.plan, baseline))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         state = self.workers[worker]
