@@ -18,7 +18,7 @@ from sweeper.search.cost_model.trial_costs import NOTHING, TrialCosts, Untrained
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
-from sweeper.trials import Failure, RungReport, State, TrialResult, so_far
+from sweeper.trials import Failure, FailureKind, RungReport, State, TrialResult, so_far
 
 __all__ = [
     "Configuration",
@@ -135,31 +135,31 @@ def _run_trial(
         spent = so_far([*running.trials[number].reports.values()])
         return TrialResult(number=number, state=state, **spent, **fields)
 
-    def diverged(why: str) -> TrialResult:
-        return ended("FAIL", failure=Failure(kind="diverged", detail=why))
+    def failed(kind: FailureKind, why: str) -> TrialResult:
+        return ended("FAIL", failure=Failure(kind=kind, detail=why))
 
     try:
         while True:
             report = next(generator)
             decision = running.report(number, report)
             if not math.isfinite(report.validation_loss):
-                return diverged(f"its loss at rung {report.rung} is {report.validation_loss}")
+                text = f"its loss at rung {report.rung} is {report.validation_loss}"
+                return failed("diverged", text)
             if decision.prune:
-                rung, why = report.rung, decision.because
-                return ended("PRUNED", pruned_at_rung=rung, pruned_because=why)
+                why = decision.because
+                return ended("PRUNED", pruned_at_rung=report.rung, pruned_because=why)
     except StopIteration as end:
         target, reports = running.objective, [*running.trials[number].reports.values()]
         reported = [v for report in reports if (v := target.measured(report)) is not None]
         value = min(reported, key=target.cost, default=None) if end.value is None else end.value
         if value is None:
-            failure = Failure(kind="error", detail="the objective reported and returned no value")
-            return ended("FAIL", failure=failure)
+            return failed("error", "the objective reported and returned no value")
         if not math.isfinite(value):
-            return diverged(f"its final value is {value}")
+            return failed("diverged", f"its final value is {value}")
         field = "validation_loss" if target.is_loss else "objective"
         measures = reports[-1].measures if reports else {}
         return ended("COMPLETE", measures=measures, **{field: float(value)})
     except Diverged as error:
-        return diverged(str(error))
+        return failed("diverged", str(error))
     finally:
         generator.close()

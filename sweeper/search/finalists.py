@@ -47,10 +47,8 @@ def choose(
         key=lambda number: (order(costs[number], violations[number]), number),
     )
     within = [number for number in ranked if not is_beyond(violations[number])]
-    others = ranked[len(within) :]
-    return _first_of_each(within, candidates, n) + _first_of_each(
-        others, candidates, n - len(within)
-    )
+    beyond = _first_of_each(ranked[len(within) :], candidates, n - len(within))
+    return _first_of_each(within, candidates, n) + beyond
 
 
 def _first_of_each(ranked: Sequence[int], candidates: Mapping[int, Hashable], n: int) -> list[int]:

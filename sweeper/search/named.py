@@ -41,7 +41,7 @@ def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
         SpecError: The name is unknown, or the class cannot be created with these options.
     """
     seed = (space.seed * 1_000_003 + number) % 2**32
-    sampler = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
+    sampler = _make(name, BaseSampler, {"seed": seed})
     assert isinstance(sampler, BaseSampler)
     return OnlySearchable(sampler, space)
 
@@ -102,7 +102,7 @@ def make_pruner(name: str, space: Space) -> BasePruner | SweeperPruner:
     """
     if name.partition("(")[0] == OURS:
         return _sweeper_pruner(name, space)
-    pruner = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
+    pruner = _make(name, BasePruner, {})
     assert isinstance(pruner, BasePruner)
     return pruner
 
@@ -122,20 +122,20 @@ def _sweeper_pruner(name: str, space: Space) -> SweeperPruner:
     return SweeperPruner(space, first)
 
 
-def _make(
-    name: str, where: str, base: type, optuna_module: ModuleType, options: dict[str, object]
-) -> object:
+def _make(name: str, base: type, options: dict[str, object]) -> object:
     """Create the named class with these options, as far as it takes them, and those of the name."""
+    kind = base.__name__.removeprefix("Base").lower()
+    where = f"search.{kind}"
     text, arguments = _parse(name, where)
     module_name, _, class_name = text.partition(":")
     fix = "Install it, run the command in its folder, or correct the name."
     with _as_spec_error(f"cannot import {module_name!r}", where, fix):
-        module = optuna_module if module_name == "optuna" else _import(module_name)
+        module = _import(f"optuna.{kind}s" if module_name == "optuna" else module_name)
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         names = [each for each in dir(module) if _is_kind(getattr(module, each), base)]
         raise SpecError(
-            f"{module_name} has no {base.__name__.removeprefix('Base').lower()} {class_name!r}",
+            f"{module_name} has no {kind} {class_name!r}",
             fix=near_match(class_name, names),
             where=where,
         )

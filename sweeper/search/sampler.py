@@ -30,8 +30,8 @@ from sweeper.search.cost_model.axes import (
     axis_of,
     cumulative,
     draw_index,
-    draw_truncated,
     numbers,
+    truncated,
 )
 from sweeper.search.cost_model.cost_model import CostModel, StudyCosts, Suggestion, Trials
 from sweeper.search.cost_model.gaussian_process import Vector, one_thread
@@ -350,7 +350,7 @@ class Proposals:
             axis = self.own.axes.get(name)
             if isinstance(axis, Axis):
                 density = (axis.unit(value), axis.prior[1])
-                point[name] = axis.value(draw_truncated(density, (0.0, 1.0), self.generator))
+                point[name] = axis.value(truncated(density, (0.0, 1.0), self.generator))
             elif axis is not None:
                 point[name] = value
         return point
@@ -407,6 +407,4 @@ class Proposals:
             step = axis.width * self.generator.normal()
             return axis.value(min(1.0, max(0.0, center + step)))
         within = (min(low, center), max(high, center))
-        return axis.value(
-            draw_truncated((center, self._near_spreads[name]), within, self.generator)
-        )
+        return axis.value(truncated((center, self._near_spreads[name]), within, self.generator))

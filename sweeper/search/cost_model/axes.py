@@ -150,7 +150,7 @@ class Axis:
 
     def draw_prior(self, within: Range, generator: np.random.Generator) -> Scalar:
         """A draw from the prior, cut to a range of positions."""
-        return self.value(draw_truncated(self.prior, within, generator))
+        return self.value(truncated(self.prior, within, generator))
 
 
 def numbers(values: Sequence[Scalar | None]) -> Vector:
@@ -158,9 +158,7 @@ def numbers(values: Sequence[Scalar | None]) -> Vector:
     return np.asarray(values, dtype=float)
 
 
-def draw_truncated(
-    normal: tuple[float, float], within: Range, generator: np.random.Generator
-) -> float:
+def truncated(normal: tuple[float, float], within: Range, generator: np.random.Generator) -> float:
     """A draw from a normal density (centre, spread) cut to a range."""
     center, spread = normal
     low, high = within

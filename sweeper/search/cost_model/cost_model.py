@@ -143,9 +143,8 @@ class Trials:
     @cached_property
     def rows(self) -> Matrix:
         """The configurations of all trials, including running ones; shape ``(n, columns)``."""
-        return Encoder(self.axes).matrix(
-            [trial.parameters for trial in self.seen if trial.parameters]
-        )
+        points = [trial.parameters for trial in self.seen if trial.parameters]
+        return Encoder(self.axes).matrix(points)
 
     @cached_property
     def ended_count(self) -> int:
@@ -312,16 +311,9 @@ class CostModel:
         """The expected improvement of each row as a log, with the probability of the limits."""
         fitted = self._process
         measured = [trial for trial in self.own.informative if trial.violation is not None]
-        within_limits = (
-            [trial for trial in measured if trial.within_limits]
-            if measured
-            else self.own.informative
-        )
-        points = [
-            trial.parameters
-            for trial in thinned(within_limits, self._max_trials // 2)
-            if trial.parameters
-        ]
+        kept = [trial for trial in measured or self.own.informative if trial.within_limits]
+        kept = thinned(kept, self._max_trials // 2)
+        points = [trial.parameters for trial in kept if trial.parameters]
         lowest = (
             float(fitted.predict(self._encoder.matrix(points))[0].min()) if points else math.inf
         )
