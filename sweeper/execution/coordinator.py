@@ -207,6 +207,7 @@ class Coordinator:
             self.owner.give_up()
 
     def _prepare(self) -> None:
+        """Restore the trials and baselines of earlier commands, and queue unfinished trials."""
         owner = self.owner
         for baseline in repair.baselines(self.run).values():
             if baseline is not None:
@@ -236,7 +237,7 @@ class Coordinator:
             reason = "every configuration of the space will have run by then"
             self.owner.warn(
                 f"{plural(self.total, 'trial')} instead of {self.spec.search.trials}: "
-                f"{'the budget buys no more' if limited_by_budget else reason}"
+                f"{'the budget allows no more' if limited_by_budget else reason}"
             )
         if self.total > self.spec.search.trials:
             self.owner.warn(
@@ -245,6 +246,7 @@ class Coordinator:
             )
 
     def _search(self) -> None:
+        """Score the baselines and run the trials."""
         owner = self.owner
         for name in repair.damaged_baselines(self.run):
             owner.warn(f"baselines/{name}.json was damaged, and is made again")
@@ -252,10 +254,8 @@ class Coordinator:
         owner.set_phase(
             "search" if work_items.is_done(self.run, work_items.BASELINES) else "baselines"
         )
-        earlier_ending = owner.progress.ending
-        if earlier_ending is not None and not study_end.still_ends(
-            earlier_ending, self.spec.search
-        ):
+        earlier = owner.progress.ending
+        if earlier is not None and not study_end.still_ends(earlier, self.spec.search):
             owner.progress.ending = None
         owner.may_ask = self._search_continues
         owner.work_until(lambda: not owner.open_items and not owner.askable)
@@ -297,6 +297,7 @@ class Coordinator:
         return study_end.Ending(kind="budget", because=because, total=self.spec.search.trials)
 
     def _confirm_and_test(self) -> None:
+        """Train the finalists with further seeds, store the choice, and score the test split."""
         owner = self.owner
         if not self.run.test_seal.exists():
             owner.set_phase("confirmation")
@@ -320,6 +321,7 @@ class Coordinator:
         seal.drop_seed_weights(self.run, self.plan, test_seal)
 
     def _train_again(self, numbers: Sequence[int], seeds: Sequence[int]) -> None:
+        """Train each of these trials with each of these seeds."""
         self.owner.add(work_items.confirm(number, seed) for number in numbers for seed in seeds)
         self.owner.work_until(lambda: not self.owner.open_items)
 
@@ -372,6 +374,7 @@ class Coordinator:
         return decision.made
 
     def _end(self, kind: OutcomeKind) -> RunOutcome:
+        """Stop the workers, and write the last status."""
         self.owner.stop_workers()
         status = self.owner.end(kind)
         return RunOutcome(kind, status, self.owner.signals.number)
@@ -414,6 +417,7 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
 
 
 def _config(run: RunFolder, number: int) -> TrialConfig | None:
+    """A trial's configuration, restored from its newest readable copy; None if there is none."""
     home = run.trial(number)
     copies = (attempt_folder(home, attempt) for attempt in reversed(attempts_of(home)))
     for folder in (home, *copies):
@@ -425,6 +429,7 @@ def _config(run: RunFolder, number: int) -> TrialConfig | None:
 
 
 def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialResult | None:
+    """A trial's result, restored from its attempt's copy if damaged; None if it has not ended."""
     path = run.trial(number) / RESULT
     damaged = path.exists() and TrialResult.read_or_none(path) is None
     work_items.end_open_attempt(run, work_items.trial(number))

@@ -327,7 +327,7 @@ class Owner:
     # Results
 
     def _accept(self, worker: str, job: Job, failure: AttemptEndKind, why: str) -> None:
-        """Accept an attempt's result; an attempt without a complete one failed, with this kind."""
+        """Accept an attempt's result. Without a complete one, the attempt ended by ``failure``."""
         home, result = self._home(job), work_items.accept_result(self.run, job, job.attempt)
         if result is None:
             return self._attempt_failed(worker, job, failure, why)

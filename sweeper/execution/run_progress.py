@@ -94,7 +94,8 @@ def decide_phase(
     remaining = units.duration(max(left_seconds, 0.0))
     why = f"{remaining} were left {limit}, and it takes up to {longest}"
     if unlimited and made == cost.planned:
-        why = f"it takes up to {longest}, {'' if made else 'not '}cheap compared with the search"
+        cheap = "is cheap" if made else "is not cheap"
+        why = f"it takes up to {longest}, which {cheap} compared with the search"
     return OptionalPhase(made=made, text=f"{'a' if made else 'no'} {cost.title} was made: {why}")
 
 
@@ -271,8 +272,9 @@ class RunProgress:
             return None
         searching, jobs_left = phase in ("baselines", "search"), self.jobs - self.jobs_done
         search_trials = trials_left if searching else 0.0
-        runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
-        runs = runs if searching else jobs_left if phase == "confirmation" else 0
+        runs_after_search = budget.finalists * max(budget.confirmation_seeds - 1, 0)
+        confirming = jobs_left if phase == "confirmation" else 0
+        runs = runs_after_search if searching else confirming
         searched = [trial.seconds for trial in trials if not trial.is_default]
         all_seconds = [trial.seconds for trial in trials]
         sample = searched if len(searched) >= MIN_ENDED_TRIALS else all_seconds

@@ -352,6 +352,7 @@ class Comparison:
         """Prune the trial if even the largest recorded gains would leave it above the best."""
         scored = _most_recent(self.trials, lambda trial: self.rung in trial.items)
         subset_bias = self._subset_bias(scored)
+        # The difference of two trials has twice the variance of one.
         item_margin = CONFIDENCE * math.sqrt(2) * self._item_std(scored, subset_bias)
         lowest_so_far = self.own.curve[self.rung] + subset_bias
         lowest_end = lowest_so_far * self.end_ratio * math.exp(-item_margin)
@@ -399,9 +400,9 @@ class Comparison:
 
     def _prune(self, why: str, best: float) -> PruningDecision:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
-        value_text = f"{rung_title(self.objective)} {self._text(self.cost)}"
+        figure = f"{rung_title(self.objective)} {self._text(self.cost)}"
         so_far = f"the best so far is {self._text(best)}"
-        return PruningDecision(prune=True, because=f"{where} with {value_text}: {why}; {so_far}")
+        return PruningDecision(prune=True, because=f"{where} with {figure}: {why}; {so_far}")
 
     def _text(self, cost: float) -> str:
         return value_text(cost, self.objective)

@@ -269,7 +269,7 @@ class Proposals:
             draw = self._rate_step if only_rate and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
         point = model.furthest([self._restrict(self._rules_draw()) for _ in range(EARLY_DRAWS)])
-        return Suggestion(point, 0.0)
+        return Suggestion(point, 0.0)  # without ended trials there is no model, and no score
 
     @cached_property
     def _rate(self) -> Axis | None:
@@ -284,11 +284,8 @@ class Proposals:
         incumbent, rate = self.own.incumbents[0].parameters, self._rate
         assert rate is not None
         step = rate.length * float(self.generator.choice(RATE_STEPS))
-        moved = {
-            rate.name: rate.value(
-                rate.unit(incumbent.get(rate.name, rate.parameter.default)) + step
-            )
-        }
+        position = rate.unit(incumbent.get(rate.name, rate.parameter.default)) + step
+        moved = {rate.name: rate.value(position)}
         return self._restrict({**self._rules_draw(), **incumbent, **moved})
 
     def log_priors(self, points: Sequence[Point]) -> Vector:

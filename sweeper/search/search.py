@@ -76,8 +76,10 @@ class Search:
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _sampler: SweeperSampler = field(init=False)
     _pruner: BasePruner | SweeperPruner = field(init=False)
+    # Third-party samplers of the running trials, by number.
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
     trials: list[TrialCosts] = field(default_factory=list)
+    # All trials by number, with final costs of the kind that is reported at rungs.
     _pruner_trials: list[TrialCosts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -232,7 +234,7 @@ class Search:
         reports: Mapping[int, RungReport],
         result: TrialResult | None = None,
     ) -> TrialCosts:
-        """Add or update a trial. For the pruner, its final cost is of the same kind as at rungs."""
+        """Add or update a trial, and return it."""
         number = config.number
         trial = TrialCosts.of(config, reports, result, self.space, self.limits)
         for_pruner = trial
@@ -249,6 +251,7 @@ class Search:
         return storage.get_trial(trial_id)
 
     def _is_start(self, trial: Configuration, start: Configuration) -> bool:
+        """Whether a restored trial is this start."""
         key = self.space.key(start)
         values = self.candidates[key].defaults(start.parameters)
         is_same_kind = (key, start.origin) == (self.space.key(trial), trial.origin)
