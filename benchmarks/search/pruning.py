@@ -222,8 +222,8 @@ def main() -> None:
     for task in chosen.tasks.split(","):
         if chosen.held_out:
             name = [task.removesuffix("-head")]
-            pruner.REMAINING_GAIN = remaining_gain(name, random_head=False)
-            pruner.REMAINING_GAIN_RANDOM_HEAD = remaining_gain(name, random_head=True)
+            pruner.END_RATIOS = remaining_gain(name, random_head=False)
+            pruner.END_RATIOS_RANDOM_HEAD = remaining_gain(name, random_head=True)
         bills = [bill(task, seed, chosen.trials) for seed in range(chosen.seeds)]
         every += bills
         print(line(*cells(task, bills)), flush=True)

@@ -1,6 +1,6 @@
-"""``run_sweep``: the phases of a run, from restoring earlier trials to the test split.
+"""``run_sweep``: the phases of a run, from restoring earlier trials to features after the test.
 
-It may be killed at any moment: its state can be restored from the run's folder.
+The command may be killed at any moment: its state can be restored from the run's folder.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     """The pool that the spec names, without workers yet.
 
     Returns:
-        The pool, and the reason if it has fewer workers than requested, else an empty text.
+        The pool, and why it has fewer workers than requested; empty if it has all.
 
     Raises:
         RunError: The pool cannot work here.
@@ -140,8 +140,8 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     if executor == "local":
         environments, note = place(workers, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
-    extra = f"--executor {executor}"
-    with needed_for("This executor", install_command(executor), extra):
+    flag = f"--executor {executor}"
+    with needed_for("This executor", install_command(executor), flag):
         return parts.CONNECT.of(executor)(run, spec, plan, briefing)
 
 
@@ -169,9 +169,9 @@ class Coordinator:
             if not disk.no_room(error):
                 self._fail(error)
                 raise
-            full = disk.full(self.run.path, self.owner.least_bytes)
-            self._fail(full)
-            raise full from error
+            disk_full = disk.full_error(self.run.path, self.owner.least_bytes)
+            self._fail(disk_full)
+            raise disk_full from error
         except BaseException as error:
             self._fail(error)
             raise
@@ -191,7 +191,7 @@ class Coordinator:
             if self.owner.signals.count:
                 return self._end("interrupted")
             if self.owner.progress.seconds_left <= STOP_SECONDS:
-                self.owner.warn("the budget is spent; a larger one goes on from here")
+                self.owner.warn("the budget is spent; give a larger one to continue")
             return self._end("timeout")
         return self._end("complete")
 
@@ -207,6 +207,7 @@ class Coordinator:
             self.owner.give_up()
 
     def _prepare(self) -> None:
+        """Restore the trials and baselines of earlier commands, and queue unfinished trials."""
         owner = self.owner
         for baseline in repair.baselines(self.run).values():
             if baseline is not None:
@@ -224,18 +225,19 @@ class Coordinator:
             owner.warn(text)
         for proposed in self.plan.proposed:
             owner.say("proposed-trial", text=proposed.text)
-        self._note_total()
+        self._warn_of_total()
         if done:  # the report is of an earlier command, which may have had another total
             owner.on_trial_end()
 
-    def _note_total(self) -> None:
+    def _warn_of_total(self) -> None:
+        """Warn if the total is not the requested number of trials."""
         if self.total < self.spec.search.trials:
             budget = self.plan.budget
             limited_by_budget = budget.limit_seconds is not None and self.total == budget.trials
             reason = "every configuration of the space will have run by then"
             self.owner.warn(
                 f"{plural(self.total, 'trial')} instead of {self.spec.search.trials}: "
-                f"{'the budget buys no more' if limited_by_budget else reason}"
+                f"{'the budget allows no more' if limited_by_budget else reason}"
             )
         if self.total > self.spec.search.trials:
             self.owner.warn(
@@ -244,6 +246,7 @@ class Coordinator:
             )
 
     def _search(self) -> None:
+        """Score the baselines and run the trials."""
         owner = self.owner
         for name in repair.damaged_baselines(self.run):
             owner.warn(f"baselines/{name}.json was damaged, and is made again")
@@ -251,13 +254,11 @@ class Coordinator:
         owner.set_phase(
             "search" if work_items.is_done(self.run, work_items.BASELINES) else "baselines"
         )
-        earlier_ending = owner.progress.ending
-        if earlier_ending is not None and not study_end.still_ends(
-            earlier_ending, self.spec.search
-        ):
+        earlier = owner.progress.ending
+        if earlier is not None and not study_end.still_ends(earlier, self.spec.search):
             owner.progress.ending = None
         owner.may_ask = self._search_continues
-        owner.until(lambda: not owner.open and not owner.askable)
+        owner.work_until(lambda: not owner.open_items and not owner.askable)
         owner.may_ask = lambda: False
         if not repair.baselines(self.run):
             owner.warn("there are no baselines to compare with: scoring them failed")
@@ -284,11 +285,9 @@ class Coordinator:
         return False
 
     def _budget_ending(self) -> study_end.Ending | None:
-        """The end of the search if the budget is too small for one more trial, else None."""
-        seconds_left, seconds_needed = (
-            self.owner.progress.seconds_left,
-            self.owner.progress.seconds_with_one_more(),
-        )
+        """The ending of the search if the budget is too small for one more trial."""
+        seconds_left = self.owner.progress.seconds_left
+        seconds_needed = self.owner.progress.seconds_with_one_more()
         if seconds_needed <= seconds_left:
             return None
         because = (
@@ -298,31 +297,33 @@ class Coordinator:
         return study_end.Ending(kind="budget", because=because, total=self.spec.search.trials)
 
     def _confirm_and_test(self) -> None:
+        """Train the finalists with further seeds, store the choice, and score the test split."""
         owner = self.owner
         if not self.run.test_seal.exists():
             owner.set_phase("confirmation")
-            chosen, seeds = owner.state.finalists(), seal.seeds_of(self.plan)
+            finalists, seeds = owner.state.finalists(), seal.seeds_of(self.plan)
             planned = self.plan.budget.confirmation_seeds - 1
-            self._train_again(chosen, seeds[:planned])
-            if seeds[planned:]:
-                trained = [seal.trainings(self.run, self.plan, number) for number in chosen]
+            self._train_again(finalists, seeds[:planned])
+            if extra_seeds := seeds[planned:]:
+                trained = [seal.trainings(self.run, self.plan, number) for number in finalists]
                 if seeds_dominate(trained):
-                    self._train_again(chosen, seeds[planned:])
-            seal.store_choice(self.run, self.plan, chosen, owner.state.limits)
-        opened = seal.read_seal(self.run)
-        if opened.complete:
-            self._note_late_trials(opened)
+                    self._train_again(finalists, extra_seeds)
+            seal.store_choice(self.run, self.plan, finalists, owner.state.limits)
+        test_seal = seal.read_seal(self.run)
+        if test_seal.complete:
+            self._warn_of_late_trials(test_seal)
             return
         owner.set_phase("test")
-        scored = seal.scoring_work(self.run, self.plan, opened, owner.state)
-        owner.add(scored)
-        owner.until(lambda: not owner.open)
-        seal.store_scores(self.run, opened, scored)
-        seal.drop_seed_weights(self.run, self.plan, opened)
+        items = seal.scoring_work(self.run, self.plan, test_seal, owner.state)
+        owner.add(items)
+        owner.work_until(lambda: not owner.open_items)
+        seal.store_scores(self.run, test_seal, items)
+        seal.drop_seed_weights(self.run, self.plan, test_seal)
 
     def _train_again(self, numbers: Sequence[int], seeds: Sequence[int]) -> None:
+        """Train each of these trials with each of these seeds."""
         self.owner.add(work_items.confirm(number, seed) for number in numbers for seed in seeds)
-        self.owner.until(lambda: not self.owner.open)
+        self.owner.work_until(lambda: not self.owner.open_items)
 
     def _feature_phases(self) -> None:
         """Run the features' phases."""
@@ -335,11 +336,12 @@ class Coordinator:
             except Exception as error:  # noqa: BLE001 - a bug in a feature only costs its own figures
                 self.owner.warn(parts.failure(name, error))
 
-    def _note_late_trials(self, opened: TestSeal) -> None:
-        if set(self.owner.state.finalists()) - set(opened.order):
+    def _warn_of_late_trials(self, test_seal: TestSeal) -> None:
+        """Warn if trials would be finalists that ended after the test split was opened."""
+        if set(self.owner.state.finalists()) - set(test_seal.order):
             self.owner.warn(
-                f"the test split was scored once, at {opened.opened_at}: later trials are compared "
-                "on validation only"
+                f"the test split was scored once, at {test_seal.opened_at}: later trials are "
+                "compared on validation only"
             )
 
     @property
@@ -360,18 +362,19 @@ class Coordinator:
             del self.owner.progress.optional_phases[feature]
         self.owner.add(items)
         self.owner.set_phase(feature)
-        self.owner.until(lambda: not self.owner.open)
+        self.owner.work_until(lambda: not self.owner.open_items)
 
     def warn(self, text: str) -> None:
         self.owner.warn(text)
 
     def fits(self, feature: str, seconds: float) -> bool:
-        decided = self.owner.progress.fits(feature, seconds, self.owner.deadline)
-        if decided.made or self.plan.budget.limit_seconds is not None:
-            self.owner.say("optional-phase", text=decided.text)
-        return decided.made
+        decision = self.owner.progress.decide_phase(feature, seconds, self.owner.deadline)
+        if decision.made or self.plan.budget.limit_seconds is not None:
+            self.owner.say("optional-phase", text=decision.text)
+        return decision.made
 
     def _end(self, kind: OutcomeKind) -> RunOutcome:
+        """Stop the workers, and write the last status."""
         self.owner.stop_workers()
         status = self.owner.end(kind)
         return RunOutcome(kind, status, self.owner.signals.number)
@@ -414,11 +417,10 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
 
 
 def _config(run: RunFolder, number: int) -> TrialConfig | None:
+    """A trial's configuration, restored from its newest readable copy; None if there is none."""
     home = run.trial(number)
-    for folder in (
-        home,
-        *(attempt_folder(home, attempt) for attempt in reversed(attempts_of(home))),
-    ):
+    copies = (attempt_folder(home, attempt) for attempt in reversed(attempts_of(home)))
+    for folder in (home, *copies):
         if (config := TrialConfig.read_or_none(folder / CONFIG)) is not None:
             if folder is not home:
                 config.write(home / CONFIG)
@@ -427,9 +429,10 @@ def _config(run: RunFolder, number: int) -> TrialConfig | None:
 
 
 def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialResult | None:
+    """A trial's result, restored from its attempt's copy if damaged; None if it has not ended."""
     path = run.trial(number) / RESULT
     damaged = path.exists() and TrialResult.read_or_none(path) is None
-    work_items.settle(run, work_items.trial(number))
+    work_items.end_open_attempt(run, work_items.trial(number))
     result = TrialResult.read_or_none(path)
     if result is not None and damaged:
         say(f"trial {number}: {RESULT} was damaged and has been restored from its attempt's copy")

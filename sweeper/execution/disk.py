@@ -54,7 +54,7 @@ def _sizes(folder: Path) -> Iterator[int]:
                 yield Path(parent, name).stat().st_size
 
 
-def full(folder: Path, needed: int = RESERVE_BYTES) -> RunError:
+def full_error(folder: Path, needed: int = RESERVE_BYTES) -> RunError:
     """The error that ends a run whose disk is full."""
     try:
         free = units.size(free_bytes(folder))
@@ -78,7 +78,7 @@ def _bytes_per_weight(candidate: Candidate) -> int:
 
 
 def _in_flight_bytes(candidate: Candidate) -> int:
-    """Most bytes of a running trial: its weights, and two checkpoints if it saves them.
+    """Maximum bytes of a running trial: its weights, and two checkpoints if it saves them.
 
     The earlier checkpoint is deleted once the later one is complete.
     """
@@ -92,13 +92,16 @@ def _in_flight_bytes(candidate: Candidate) -> int:
 
 @dataclass(frozen=True)
 class DiskBudget:
-    """The most bytes that a run's weights take at once.
+    """The maximum bytes that a run's weights take at once.
 
-    ``kept``, ``confirmation`` and ``in_flight``: weights kept by the search, of confirmation runs
-    and of running trials. ``bases``: base models that a ``Stage`` trains before trials (continued
-    pretraining), in the cache of all runs. ``base_copies``: the run's own copies of those on which
-    its kept adapters were trained. If cache and run are on one file system, copies are links and
-    take no space.
+    Args:
+        kept: Weights that the search keeps.
+        confirmation: Weights of confirmation runs.
+        in_flight: Weights and checkpoints of running trials.
+        bases: Base models that a ``Stage`` trains before trials (continued pretraining), in the
+            cache of all runs.
+        base_copies: The run's own copies of the bases on which its kept adapters were trained. If
+            cache and run are on one file system, copies are links and take no space.
     """
 
     kept: int
@@ -118,7 +121,7 @@ class DiskBudget:
         return self.in_flight + RESERVE_BYTES
 
     def sentence(self, folder: Path) -> str:
-        """A sentence on the space that the run will need and whether it is free."""
+        """A sentence on the space that the run needs and whether it is free."""
         one_disk = _on_one_disk(folder, home())
         needed = self.weights + (self.bases if one_disk else self.base_copies)
         free = free_bytes(folder)
@@ -146,7 +149,7 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
     largest, budget = max(sizes), plan.budget
     bases = _base_sizes(plan)[: budget.trials]
     kept_trials = 2 * len(sizes) + budget.finalists
-    # The finalist's own training has the first of the seeds.
+    # The first of the seeds is that of the finalist's own training.
     further_seeds = max(0, budget.confirmation_seeds + budget.extra_seeds - 1)
     return DiskBudget(
         kept=2 * sum(sizes) + budget.finalists * largest,

@@ -48,9 +48,9 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 class Signals:
-    """The signals received; the third ends the process.
+    """Counts the signals received; the third ends the process.
 
-    ``number`` is the first signal's, None before it arrives; HUP counts as TERM.
+    ``number`` is that of the first signal, None until it arrives; HUP counts as TERM.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The protocol: the command sends orders, the worker sends messages.
+"""The protocol between the command, which sends orders, and a worker, which sends messages.
 
 Each is one line on a pipe: the name of its type and its JSON. A worker does one job at a time: a
 ``Job`` starts it, a ``RungAnswer`` answers each ``RungReport``, and ``JobEnded`` ends it.
@@ -32,7 +32,7 @@ class WorkItem(Record):
     trial: int | None = Field(None, description="number of the trial concerned, if any")
     seed: int | None = Field(None, description="of a confirmation run; None for the trial's own")
     rows: int | None = Field(None, description="training rows, if not those of the trial")
-    keep_weights: bool = Field(False, description="whether a training on ``rows`` does")
+    keep_weights: bool = Field(False, description="whether a training on ``rows`` keeps its own")
 
     @property
     def home(self) -> str:
@@ -158,7 +158,7 @@ Order = Job | RungAnswer | Stop | Close
 Message = (
     Order | Hello | Ready | Heartbeat | RungReport | BaselineResult | ProgressMessage | JobEnded
 )
-"""Whatever a line of the protocol holds."""
+"""The content of any line of the protocol."""
 _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
@@ -171,7 +171,7 @@ def read_message(line: bytes) -> Message:
     """The order or message on a line.
 
     Raises:
-        ValueError: The line is not a valid order or message.
+        ValueError: The line is neither a valid order nor a valid message.
     """
     name, _, fields = line.partition(b" ")
     if (kind := _TYPES.get(name.decode(errors="replace"))) is None:

@@ -1,4 +1,4 @@
-"""The next attempt at a work item: the configuration that a worker trains, and where it starts."""
+"""The next attempt at a work item: its configuration, and the checkpoint from which it starts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def next_attempt(state: RunState, batches: ReducedBatches, item: WorkItem) -> Jo
 
 
 def _checkpoint(home: Path) -> Path | None:
-    """The newest checkpoint of interrupted attempts since the last failure, if any."""
+    """The newest checkpoint of the interrupted attempts since the last one that failed, if any."""
     for number in reversed(attempts_of(home)):
         folder = attempt_folder(home, number)
         end = attempts.read_end(folder)
@@ -63,6 +63,7 @@ def _checkpoint(home: Path) -> Path | None:
 
 
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
+    """The configuration of an item that trains from the beginning."""
     assert item.trial is not None
     changes: dict[str, object] = {}
     if item.rows is not None:

@@ -51,6 +51,7 @@ from sweeper.trials import (
     TrialResult,
 )
 
+# Longest wait for messages in one pass of the loop.
 _TICK_SECONDS = 0.2
 # Interval at which status.json is written, by which readers see that the command is alive.
 STATUS_SECONDS = 1.0
@@ -96,15 +97,15 @@ class Owner:
         self.plan = self.state.plan
         self.reduced_batches = ReducedBatches(self.run)
 
-    def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
+    def add(self, items: Iterable[WorkItem], *, first: bool = False) -> None:
         """Queue the items that are not done and have not finally failed.
 
         Args:
-            todo: Work items; each once per command.
-            first: Whether they come before items that wait.
+            items: Work items; each is added once per command.
+            first: Whether they come before the items that wait.
         """
-        for item in todo:
-            work_items.settle(self.run, item)
+        for item in items:
+            work_items.end_open_attempt(self.run, item)
             ended = (
                 work_items.is_done(self.run, item) or work_items.failure(self.run, item) is not None
             )
@@ -115,11 +116,11 @@ class Owner:
                 (self._queue.appendleft if first else self._queue.append)(item)
 
     @property
-    def open(self) -> int:
+    def open_items(self) -> int:
         """Number of work items that wait or run."""
         return len(self._queue) + self.workers.busy
 
-    def until(self, reached: Callable[[], bool]) -> None:
+    def work_until(self, reached: Callable[[], bool]) -> None:
         """Keep workers busy until ``reached`` returns true.
 
         Raises:
@@ -133,7 +134,7 @@ class Owner:
         while not reached():
             if self.signals.count or time.monotonic() > self.deadline:
                 raise Stopped
-            self.pool.start(self.open + self.askable)
+            self.pool.start(self.open_items + self.askable)
             self._tick()
             if self.workers.strikes >= STRIKES_ALLOWED:
                 raise self._no_progress_error()
@@ -172,6 +173,7 @@ class Owner:
 
     @property
     def askable(self) -> int:
+        """Number of trials that the search may still be asked for."""
         remaining = self.progress.total - len(self.state.configs)
         return remaining if remaining > 0 and self.may_ask() else 0
 
@@ -192,12 +194,11 @@ class Owner:
         return work_items.trial(trial.number)
 
     def _send_attempt(self, worker: str, item: WorkItem) -> None:
-        """Send the next attempt to a worker, where ``Session`` passes it to the training
-        backend."""
+        """Send the next attempt at an item to a worker, whose ``Session`` runs it."""
         job = next_attempt(self.state, self.reduced_batches, item)
         self.pool.send(worker, job)
         state = self.workers[worker]
-        state.job, state.from_scratch, state.worked = job, False, True
+        state.job, state.from_scratch, state.had_job = job, False, True
         state.restored_rung = job.rungs[-1].rung if job.rungs else 0
         if job.kind != "trial":
             self._say(worker, "job-started", job)
@@ -235,7 +236,7 @@ class Owner:
             self._job_ended(worker, message)
 
     def _answer(self, worker: str, report: RungReport) -> None:
-        """Answer a report, before any file is written. Only trials of the search are pruned."""
+        """Answer a report before its files are written. Only trials of the search are pruned."""
         state = self.workers[worker]
         if state.job is None:
             return
@@ -253,7 +254,7 @@ class Owner:
         self.pool.send(worker, RungAnswer(decision=decision, because=because))
 
     def _record_rung(self, worker: str, report: RungReport) -> None:
-        """Record a rung that was answered."""
+        """Write the files and the event of an answered rung."""
         state = self.workers[worker]
         job = state.job
         if job is None:
@@ -283,14 +284,14 @@ class Owner:
 
     def learn(self, baseline: BaselineResult) -> None:
         """Tell the search the losses of an untrained baseline."""
-        self.search.learn(of_baseline(self.plan, baseline))
+        self.search.add_untrained(of_baseline(self.plan, baseline))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         state = self.workers[worker]
         job, state.job = state.job, None
         if job is None:
             return
-        # A refused job cannot be done, but the worker's process is intact.
+        # After a refusal the worker's process is intact, and can do other jobs.
         if ended.end in (None, "refused"):
             state.productive = True
             self._idle_workers[worker] = None
@@ -308,12 +309,12 @@ class Owner:
         worker = self._last_ended_worker = gone.worker
         self._idle_workers.pop(worker, None)
         state = self.workers[worker]
-        # A worker that ends as ordered has no job; status 0 during a job is a crash.
+        # A worker that was ordered to end has no job; exit status 0 during a job is a crash.
         ended_in_order = gone.status == 0 and state.job is None
         excused = self._stopping or gone.lost or ended_in_order
         why = str(gone)
         if state.silenced:
-            why = f"its worker sent no message for {self.workers.limit:g} s"
+            why = f"its worker sent no message for {self.workers.silence_limit:g} s"
         job, state.job = state.job, None
         if job is not None:
             kind: AttemptEndKind = "interrupted" if excused else "crash"
@@ -326,7 +327,7 @@ class Owner:
     # Results
 
     def _accept(self, worker: str, job: Job, failure: AttemptEndKind, why: str) -> None:
-        """Accept an attempt's result; without a complete result, the attempt failed."""
+        """Accept an attempt's result. Without a complete one, the attempt ended by ``failure``."""
         home, result = self._home(job), work_items.accept_result(self.run, job, job.attempt)
         if result is None:
             return self._attempt_failed(worker, job, failure, why)
@@ -362,7 +363,7 @@ class Owner:
         self.on_trial_end()
 
     def _attempt_failed(self, worker: str, job: Job, kind: AttemptEndKind, detail: str) -> None:
-        """Record why an attempt has no result, and retry or give up."""
+        """Record why an attempt has no result, and queue its item again or give it up."""
         folder = self._folder(job)
         end = attempts.note_end(folder, kind, detail, worker=worker, replace=kind == "damaged")
         attempts.drop_leftovers(folder)
@@ -445,7 +446,7 @@ class Owner:
         """End all workers if the run's folder was deleted, so that they do not recreate it.
 
         Raises:
-            RunError: It was deleted.
+            RunError: The folder was deleted.
         """
         if self._status_written and not (self.run.status.exists() or self.run.events.exists()):
             self.pool.kill()
@@ -501,8 +502,8 @@ class Owner:
         return status
 
     def _no_progress_error(self) -> RunError | NoTrialCompleted:
-        kind = RunError if self.state.best else NoTrialCompleted
-        return kind(
+        error = RunError if self.state.best else NoTrialCompleted
+        return error(
             "workers end again and again without getting anything done",
             why=last_log_lines(self.run, self._last_ended_worker),
             fix="Fix what the log reports, then give the same command again: it resumes.",

@@ -21,11 +21,12 @@ from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult
 
-# A run ends within ten seconds of the first Ctrl-C: workers get five, the report five. The deadline
-# of a budget is five seconds before its end.
+# Time that workers get to stop. The report gets as much, so that a run ends within ten seconds of
+# the first Ctrl-C. Workers are stopped this long before the end of a budget.
 STOP_SECONDS = 5.0
 # Minimum ended trials for an estimate of the remaining time, since one trial shows no spread.
 MIN_ENDED_TRIALS = 2
+# Phases before the run, whose seconds count towards the user's budget.
 _SETUP_PHASES = ("download", "conversion")
 # Minimum relative error of the estimate. In three sweeps, confirmation and test took up to 25% less
 # time than predicted.
@@ -38,15 +39,15 @@ class TrialTime(NamedTuple):
     Args:
         factor: Measured over predicted seconds, for the same share of a budget.
         seconds: Measured seconds, including set-up.
-        default: Whether it is a default of the rule book, which is never pruned.
+        is_default: Whether it is a default of the rule book, which is never pruned.
     """
 
     factor: float
     seconds: float
-    default: bool
+    is_default: bool
 
 
-def took(plan: Plan, config: TrialConfig, result: TrialResult) -> TrialTime | None:
+def time_of(plan: Plan, config: TrialConfig, result: TrialResult) -> TrialTime | None:
     """The time of a trial; None if it failed or made no steps, as with a frozen model."""
     seconds = result.training_seconds + result.evaluation_seconds
     rung = result.pruned_at_rung or result.stopped_at_rung or config.budget.rungs
@@ -58,14 +59,16 @@ def took(plan: Plan, config: TrialConfig, result: TrialResult) -> TrialTime | No
 
 
 def _seconds_of_later_phases(budget: Budget, phase: Phase, share: float) -> float:
-    """Predicted seconds of the remaining phases after training: test split, features' phases.
+    """Predicted seconds of the phases after the search and confirmation that are not over.
+
+    They are the test split and the features' phases.
 
     Args:
-        share: Share of the current phase's jobs that are left.
+        phase: The current phase.
+        share: Share of its jobs that are not done.
     """
-    planned = (pair for pair in budget.later.items() if pair[1].planned or pair[0] == phase)
     seconds = {"test": budget.phases["test"].seconds} | {
-        name: cost.seconds for name, cost in planned
+        name: cost.seconds for name, cost in budget.later.items() if cost.planned or name == phase
     }
     if phase not in seconds:
         return math.fsum(seconds.values())
@@ -74,20 +77,25 @@ def _seconds_of_later_phases(budget: Budget, phase: Phase, share: float) -> floa
     return share * seconds[phase] + math.fsum(seconds[name] for name in later_names)
 
 
-def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:
+def decide_phase(
+    budget: Budget, feature: str, seconds: float, left: Mapping[str, float]
+) -> OptionalPhase:
     """Decide whether an optional phase is run.
 
     Args:
-        seconds: Most seconds that the phase takes.
+        feature: Name of the feature whose phase it is.
+        seconds: Maximum seconds that the phase takes.
         left: Seconds left under each limit, by the limit in words, such as ``of the budget``.
     """
-    cost, most = budget.features[feature], units.duration(seconds)
+    cost, longest = budget.features[feature], units.duration(seconds)
     limit, left_seconds = min(left.items(), key=lambda item: item[1])
     unlimited = budget.limit_seconds is None
     made = left_seconds >= seconds and (cost.planned or not unlimited)
-    why = f"{units.duration(max(left_seconds, 0.0))} were left {limit}, and it takes up to {most}"
+    remaining = units.duration(max(left_seconds, 0.0))
+    why = f"{remaining} were left {limit}, and it takes up to {longest}"
     if unlimited and made == cost.planned:
-        why = f"it takes up to {most}, {'' if made else 'not '}cheap compared with the search"
+        cheap = "is cheap" if made else "is not cheap"
+        why = f"it takes up to {longest}, which {cheap} compared with the search"
     return OptionalPhase(made=made, text=f"{'a' if made else 'no'} {cost.title} was made: {why}")
 
 
@@ -100,7 +108,11 @@ class RunProgress:
     """Collects the data of a ``Status``, and continues the status of an earlier command.
 
     Args:
+        total: Number of trials of the search.
         phases: Seconds of each phase that this command has already completed.
+        message: Warnings, one on each line.
+        search_ended: Why the search ended before its last trial, if it did.
+        running: The start of each trial or job under way with its last figures, by worker.
     """
 
     state: RunState
@@ -134,10 +146,10 @@ class RunProgress:
 
     def enter(self, phase: Phase) -> None:
         """Enter a phase; the seconds since the last call belong to the previous phase."""
-        clock = time.monotonic()
-        seconds = self.phases.get(self.phase, 0.0) + clock - self._entered
+        entered = time.monotonic()
+        seconds = self.phases.get(self.phase, 0.0) + entered - self._entered
         self.phases[self.phase] = round(seconds, 3)
-        self.phase, self._entered = phase, clock
+        self.phase, self._entered = phase, entered
         self._phase_jobs = self.jobs - self.jobs_done
 
     def update(self, event: Event) -> None:
@@ -148,20 +160,22 @@ class RunProgress:
         elif event.kind in _END_EVENTS:
             self.running.pop(event.worker, None)
         elif event.kind in ("rung", "progress") and event.worker in self.running:
-            news = event.model_dump(exclude_unset=True, exclude={"kind", "at"})
-            update = {"text": "", "done": None, "of": None} | news
+            figures = event.model_dump(exclude_unset=True, exclude={"kind", "at"})
+            update = {"text": "", "done": None, "of": None} | figures
             self.running[event.worker] = self.running[event.worker].model_copy(update=update)
 
     @property
     def waiting(self) -> int:
+        """Number of trials of the search that have not begun; 0 after its end."""
         if self.ending is not None:
             return 0
         running = sum(not job.job for job in self.running.values())
         return max(0, self.total - len(self.state.results) - running)
 
     def status(self, *, ended: bool = False) -> Status:
+        """The status now; ``ended`` if the command ends."""
         self._beat += 1
-        counts = self.state.ended_in
+        counts = self.state.state_counts
         self._update_from_trials()
         return Status.taken_from(
             self,
@@ -184,22 +198,24 @@ class RunProgress:
             beat=self._beat,
         )
 
-    def fits(self, feature: str, seconds: float, deadline: float) -> OptionalPhase:
+    def decide_phase(self, feature: str, seconds: float, deadline: float) -> OptionalPhase:
         """Decide whether an optional phase is run; the status says why.
 
         Args:
+            feature: Name of the feature whose phase it is.
+            seconds: Maximum seconds that the phase takes.
             deadline: Time at which the command must stop, on the monotonic clock.
         """
         budget = self.plan.budget
         required_seconds = [cost.seconds for cost in budget.later.values() if not cost.optional]
         seconds_by_limit = {"of the budget": self.seconds_left - math.fsum(required_seconds)}
         seconds_to_deadline = deadline - time.monotonic()
-        if (
-            seconds_to_deadline < self.seconds_left - STOP_SECONDS - 1
-        ):  # otherwise the budget set it
+        # A later deadline is that of the budget, which is counted already.
+        if seconds_to_deadline < self.seconds_left - STOP_SECONDS - 1:
             seconds_by_limit["until the time limit"] = seconds_to_deadline
-        self.optional_phases[feature] = decided = fits(budget, feature, seconds, seconds_by_limit)
-        return decided
+        decision = decide_phase(budget, feature, seconds, seconds_by_limit)
+        self.optional_phases[feature] = decision
+        return decision
 
     @property
     def seconds_left(self) -> float:
@@ -209,7 +225,7 @@ class RunProgress:
         return math.inf if limit is None else limit - setup_seconds - self._seconds(ended=False)
 
     def seconds_with_one_more(self) -> float:
-        """Most seconds until the run ends after one more trial; 0 while unknown."""
+        """Maximum seconds until the run ends if one more trial is run; 0 while unknown."""
         eta = self.eta(len(self.running) + 1)
         return 0.0 if eta is None else eta.high
 
@@ -220,22 +236,22 @@ class RunProgress:
         return round(self.earlier_seconds + own, 3)
 
     def _update_from_trials(self) -> None:
-        """Update times and outlook, if a trial has ended since the last call."""
+        """Update the times of trials and the outlook if a trial has ended since the last call."""
         results, configs = self.state.results, self.state.configs
         if self._trials_counted == len(results):
             return
         self._trials_counted = len(results)
         for number in results.keys() & configs.keys() - self._times.keys():
-            self._times[number] = took(self.plan, configs[number], results[number])
-        self._confirmation_seconds = self._seconds_of_best()
+            self._times[number] = time_of(self.plan, configs[number], results[number])
+        self._confirmation_seconds = self._finalist_seconds()
         if not self.plan.objective.is_loss:
             return  # the outlook's statistics were recorded for losses
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
         seconds = [trial.seconds for trial in self._trial_times]
         objective, limits = self.plan.objective, self.state.limits
-        final = [cost_within(trial, objective, limits) for _, trial in sorted(results.items())]
-        self._outlook = outlook(final, seconds, self.workers)
+        losses = [cost_within(trial, objective, limits) for _, trial in sorted(results.items())]
+        self._outlook = outlook(losses, seconds, self.workers)
 
     @property
     def _trial_times(self) -> list[TrialTime]:
@@ -245,8 +261,8 @@ class RunProgress:
         """Seconds until the run ends, from the plan and the times of ended trials.
 
         None before two trials have ended, and after the run. The interval is plus or minus two
-        standard errors of the difference between the mean times of ended and remaining trials, at
-        least 30%.
+        standard errors of the difference between the mean times of ended and remaining trials, or
+        30% if that is more.
 
         Args:
             trials_left: Trials left in the search; a running trial counts half.
@@ -256,11 +272,12 @@ class RunProgress:
             return None
         searching, jobs_left = phase in ("baselines", "search"), self.jobs - self.jobs_done
         search_trials = trials_left if searching else 0.0
-        runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
-        runs = runs if searching else jobs_left if phase == "confirmation" else 0
-        searched = [trial.seconds for trial in trials if not trial.default]
-        enough = len(searched) >= MIN_ENDED_TRIALS
-        sample = searched if enough else [trial.seconds for trial in trials]
+        runs_after_search = budget.finalists * max(budget.confirmation_seeds - 1, 0)
+        confirming = jobs_left if phase == "confirmation" else 0
+        runs = runs_after_search if searching else confirming
+        searched = [trial.seconds for trial in trials if not trial.is_default]
+        all_seconds = [trial.seconds for trial in trials]
+        sample = searched if len(searched) >= MIN_ENDED_TRIALS else all_seconds
         mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
         training = (search_trials * mean + runs * self._confirmation_seconds) / max(1, self.workers)
         share = min(1.0, jobs_left / max(self._phase_jobs, 1))
@@ -272,8 +289,7 @@ class RunProgress:
         middle, spread = training + later_seconds, 2 * max(_MIN_ERROR, error)
         return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
-    def _seconds_of_best(self) -> float:
+    def _finalist_seconds(self) -> float:
         """Mean seconds of the current finalists; 0 without any."""
-        best = self.state.finalists()
-        seconds = [result.seconds for result in (self.state.results[number] for number in best)]
+        seconds = [self.state.results[number].seconds for number in self.state.finalists()]
         return statistics.fmean(seconds) if seconds else 0.0

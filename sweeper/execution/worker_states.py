@@ -1,7 +1,7 @@
 """Each worker's job and silence, and how many workers in a row ended without progress.
 
 Silence is measured with the command's clock. The time between two calls of ``too_silent`` counts
-as at most ``_MAX_GAP_SECONDS``, since in a longer time the command was busy.
+as at most ``_MAX_GAP_SECONDS``: after a longer gap, the command itself was busy or suspended.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sweeper.execution.job import Job
 # worker that ends before it got a job is three strikes; one that had a job but reported nothing is
 # one. Nine strikes are three workers without a job, or three trials with three attempts each.
 STRIKES_ALLOWED = 9
-_STRIKES_IDLE, _STRIKES_WORKED = 3, 1
-# Silence after which a worker counts as dead: twelve missed beats.
+_STRIKES_WITHOUT_JOB, _STRIKES_WITH_JOB = 3, 1
+# Silence after which a worker counts as dead: twelve missed heartbeats.
 SILENT_SECONDS = float(os.environ.get("SWEEPER_SILENT_SECONDS", "120"))
 _MAX_GAP_SECONDS = 3.0
 
@@ -31,7 +31,7 @@ class WorkerState:
         job: The attempt that it is doing.
         restored_rung: The last rung that this attempt took over from a checkpoint; 0 without one.
         from_scratch: Whether the checkpoint was unusable and the attempt trains from clean weights.
-        worked: Whether it has had a job.
+        had_job: Whether it has had a job.
         productive: Whether it has reported a rung or a result.
         silent_seconds: Seconds since its last message.
         silenced: Whether it was ended for its silence.
@@ -40,7 +40,7 @@ class WorkerState:
     job: Job | None = None
     restored_rung: int = 0
     from_scratch: bool = False
-    worked: bool = False
+    had_job: bool = False
     productive: bool = False
     silent_seconds: float = 0.0
     silenced: bool = False
@@ -48,9 +48,14 @@ class WorkerState:
 
 @dataclass
 class WorkerStates:
-    """The states of the workers by name, in the order of their first messages."""
+    """The states of the workers by name, in the order of their first messages.
 
-    limit: float = SILENT_SECONDS
+    Args:
+        silence_limit: Seconds of silence after which a worker counts as dead.
+        strikes: Strikes of the workers that ended since the last one with progress.
+    """
+
+    silence_limit: float = SILENT_SECONDS
     clock: Callable[[], float] = time.monotonic
     strikes: int = 0
     _states: dict[str, WorkerState] = field(default_factory=dict)
@@ -75,7 +80,7 @@ class WorkerStates:
         passed = min(now - last_update, _MAX_GAP_SECONDS) if last_update is not None else 0.0
         for name in names:
             self[name].silent_seconds += passed
-        return [name for name in names if self[name].silent_seconds > self.limit]
+        return [name for name in names if self[name].silent_seconds > self.silence_limit]
 
     def ended(self, name: str, *, excused: bool, out_of_memory: bool = False) -> None:
         """Remove a worker that has ended, and count its strikes.
@@ -88,5 +93,5 @@ class WorkerStates:
         state = self._states.pop(name, WorkerState())
         if state.productive or excused:
             self.strikes = 0
-        elif not (out_of_memory and state.worked):
-            self.strikes += _STRIKES_WORKED if state.worked else _STRIKES_IDLE
+        elif not (out_of_memory and state.had_job):
+            self.strikes += _STRIKES_WITH_JOB if state.had_job else _STRIKES_WITHOUT_JOB

@@ -2,7 +2,7 @@
 
 The run does not wait for them: they read the run's folder, and have limited time at its end. A
 process reads on standard input how the run ended. It exits with 0, or with 1 if the listener misses
-a part of the run. Messages to the user are events. Printed output goes to
+a part of the run. It sends messages to the user as events. Its other output goes to
 ``listeners/FEATURE/NAME.log`` without secrets.
 """
 
@@ -35,6 +35,7 @@ HURRIED_SECONDS = 10.0
 """Time limit of all listeners after a run that a signal ended."""
 _LISTEN_FUNCTION = "sweeper.processes.listeners:listen"
 POLL_SECONDS = 1.0
+"""Interval at which a listener reads what is new in the run's folder."""
 MAX_WAIT_SECONDS = 60.0
 """Longest wait before a listener that failed is tried again."""
 NICENESS = 5
@@ -103,12 +104,12 @@ class Listeners:
     def with_warnings(self, show: Show) -> Show:
         """A view that also shows the warnings of the listeners."""
 
-        def both(event: Event, status: Status) -> None:
+        def show_both(event: Event, status: Status) -> None:
             show(event, status)
             for text in self.messages():
                 show(make_event("warning", text=text), status)
 
-        return both
+        return show_both
 
     def messages(self) -> Iterator[str]:
         """The listeners' messages since the last call. Returns at once."""
@@ -125,6 +126,7 @@ class Listeners:
         """Let each listener read the rest of the run within its time, then end the processes.
 
         Args:
+            state: How the run ended: a kind of ``RunOutcome``, or ``failed``.
             hurried: Whether they have at most ``HURRIED_SECONDS``.
 
         Returns:
@@ -179,12 +181,12 @@ def follow(make: Callable[[], parts.Listener], requests: TextIO) -> int:
 
     Args:
         make: Makes the listener; tried again if it fails.
-        requests: Receives the final state as a line when the run ends; closed if the command died.
+        requests: A line with the final state comes when the run ends; closed if the command died.
     """
     listener: parts.Listener | None = None
     wait, warned, is_last, state = POLL_SECONDS, False, False, ""
     while True:
-        if is_last and not state:
+        if is_last and not state:  # the command died
             return 1
         try:
             if listener is None:
@@ -227,7 +229,8 @@ def _logged_to(path: Path) -> Iterator[None]:
             os.fdopen(reading, encoding="utf-8", errors="replace") as lines,
             path.open("a", encoding="utf-8") as log,
         ):
-            for line in lines:  # read also beyond the limit: a full pipe would block the process
+            # Lines are also read beyond the limit: a full pipe would block the process.
+            for line in lines:
                 if remaining > 0:
                     remaining -= log.write(without_secrets(line))
                     log.flush()

@@ -33,7 +33,7 @@ _TIMEOUT_SECONDS = 600
 # processes. Smaller uses by others are within the interval of predictions.
 _MIN_FREE_SHARE = 1 / KNOWN[1]
 _CALIBRATE = "sweeper.training.probes.device:answer"
-# A calibration takes a second or two, and loading torch some more.
+# A calibration takes a second or two, and loading torch takes some more.
 _CALIBRATION_SECONDS = 60.0
 _FIX = "The formula's estimate stands without --probe."
 
@@ -47,6 +47,7 @@ def probe(
 
     Args:
         mean_length: Mean tokens of an example; the sequence length if None.
+        tell: Shows a sentence if the result cannot be kept.
 
     Raises:
         UsageError: The set-up cannot be measured, or not on this machine.
@@ -96,6 +97,7 @@ def line(measurement: Measured, predicted_gib: float) -> str:
 
 
 def _cores(hardware: HardwareFacts) -> int:
+    """Cores by which stored measurements are told apart: those of a CPU; 0 for a GPU."""
     return (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
 
 
@@ -141,7 +143,7 @@ def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> 
     )
 
 
-# Most rounds of probes: a set-up that does not fit is replaced by a smaller one, which is probed
+# Maximum rounds of probes: a set-up that does not fit is replaced by a smaller one, which is probed
 # too.
 _MAX_ROUNDS = 3
 
@@ -175,7 +177,7 @@ def with_probes(spec: Spec, plan: Plan, tell: Say = say_nothing) -> Plan:
 
 
 def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Say) -> bool:
-    """Probe a set-up; False if it failed, which only makes the plan less certain."""
+    """Probe a set-up; False if the probe failed, which only makes the plan less certain."""
     what = f"{setup.strategy} of {model.id}"
     try:
         measurement = probe(model, setup, mean, tell=tell)
@@ -204,8 +206,8 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
 
 
 def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
-    """The set-up of a candidate's default at the cap, with padding, without additions of
-    features."""
+    """The set-up of a candidate's default at its full sequence length, padded and without the
+    additions of features."""
     head = facts.task == "classification" and facts.classes_by == "head"
     setup = candidate_setup(
         candidate,
@@ -243,13 +245,14 @@ def calibrated(spec: Spec, facts: Facts, tell: Say = say_nothing) -> Facts:
     If that fails, the facts are unchanged, and the plan says that its times are not calibrated.
     """
     machine = facts.hardware
-    if not needs_calibration(machine) or not _measure(machine, tell):
+    if not needs_calibration(machine) or not _calibrate(machine, tell):
         return facts
     hardware = with_measured(hardware_facts(spec.hardware), facts.models)
     return facts.model_copy(update={"hardware": hardware})
 
 
-def _measure(facts: HardwareFacts, tell: Say) -> bool:
+def _calibrate(facts: HardwareFacts, tell: Say) -> bool:
+    """Measure the speed of this machine, and store it; False if that failed."""
     tell(f"Measuring {facts.name} once, for the plan's times.")
     try:
         in_child(

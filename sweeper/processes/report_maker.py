@@ -1,9 +1,9 @@
 """Makes report and ``study.db`` in a child process, so that a sweep never waits for them.
 
-The child is started once and reused. It reads one line for each report on standard input
-(``gently`` while trials train, else ``now``). When findings, report and charts are written, it
-answers with one line of JSON. If it dies, which the drawing engine may cause, a new child continues
-without charts.
+The child is started once and reused. For each report it reads a line on standard input: ``gently``
+while trials train, otherwise ``now``. When findings, report and charts are written, it answers with
+a line of JSON. If the child dies, which the drawing engine may cause, a new one continues without
+charts.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 # Reports take at most this share of the time while trials train.
 MAX_TIME_SHARE = 0.05
-# A report that takes longer hangs: a report of 500 trials takes seconds.
+# A report that takes longer is taken for a hang: a report of 500 trials takes seconds.
 TIMEOUT_SECONDS = 300.0
 LOG = "report.log"
 _SERVE = "sweeper.processes.report_maker:serve"
 # Training has priority: with this niceness, a report gets a quarter of a core while all cores are
-# busy. A process cannot undo it, so that it is only set once trials train.
+# busy. A process cannot undo it, so it is only set once trials train.
 NICENESS = 5
 
 
@@ -106,7 +106,7 @@ class ReportMaker:
         self._is_requested = True
 
     def poll(self) -> None:
-        """Start a due report, or take in its answer. Returns at once; call it often."""
+        """Request a due report, or read the answer to a request. Returns at once; call it often."""
         if self._child is not None and self._sent_at is not None:
             if lines := self._child.lines():
                 self._take_answer(lines[-1])
@@ -183,7 +183,7 @@ class ReportMaker:
         except OSError:
             self._failure_count += 1
             return False
-        self._child.send(b"gently\n" if gently else b"now\n")  # with gently, training comes first
+        self._child.send(b"gently\n" if gently else b"now\n")
         self._sent_at = self.clock()
         return True
 
@@ -211,10 +211,9 @@ class ReportMaker:
 
     def _handle_death(self, child: Child, sent_at: float) -> None:
         """Handle a child that died or hangs: the next child draws no charts."""
-        seconds, end_text = self.clock() - sent_at, "gave no answer"
-        end_text = (
-            outcome(child.process.wait()) if child.closed else f"{end_text} for {seconds:.0f} s"
-        )
+        seconds = self.clock() - sent_at
+        no_answer = f"gave no answer for {seconds:.0f} s"
+        end_text = outcome(child.process.wait()) if child.closed else no_answer
         self._next_report_at = self.clock() + seconds / MAX_TIME_SHARE
         self._is_requested = True
         if self.no_charts:
@@ -229,7 +228,7 @@ class ReportMaker:
         """The report without a child process and without charts."""
         self.no_charts = self.no_charts or "the drawing process could not be started"
         request = self._request()
-        self.no_study = _Study(request).write()
+        self.no_study = _StudyWriter(request).write()
         return _make_report(request)
 
 
@@ -242,15 +241,15 @@ def _make_report(request: ReportRequest) -> Report:
     return write_report(folder, report_of(folder, request.no_charts, texts=request.texts))
 
 
-class _Study:
-    """Writes ``study.db`` repeatedly, if the request asks for it."""
+class _StudyWriter:
+    """Writes ``study.db`` after each request, if the spec is given."""
 
     def __init__(self, request: ReportRequest) -> None:
         self._request = request
         self._file: StudyFile | None = None
 
     def write(self) -> str:
-        """Write it, and return why it could not be written."""
+        """Write the file, and return why it could not be written; empty if it was."""
         if self._request.spec is None:
             return ""
         # Not at the top: a report is also made without Optuna.
@@ -265,7 +264,7 @@ class _Study:
         return ""
 
 
-def _answer(request: ReportRequest, study: _Study) -> ReportAnswer:
+def _answer(request: ReportRequest, study: _StudyWriter) -> ReportAnswer:
     start = time.monotonic()
     fields: dict[str, Any] = {"no_study": study.write()}
     try:
@@ -282,7 +281,7 @@ def _error_text(error: Exception) -> str:
 
 def serve(request: ReportRequest) -> None:
     """Make reports in the child process until standard input ends."""
-    gentle, study = False, _Study(request)
+    gentle, study = False, _StudyWriter(request)
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
             if line.strip() == "gently" and not gentle:

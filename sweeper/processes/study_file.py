@@ -25,7 +25,7 @@ from sweeper.search.search import Search
 from sweeper.spec import Spec
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
-# Longest wait for a file that a reader or a backup has locked; SQLite would wait for ever.
+# Longest wait for a file that a reader or a backup has locked; SQLite's backup would wait for ever.
 LOCKED_SECONDS = 1.0
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -57,7 +57,7 @@ class StudyFile:
         Raises:
             RunError: The file is locked.
             sqlite3.Error: The disk is full.
-            OSError: Something that cannot be deleted is in its place.
+            OSError: Something that cannot be deleted has the file's name.
         """
         self._read()
         trials = self._search.study.get_trials(deepcopy=False)[self._written_count :]
@@ -79,6 +79,7 @@ class StudyFile:
             storage.engine.dispose()
 
     def _replace(self) -> None:
+        """Replace the content of the file by the database in memory."""
         path, started = self._run.study, time.monotonic()
         if path.exists() and not path.is_file():
             path.unlink()

@@ -1,8 +1,8 @@
-"""The search as a library: a space with priors, an objective that reports rungs, a stop condition.
+"""The search as a library: runs trials of any objective function until a stop condition holds.
 
-Runs the sampler and pruner of ``sweeper run``, or Optuna's, on any objective function: a table of
-recorded trials, a formula, or a training loop. It runs one trial at a time, in memory.
-``sweeper run`` does not use it: see ``sweeper.search.search``.
+The sampler and pruner are those of ``sweeper run``, or Optuna's; the objective may be a table of
+recorded trials, a formula, or a training loop. Trials run one after another, in memory.
+``sweeper run`` does not use this module: see ``sweeper.search.search``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sweeper.search.cost_model.trial_costs import NOTHING, TrialCosts, Untrained
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
-from sweeper.trials import Failure, RungReport, State, TrialResult, so_far
+from sweeper.trials import Failure, FailureKind, RungReport, State, TrialResult, so_far
 
 __all__ = [
     "Configuration",
@@ -39,8 +39,8 @@ __all__ = [
 class StopCondition:
     """When a search ends: after a number of trials or reported seconds, or at a target loss.
 
-    With ``while_worth_it`` it also ends when more trials are expected to gain less than noise
-    would show.
+    With ``while_worth_it`` it also ends when the expected gain of more trials is small beside the
+    difference between two seeds.
     """
 
     trials: int = 20
@@ -50,7 +50,7 @@ class StopCondition:
 
 
 class Diverged(Exception):
-    """Raised by an objective whose loss is no longer finite."""
+    """An objective raises it when its loss is no longer finite."""
 
 
 Objective = Callable[[str, dict[str, Scalar]], Generator[RungReport, None, float | None]]
@@ -91,14 +91,14 @@ def search(
     Args:
         space: A ``Space``; a ``Plan`` is one.
         objective: Function of a candidate's key and parameters; yields a ``RungReport`` at each
-            rung and may return the final value (by default the best yielded one). The last
-            report has the seconds and measures of the trial. The generator is closed if the pruner
-            ends the trial, and may raise ``Diverged``.
+            rung and may return the final value (by default the best reported one). A trial
+            without a value fails. The last report has the seconds and measures of the trial. The
+            generator is closed if the pruner ends the trial, and may raise ``Diverged``.
         stop: When the search ends; after twenty trials if None.
         starts: The first trials; the strategies' defaults if None.
         sampler: Name of the sampler, as in ``sweeper.search.named``.
         pruner: Name of the pruner, as in ``sweeper.search.named``.
-        untrained: Costs of untrained models, by model (``""`` if strategies have none).
+        untrained: Costs of untrained models, by model (``""`` if the space names no models).
         limits: Limits on measures of the reports.
 
     Raises:
@@ -110,8 +110,8 @@ def search(
     running = Search(space, starts, sampler, pruner, untrained, limits)
     while not (reason := _end_reason(running, stop)):
         trial = running.ask()
-        steps = objective(space.key(trial), trial.parameters)
-        running.tell(trial.number, _run_trial(running, trial.number, steps))
+        generator = objective(space.key(trial), trial.parameters)
+        running.tell(trial.number, _run_trial(running, trial.number, generator))
     return SearchResult(tuple(running.trials), reason)
 
 
@@ -127,33 +127,39 @@ def _end_reason(running: Search, stop: StopCondition) -> str:
 
 
 def _run_trial(
-    running: Search, number: int, steps: Generator[RungReport, None, float | None]
+    running: Search, number: int, generator: Generator[RungReport, None, float | None]
 ) -> TrialResult:
+    """Run one trial to its end, and return its result."""
+
     def ended(state: State, **fields: Any) -> TrialResult:
         spent = so_far([*running.trials[number].reports.values()])
         return TrialResult(number=number, state=state, **spent, **fields)
 
-    def diverged(why: str) -> TrialResult:
-        return ended("FAIL", failure=Failure(kind="diverged", detail=why))
+    def failed(kind: FailureKind, why: str) -> TrialResult:
+        return ended("FAIL", failure=Failure(kind=kind, detail=why))
 
     try:
         while True:
-            report = next(steps)
+            report = next(generator)
             decision = running.report(number, report)
             if not math.isfinite(report.validation_loss):
-                return diverged(f"its loss at rung {report.rung} is {report.validation_loss}")
+                text = f"its loss at rung {report.rung} is {report.validation_loss}"
+                return failed("diverged", text)
             if decision.prune:
-                rung, why = report.rung, decision.because
-                return ended("PRUNED", pruned_at_rung=rung, pruned_because=why)
+                why = decision.because
+                return ended("PRUNED", pruned_at_rung=report.rung, pruned_because=why)
     except StopIteration as end:
         target, reports = running.objective, [*running.trials[number].reports.values()]
-        # The cost is None if the objective is not measured at rungs: the generator then has to
-        # return its value.
-        best = min(reports, key=lambda rung: target.cost_of(rung) or 0.0)
-        value = target.measured(best) if end.value is None else float(end.value)
+        reported = [v for report in reports if (v := target.measured(report)) is not None]
+        value = min(reported, key=target.cost, default=None) if end.value is None else end.value
+        if value is None:
+            return failed("error", "the objective reported and returned no value")
+        if not math.isfinite(value):
+            return failed("diverged", f"its final value is {value}")
         field = "validation_loss" if target.is_loss else "objective"
-        return ended("COMPLETE", measures=reports[-1].measures, **{field: value})
+        measures = reports[-1].measures if reports else {}
+        return ended("COMPLETE", measures=measures, **{field: float(value)})
     except Diverged as error:
-        return diverged(str(error))
+        return failed("diverged", str(error))
     finally:
-        steps.close()
+        generator.close()

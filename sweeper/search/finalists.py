@@ -1,4 +1,4 @@
-"""The finalists: which configurations are confirmed, their order, and the recommendation.
+"""The finalists: which trials are trained with further seeds, their order, and the recommendation.
 
 Everything is decided on validation, before the test split is opened.
 """
@@ -15,15 +15,15 @@ from sweeper.evaluation.significance import Scores, paired_difference, with_shar
 from sweeper.objective import LOSS, Limit, Objective, is_beyond, order, violation
 from sweeper.trials import TrialResult
 
-# Differences of memory (share, or GiB) and time (share) that count as none. The times of one
-# configuration's seeds differed by 16% in the median and by 37% in nine of ten of 30 recorded
-# trials. Process memory varies from trial to trial (``benchmarks/memory``).
+# Differences of memory (share, or GiB) and time (share) that count as none. The times of seeds of
+# one configuration differed by 16% in the median of 30 recorded trials, and by at most 37% in nine
+# of ten. Process memory varies from trial to trial (``benchmarks/memory``).
 SAME_MEMORY_SHARE, SAME_MEMORY_GIB, SAME_SECONDS_SHARE = 0.1, 0.1, 0.35
 
 
 def choose(
     results: Mapping[int, TrialResult],
-    pairs: Mapping[int, Hashable],
+    candidates: Mapping[int, Hashable],
     n: int,
     limits: Sequence[Limit] = (),
     objective: Objective = LOSS,
@@ -35,7 +35,8 @@ def choose(
 
     Args:
         results: Results by trial number; only completed trials are chosen.
-        pairs: The candidate (strategy and model) of each trial.
+        candidates: The candidate (strategy and model) of each trial.
+        n: Number of finalists.
         limits: Trials within them come first; others are finalists only if fewer than ``n``
             are within.
     """
@@ -46,13 +47,13 @@ def choose(
         key=lambda number: (order(costs[number], violations[number]), number),
     )
     within = [number for number in ranked if not is_beyond(violations[number])]
-    others = ranked[len(within) :]
-    return _first_of_each(within, pairs, n) + _first_of_each(others, pairs, n - len(within))
+    beyond = _first_of_each(ranked[len(within) :], candidates, n - len(within))
+    return _first_of_each(within, candidates, n) + beyond
 
 
-def _first_of_each(ranked: Sequence[int], pairs: Mapping[int, Hashable], n: int) -> list[int]:
+def _first_of_each(ranked: Sequence[int], candidates: Mapping[int, Hashable], n: int) -> list[int]:
     """``n`` trials: the best one of each candidate, then the next best; in order of rank."""
-    firsts = list({pairs[number]: number for number in reversed(ranked)}.values())
+    firsts = list({candidates[number]: number for number in reversed(ranked)}.values())
     firsts.sort(key=ranked.index)
     rest = [number for number in ranked if number not in firsts]
     return sorted((firsts + rest)[: max(n, 0)], key=ranked.index)
@@ -87,7 +88,7 @@ class Trainings:
     def violation(self) -> float | None:
         """Mean violation of the limits; None if unknown."""
         measured = [violation(result.measures, self.limits) for result in self.results]
-        violations = [result for result in measured if result is not None]
+        violations = [each for each in measured if each is not None]
         return statistics.fmean(violations) if violations else None
 
     @property
@@ -130,10 +131,10 @@ def recommend(finalists: Sequence[Trainings]) -> int | None:
 
 
 def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
-    """Whether seeds make up more than half of the variance of differences between finalists.
+    """Whether seeds cause more than half of the variance of differences between finalists.
 
-    The mean share over all pairs on validation decides. The differences themselves are not used, so
-    that further seeds do not depend on them.
+    It is the mean share over all pairs, on validation. The differences themselves are not used, so
+    that whether further seeds are run does not depend on them.
     """
     scores = [finalist.scores for finalist in finalists if finalist.scores is not None]
     shares = []
@@ -144,7 +145,10 @@ def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
 
 
 def cheapest(trainings: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the (GiB, seconds) that are about the lowest: in memory first, then in time.
+    """Indices of those with about the least memory and, among them, about the shortest time.
+
+    Args:
+        trainings: (GiB, seconds) of each.
 
     >>> cheapest([(2.0, 10.0), (1.0, 30.0), (1.05, 20.0), (1.0, 21.0)])
     [2, 3]
@@ -154,8 +158,8 @@ def cheapest(trainings: Sequence[tuple[float, float]]) -> list[int]:
     seconds = min(duration for gib, duration in trainings if gib <= memory) * (
         1 + SAME_SECONDS_SHARE
     )
-    pairs = enumerate(trainings)
-    return [index for index, (gib, duration) in pairs if gib <= memory and duration <= seconds]
+    numbered = enumerate(trainings)
+    return [index for index, (gib, duration) in numbered if gib <= memory and duration <= seconds]
 
 
 def is_worse(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:

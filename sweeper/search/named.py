@@ -1,7 +1,7 @@
 """Samplers and pruners by name: sweeper's, Optuna's, or the user's.
 
-``sweeper``, ``optuna:TPESampler``, ``optuna:TPESampler(multivariate=True)`` or
-``package.module:Class``; as a pruner also ``sweeper(first_rung=4)``.
+Names are ``sweeper``, ``optuna:TPESampler``, ``optuna:TPESampler(multivariate=True)`` and
+``package.module:Class``; of pruners also ``sweeper(first_rung=4)``.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ OURS = "sweeper"
 def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
     """Create a third-party sampler for one trial.
 
-    Each trial has its own sampler, seeded by the study's seed and the trial's number: otherwise the
-    random state would start over on each resume and repeat trials.
+    Each trial has its own sampler, seeded by the study's seed and the trial's number: with one
+    sampler, each resume would start its random state over and repeat trials.
 
     Raises:
         SpecError: The name is unknown, or the class cannot be created with these options.
     """
     seed = (space.seed * 1_000_003 + number) % 2**32
-    sampler = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
+    sampler = _make(name, BaseSampler, {"seed": seed})
     assert isinstance(sampler, BaseSampler)
     return OnlySearchable(sampler, space)
 
@@ -59,7 +59,7 @@ def check_named(sampler: str, pruner: str, space: Space) -> None:
     for name, where in ((sampler, "search.sampler"), (pruner, "search.pruner")):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # warnings are repeated when trials are drawn
+                warnings.simplefilter("ignore")  # shown when the first trials are drawn
                 _try_once(name, where, space)
         except SpecError as error:
             problems += error.problems
@@ -68,6 +68,7 @@ def check_named(sampler: str, pruner: str, space: Space) -> None:
 
 
 def _try_once(name: str, where: str, space: Space) -> None:
+    """Draw and report one trial with the sampler or pruner; sweeper's own need no test."""
     sampler: BaseSampler = RandomSampler()
     pruner: BasePruner | SweeperPruner = optuna.pruners.NopPruner()
     if where == "search.pruner":
@@ -101,7 +102,7 @@ def make_pruner(name: str, space: Space) -> BasePruner | SweeperPruner:
     """
     if name.partition("(")[0] == OURS:
         return _sweeper_pruner(name, space)
-    pruner = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
+    pruner = _make(name, BasePruner, {})
     assert isinstance(pruner, BasePruner)
     return pruner
 
@@ -112,8 +113,8 @@ def _sweeper_pruner(name: str, space: Space) -> SweeperPruner:
     number = isinstance(first, int) and not isinstance(first, bool)
     if options or not number or not 1 <= first <= rungs:
         raise SpecError(
-            f"cannot make {name}",
-            "Ours has one option: first_rung, the earliest rung at which a trial may be stopped, "
+            f"cannot create {name}",
+            "Its only option is first_rung, the earliest rung at which a trial may be stopped, "
             f"from 1 to {rungs} (never).",
             "Write sweeper, or sweeper(first_rung=4).",
             "search.pruner",
@@ -121,24 +122,27 @@ def _sweeper_pruner(name: str, space: Space) -> SweeperPruner:
     return SweeperPruner(space, first)
 
 
-def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]) -> object:
+def _make(name: str, base: type, options: dict[str, object]) -> object:
+    """Create the named class with these options, as far as it takes them, and those of the name."""
+    kind = base.__name__.removeprefix("Base").lower()
+    where = f"search.{kind}"
     text, arguments = _parse(name, where)
     module_name, _, class_name = text.partition(":")
     fix = "Install it, run the command in its folder, or correct the name."
     with _as_spec_error(f"cannot import {module_name!r}", where, fix):
-        module = home if module_name == "optuna" else _import(module_name)
+        module = _import(f"optuna.{kind}s" if module_name == "optuna" else module_name)
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         names = [each for each in dir(module) if _is_kind(getattr(module, each), base)]
         raise SpecError(
-            f"{module_name} has no {base.__name__.removeprefix('Base').lower()} {class_name!r}",
+            f"{module_name} has no {kind} {class_name!r}",
             fix=near_match(class_name, names),
             where=where,
         )
     accepted = inspect.signature(cls).parameters
-    extra = {key: value for key, value in extra.items() if key in accepted}
-    with _as_spec_error(f"cannot make {name}", where):
-        return cls(**{**extra, **arguments})
+    options = {key: value for key, value in options.items() if key in accepted}
+    with _as_spec_error(f"cannot create {name}", where):
+        return cls(**{**options, **arguments})
 
 
 def _import(module: str) -> ModuleType:
@@ -154,6 +158,7 @@ def _is_kind(value: object, base: type) -> bool:
 
 
 def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
+    """Split ``module:Class(option=value)`` into the text before the bracket and the options."""
     text, bracket, rest = name.partition("(")
     try:
         call = ast.parse(f"f({rest}" if bracket else "f()", mode="eval").body

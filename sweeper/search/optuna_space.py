@@ -6,7 +6,7 @@ registered with the allowed range. The sampler handles best practice, priors and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from optuna.distributions import (
@@ -29,8 +29,8 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     for key, candidate in space.keyed.items():
         for name, parameter in candidate.parameters.items():
             if parameter.searched:
-                extra = _user_values(space, candidate.strategy, name)
-                by_name[f"{key}.{name}"] = distribution(parameter, extra)
+                user_values = _user_values(space, candidate.strategy, name)
+                by_name[f"{key}.{name}"] = distribution(parameter, user_values)
     return {STRATEGY: CategoricalDistribution(tuple(space.keyed)), **by_name}
 
 
@@ -39,13 +39,13 @@ def _user_values(space: Space, strategy: str, name: str) -> list[Scalar]:
     return [parameters[name] for parameters in user_trials if name in parameters]
 
 
-def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> BaseDistribution:
+def distribution(parameter: Parameter, user_values: Sequence[Scalar] = ()) -> BaseDistribution:
     """The distribution of one parameter over its allowed range.
 
     Args:
-        extra: Values in the user's own trials, which widen the range if they lie outside of it.
+        user_values: Values in the user's own trials, which widen the range if they lie outside it.
     """
-    values = [parameter.default, *(extra or [])]
+    values = [parameter.default, *user_values]
     if parameter.kind == "categorical":
         choices = [*(parameter.allowed_choices or ()), *(parameter.choices or ()), *values]
         unique = {(type(choice), choice): choice for choice in choices}
@@ -55,7 +55,7 @@ def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> Bas
     numbers += [bound for bound in bounds if bound is not None]
     low, high = min(numbers), max(numbers)
     # Values of the user's trials may lie between two steps.
-    step = parameter.step if not extra else None
+    step = parameter.step if not user_values else None
     if parameter.kind == "int":
         return IntDistribution(int(low), int(high), log=parameter.log, step=int(step or 1))
     return FloatDistribution(low, high, log=parameter.log, step=step)
@@ -69,10 +69,10 @@ def suggest(
     Args:
         trial: Optuna's trial. Values that it already has are kept, so that a repeated trial stays
             the same.
-        given: Values of parameters that are not searched, if not the default.
+        given: Values of parameters that are not searched; by default, their defaults.
 
     Returns:
-        The candidate's key, and its parameters whose conditions hold, by plain name.
+        The candidate's key, and its parameters whose conditions hold, by names without the key.
     """
     keyed = space.keyed
     key = str(_suggest_value(trial, STRATEGY, CategoricalDistribution(tuple(keyed))))

@@ -1,7 +1,7 @@
-"""Decides which running trial stops early, with a reason as text.
+"""Decides whether a running trial stops early, with a reason as text.
 
-It decides when a trial reports, by other trials with the same model and initialisation at the same
-rung: those of its strategy if enough have ended, else those of all strategies.
+Each time a trial reports, it is compared with other trials of the same model and initialisation at
+the same rung: those of its strategy if enough have completed, otherwise those of all strategies.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
 # A trial goes on while the best loss is within this many standard deviations of its predicted final
-# loss. In replays of 300 recorded trials of 24 intents (benchmarks/search) 1.5 with two peers ended
-# 6.9% above the best after 20 budgets, 2 with three peers 2.9%, no pruning 2.2%; on four other
-# tasks the three did not differ.
+# loss. In replays of the task `intents` (300 recorded trials, benchmarks/search), the best trial
+# after training worth 20 full trials was above the best recorded one by 6.9% with 1.5 and two
+# peers, by 2.9% with 2 and three peers, and by 2.2% without pruning. On four other tasks the three
+# did not differ.
 CONFIDENCE = 2.0
-# Fewest ended peers for a prediction. With fewer in a strategy, peers of all strategies count: from
-# one initialisation, strategies differ less in mean gain than single trials do. The interval is
-# then Student's t. With only two peers, the best trial of a task was stopped in replays.
+# Fewest completed peers for a prediction. If a strategy has fewer, peers of all strategies count:
+# with the same initialisation, the mean gain from a rung to the end differs less between strategies
+# than between trials. The interval is then Student's t. In replays with a minimum of two peers, the
+# best trial of a task was stopped.
 MIN_PEERS = 3
-# Only the most recent peers count; more do not improve the prediction.
-MOST_PEERS = 64
-# A trial goes on if its predicted end is at most this share of a standard deviation above its
-# peers' mean.
-AS_USUAL = 0.25
-# A loss that doubled and rose by a nat above the trial's own best does not recover. In
-# classification, if the best was better than guessing, that is overfitting: the trial is not pruned
-# and ends with its best rung.
+# Maximum number of peers, the most recent ones; more do not improve the prediction.
+MAX_PEERS = 64
+# A trial goes on if the predicted log of its final cost is at most this many standard deviations
+# above its peers' mean.
+USUAL_MARGIN = 0.25
+# A loss that is above the trial's lowest by this factor and by this many nats does not recover. In
+# classification, if the lowest was better than guessing, that is overfitting: the trial is not
+# pruned and ends with its best rung.
 RISE_FACTOR, RISE_NATS = 2.0, 1.0
-# The lowest final loss of recorded trials of any strategy, as a share of their lowest loss so far,
-# after each eighth of their budget: for heads that start at random, and for all others. Of the
-# trials that ended within 1.3 times the best of their task, one in twenty per task ended lower.
+# Smallest expected final loss, as a share of the lowest loss so far, after each eighth of the
+# budget but the last: for heads that start at random, and for all others. In each recorded task, at
+# most 5% of the trials that ended within 1.3 times its best loss improved more.
 # Computed by `python -m benchmarks.search.pruning --remaining-gain`.
-REMAINING_GAIN_RANDOM_HEAD: tuple[float, ...] = (0.07, 0.16, 0.29, 0.38, 0.57, 0.57, 0.74)
-REMAINING_GAIN: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
+END_RATIOS_RANDOM_HEAD: tuple[float, ...] = (0.07, 0.16, 0.29, 0.38, 0.57, 0.57, 0.74)
+END_RATIOS: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
 
 # Prior standard deviation of log(final loss / loss at a rung) between trials of one strategy and
-# initialisation; proportional to the rest of the budget.
-# Fitted (Student's t, equal weights of tasks and groups) to recorded trials of five tasks in 18
-# groups that ended within twice the best of their group (benchmarks/search).
+# initialisation, for a whole budget; proportional to the share of the budget that remains. Fitted
+# (Student's t, equal weights of tasks and groups) to recorded trials of five tasks in 18 groups
+# (task, strategy, initialisation) that ended within twice the best of their group.
 PRIOR_STD = 0.12
 # Weight of the prior standard deviation, in trials.
 PRIOR_TRIALS = 3.0
@@ -64,7 +66,7 @@ class PruningDecision:
     because: str = ""
 
 
-NOT_PRUNED = PruningDecision(False)
+NOT_PRUNED = PruningDecision(prune=False)
 
 
 def rung_title(objective: Objective) -> str:
@@ -80,12 +82,11 @@ def value_text(cost: float, objective: Objective) -> str:
 class SweeperPruner:
     """Stops trials that are not expected to reach the best of their strategy.
 
-    Costs are extrapolated by other trials of the strategy and initialisation, or of any strategy
-    while fewer than three of its own have ended.
+    A trial's final cost is predicted from the gains of trials of its strategy and initialisation,
+    or of all strategies while fewer than three of its own have completed.
 
     Args:
-        space: The space, with rungs and the earliest one that may prune.
-        first_rung: The earliest rung that may prune; the space's if None.
+        first_rung: The earliest rung at which a trial may be stopped; the space's if None.
     """
 
     def __init__(self, space: Space, first_rung: int | None = None) -> None:
@@ -95,55 +96,56 @@ class SweeperPruner:
         self._guessing_losses: dict[str, float] = {
             weight: guessing_loss(space, power) for weight, power in CLASS_WEIGHT_POWERS.items()
         }
-        self._default_weight = _defaults(space, CLASS_WEIGHT)
-        self._default_start = _defaults(space, START)
-        self._model = {key: candidate.model for key, candidate in space.keyed.items()}
+        self._default_class_weights = _defaults(space, CLASS_WEIGHT)
+        self._default_starts = _defaults(space, START)
+        self._models = {key: candidate.model for key, candidate in space.keyed.items()}
         # The loss may still fall far if the model must first learn to generate the class names, or
         # if there are no facts.
         self._may_fall_far = space.facts is None or space.facts.classes_by == "generate"
 
-    def _guessing(self, own: TrialCosts) -> float:
+    def _guessing_loss(self, own: TrialCosts) -> float:
         """The loss of a trial that has only learnt class frequencies and weights."""
-        weight = own.parameters.get(CLASS_WEIGHT, self._default_weight.get(own.key, "none"))
+        weight = own.parameters.get(CLASS_WEIGHT, self._default_class_weights.get(own.key, "none"))
         return self._guessing_losses.get(str(weight), math.inf)
 
-    def _remaining_gain(self, own: TrialCosts, rung: int) -> float:
+    def _end_ratio(self, own: TrialCosts, rung: int) -> float:
         """The share of its lowest loss so far to which a good trial may still fall."""
-        start = own.parameters.get(START, self._default_start.get(own.key))
+        start = own.parameters.get(START, self._default_starts.get(own.key))
         random = self._may_fall_far or start == "random"
-        gains = REMAINING_GAIN_RANDOM_HEAD if random else REMAINING_GAIN
-        eighth = math.floor(8 * rung / own.rungs)
-        return gains[eighth - 1] if eighth else 0.0
+        ratios = END_RATIOS_RANDOM_HEAD if random else END_RATIOS
+        eighths = math.floor(8 * rung / own.rungs)
+        return ratios[eighths - 1] if eighths else 0.0
 
     def decide(self, own: TrialCosts, trials: Sequence[TrialCosts]) -> PruningDecision:
-        """The decision at a trial's last report.
+        """The decision after the latest report of a running trial.
 
         Args:
+            own: The running trial.
             trials: All trials, including this one, with costs of the figure reported at rungs.
         """
         rung = max(own.reported, default=own.rungs)
         if rung >= own.rungs:
             return NOT_PRUNED
-        searched = rung >= self._first_rung and own.searched
-        guessing = self._guessing(own)
+        prunable = rung >= self._first_rung and own.searched
+        guessing = self._guessing_loss(own)
         lowest = min(best_so_far(own.losses).values(), default=math.inf)
         overfits = self._is_classification and lowest < guessing < math.inf
-        diverging = _diverging(own.losses, rung, guessing, searched, overfits)
-        if diverging.prune or not searched or not own.has(rung):
+        diverging = _diverging(own.losses, rung, guessing, prunable, overfits)
+        if diverging.prune or not prunable or not own.has(rung):
             return diverging  # defaults and the user's trials are references, not pruned
         others = [trial for trial in trials if trial.number != own.number]
-        strategy = [trial for trial in others if trial.key == own.key]
+        same_candidate = [trial for trial in others if trial.key == own.key]
 
-        def alike(trial: TrialCosts) -> bool:
-            trial_group = (self._model[trial.key], trial.rungs, trial.group[1])
-            own_group = (self._model[own.key], own.rungs, own.group[1])
+        def comparable(trial: TrialCosts) -> bool:
+            trial_group = (self._models[trial.key], trial.rungs, trial.start)
+            own_group = (self._models[own.key], own.rungs, own.start)
             return trial_group == own_group and trial.has(rung)
 
-        peers = _most_recent(strategy, alike)
+        peers = _most_recent(same_candidate, comparable)
         if sum(trial.complete for trial in peers) < MIN_PEERS:
-            peers = _most_recent(others, alike)
-        gain = self._remaining_gain(own, rung)
-        return View(own, rung, strategy, peers, trials, gain, self._objective).decide()
+            peers = _most_recent(others, comparable)
+        ratio = self._end_ratio(own, rung)
+        return Comparison(own, rung, same_candidate, peers, trials, ratio, self._objective).decide()
 
 
 def _defaults(space: Space, name: str) -> dict[str, Scalar]:
@@ -158,7 +160,7 @@ def _defaults(space: Space, name: str) -> dict[str, Scalar]:
 def _most_recent(
     trials: Sequence[TrialCosts], is_included: Callable[[TrialCosts], bool]
 ) -> list[TrialCosts]:
-    return list(islice(filter(is_included, reversed(trials)), MOST_PEERS))[::-1]
+    return list(islice(filter(is_included, reversed(trials)), MAX_PEERS))[::-1]
 
 
 def guessing_loss(space: Space, power: float = 0.0) -> float:
@@ -191,8 +193,10 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 def final_costs(peers: Iterable[TrialCosts], rung: int) -> list[tuple[float, float]]:
     """The cost at a rung and the final cost of each completed trial that has both.
 
-    If few items are scored at a rung, the lowest cost so far would be a worse predictor.
-    Peers must have the same number of rungs: a shorter trial ends with less training.
+    Where rungs score few items, the lowest cost so far would predict the final cost less well.
+
+    Args:
+        peers: Trials with the same number of rungs: a shorter trial ends with less training.
     """
     return [
         (peer.reported[rung], peer.cost)
@@ -216,28 +220,29 @@ class Forecast:
     usual: float
 
 
-def prior_std(left: float, item_std: float) -> float:
+def prior_std(remaining: float, item_std: float) -> float:
     """The prior uncertainty of a predicted final cost.
 
     Args:
-        left: Share of the budget that is left.
+        remaining: Share of the budget that remains.
         item_std: Standard deviation due to the choice of items at the rung.
 
     Returns:
         A standard deviation of the log of the cost.
     """
-    return math.hypot(PRIOR_STD * left, item_std)
+    return math.hypot(PRIOR_STD * remaining, item_std)
 
 
 def forecast(cost: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
-    """Extrapolate a cost by the mean gain of ended trials; None if there are none.
+    """Extrapolate a cost by the mean gain of completed trials; None if there are none.
 
-    In replays, a straight line through their logs saved less, and did not lower the cost.
+    The gain is the log of the final cost minus the log of the cost at the rung. In replays, a
+    straight line through these logs saved less training and found no better trials.
 
     Args:
         cost: Cost at the rung.
         pairs: (cost at the rung, final cost) of completed trials.
-        prior: Prior standard deviation.
+        prior: Prior standard deviation of the gain.
     """
     logs = [(math.log(early), math.log(end)) for early, end in pairs if early > 0 and end > 0]
     if not logs or cost <= 0:
@@ -260,25 +265,25 @@ def item_std(
     A rung scores the first few validation items, the same for all trials. These may be easier for
     one trial than for another, which does not change as training goes on.
 
-    Returns:
-        Standard deviation of the log of a cost, as the mean over pairs of this trial with another;
-        0 if no items were reported, or all items are scored.
-
     Args:
         own: The trial's items at a rung.
         others: Items of other trials at the same rung.
         subset_bias: The cost on all items minus the cost on the rung's items.
+
+    Returns:
+        Standard deviation of the log of a cost, as the mean over pairs of this trial with another;
+        0 if no items were reported, or all items are scored.
     """
     if own is None or len(own.each) < 2 or own.cost + subset_bias <= 0:
         return 0.0
     comparable = [other for other in others if other is not None and other.count == own.count]
-    comparable = [other for other in comparable if other.cost + subset_bias > 0]
+    comparable = [other for other in comparable if other.cost + subset_bias > 0]  # has a log
     if not comparable:
         return 0.0
     # Delta method: an item changes the log of a cost by its share. Each of the two trials has half
     # the variance of their difference.
-    levels = np.asarray([other.cost + subset_bias for other in comparable])
-    other_shares = np.asarray([other.each for other in comparable]) / levels[:, None]
+    costs = np.asarray([other.cost + subset_bias for other in comparable])
+    other_shares = np.asarray([other.each for other in comparable]) / costs[:, None]
     differences = np.asarray(own.each) / (own.cost + subset_bias) - other_shares
     unscored_share = max(0.0, 1 - own.count / max(own.of, own.count))
     squares = differences.var(axis=1, ddof=1) / own.count * unscored_share / 2
@@ -286,95 +291,103 @@ def item_std(
 
 
 def _diverging(
-    losses: Mapping[int, float], rung: int, guessing: float, searched: bool, overfits: bool
+    losses: Mapping[int, float], rung: int, guessing: float, prunable: bool, overfits: bool
 ) -> PruningDecision:
+    """Prune a trial whose loss is not finite, rises far, or is worse than guessing."""
     loss = losses[rung]
     lowest = min((value for value in losses.values() if math.isfinite(value)), default=math.inf)
     if not math.isfinite(loss):
-        return PruningDecision(True, f"it diverged: the validation loss at rung {rung} is {loss}")
+        return PruningDecision(
+            prune=True, because=f"it diverged: the validation loss at rung {rung} is {loss}"
+        )
     if not overfits and loss > max(RISE_FACTOR * lowest, lowest + RISE_NATS):
         text = f"it diverges: the validation loss rose from {lowest:.4g} to {loss:.4g}"
-        return PruningDecision(True, f"{text} by rung {rung}")
-    if lowest > RISE_FACTOR * guessing or (searched and lowest > guessing):
+        return PruningDecision(prune=True, because=f"{text} by rung {rung}")
+    if lowest > RISE_FACTOR * guessing or (prunable and lowest > guessing):
         text = f"the validation loss of {loss:.4g} at rung {rung} is worse than guessing"
-        return PruningDecision(True, f"it diverges: {text} ({guessing:.4g})")
+        return PruningDecision(prune=True, because=f"it diverges: {text} ({guessing:.4g})")
     return NOT_PRUNED
 
 
 @dataclass(frozen=True)
-class View:
-    """What the pruner sees of one trial and of the others.
+class Comparison:
+    """A running trial and the trials with which it is compared.
 
     Args:
+        own: The running trial.
         rung: Its current rung.
-        strategy: The other trials of its strategy.
+        same_candidate: The other trials of its candidate.
         peers: Trials with its model, number of rungs and initialisation that have a cost at this
-            rung: those of its strategy, or of all strategies if too few of them have ended.
-        others: All trials, including this one.
-        gain: The share of its cost so far to which a good trial may still fall.
+            rung: those of its candidate, or of all strategies if too few of them have completed.
+        trials: All trials, including this one.
+        end_ratio: The share of its lowest loss so far to which a good trial may still fall.
         objective: The objective of the costs.
     """
 
     own: TrialCosts
     rung: int
-    strategy: Sequence[TrialCosts]
+    same_candidate: Sequence[TrialCosts]
     peers: Sequence[TrialCosts]
-    others: Sequence[TrialCosts]
-    gain: float
+    trials: Sequence[TrialCosts]
+    end_ratio: float
     objective: Objective = LOSS
 
     @property
-    def now(self) -> float:
+    def cost(self) -> float:
         """The trial's cost at this rung."""
         return self.own.reported[self.rung]
 
     def decide(self) -> PruningDecision:
-        """Prune the trial if it is predicted to end above the best of its strategy, or far above
+        """Prune the trial if it is predicted to end above the best of its candidate, or far above
         the best of all."""
-        best, best_of_all = lowest_final(self.strategy), lowest_final(self.others)
+        best, best_of_all = lowest_final(self.same_candidate), lowest_final(self.trials)
         if not 0 < best_of_all < math.inf:
             return NOT_PRUNED
-        by_strategy = self._by_peers(best) if 0 < best < math.inf else None
+        by_peers = self._by_peers(best) if 0 < best < math.inf else None
         if self.objective.at_rungs and not self.objective.is_loss:
-            return by_strategy or NOT_PRUNED  # recorded gains are those of losses
-        return by_strategy or self._by_recorded_gains(best_of_all) or NOT_PRUNED
+            return by_peers or NOT_PRUNED  # recorded gains are those of losses
+        return by_peers or self._by_recorded_gains(best_of_all) or NOT_PRUNED
 
     def _by_recorded_gains(self, best: float) -> PruningDecision | None:
-        scored = _most_recent(self.others, lambda trial: self.rung in trial.items)
+        """Prune the trial if even the largest recorded gains would leave it above the best."""
+        scored = _most_recent(self.trials, lambda trial: self.rung in trial.items)
         subset_bias = self._subset_bias(scored)
+        # The difference of two trials has twice the variance of one.
         item_margin = CONFIDENCE * math.sqrt(2) * self._item_std(scored, subset_bias)
-        lowest_end = (self.own.curve[self.rung] + subset_bias) * self.gain * math.exp(-item_margin)
+        lowest_so_far = self.own.curve[self.rung] + subset_bias
+        lowest_end = lowest_so_far * self.end_ratio * math.exp(-item_margin)
         if lowest_end <= best:
             return None
         assumption = "if it improves as much as good trials of recorded sweeps did from here"
         return self._prune(f"{assumption}, it would end at {self._text(lowest_end)}", best)
 
     def _by_peers(self, best: float) -> PruningDecision | None:
+        """The decision by the gains of its peers; None if too few have completed."""
         subset_bias = self._subset_bias(self.peers)
         pairs = [(early + subset_bias, end) for early, end in final_costs(self.peers, self.rung)]
         if len(pairs) < MIN_PEERS:
             return None
         prior = prior_std(1 - self.rung / self.own.rungs, self._item_std(self.peers, subset_bias))
-        prediction = forecast(self.now + subset_bias, pairs, prior)
+        prediction = forecast(self.cost + subset_bias, pairs, prior)
         if prediction is None:
             return None
         half_width = self._confidence(len(pairs)) * prediction.std
         if prediction.log_end - half_width <= math.log(best):
             return NOT_PRUNED
-        if prediction.log_end <= prediction.usual + AS_USUAL * prediction.std:
+        if prediction.log_end <= prediction.usual + USUAL_MARGIN * prediction.std:
             return NOT_PRUNED  # a new trial would not be predicted to end lower
         low, high = (math.exp(prediction.log_end + side * half_width) for side in (-1, 1))
-        better = sum(1 for peer in self.peers if peer.reported[self.rung] < self.now)
+        better = sum(1 for peer in self.peers if peer.reported[self.rung] < self.cost)
         text = f"worse than {better} of {len(self.peers)} {self._peers_text()}"
         ends_at = f"it would end between {self._text(low)} and {self._text(high)}"
         return self._prune(f"{text}, {ends_at}", best)
 
-    def _confidence(self, ended: int) -> float:
-        """Half the width of the interval of the final loss, in standard deviations."""
+    def _confidence(self, completed: int) -> float:
+        """Half the width of the interval of the final cost, in standard deviations."""
         own_completed = sum(peer.complete for peer in self.peers if peer.key == self.own.key)
         if own_completed >= MIN_PEERS:
             return CONFIDENCE
-        return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
+        return float(special.stdtrit(PRIOR_TRIALS + completed - 1, special.ndtr(CONFIDENCE)))
 
     def _subset_bias(self, others: Sequence[TrialCosts]) -> float:
         """Mean cost on all items minus the cost on the rungs' items; 0 if unknown."""
@@ -387,15 +400,15 @@ class View:
 
     def _prune(self, why: str, best: float) -> PruningDecision:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
-        value_text = f"{rung_title(self.objective)} {self._text(self.now)}"
+        figure = f"{rung_title(self.objective)} {self._text(self.cost)}"
         so_far = f"the best so far is {self._text(best)}"
-        return PruningDecision(True, f"{where} with {value_text}: {why}; {so_far}")
+        return PruningDecision(prune=True, because=f"{where} with {figure}: {why}; {so_far}")
 
     def _text(self, cost: float) -> str:
         return value_text(cost, self.objective)
 
     def _peers_text(self) -> str:
-        key, start = self.own.group
-        own = {peer.key for peer in self.peers} == {key}
-        trials = f"{key} trials" if own else "trials of all strategies"
+        own, start = self.own.key, self.own.start
+        one_candidate = {peer.key for peer in self.peers} == {own}
+        trials = f"{own} trials" if one_candidate else "trials of all strategies"
         return trials if start is None else f"{trials} that start from {start}"

@@ -1,9 +1,9 @@
 """The sampler of a study: chooses a strategy, then its configuration.
 
 Every strategy gets its first trials; then the trial with the largest expected improvement is run.
-Configurations are drawn from four sources, as in PriorBand
-(arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
-the whole allowed range. A model picks among the draws.
+Configurations are drawn from four sources, as in PriorBand (arXiv:2306.12370): the rules' prior,
+the neighbourhood of the best trials, the searched range, and the whole allowed range. A cost model
+picks among the draws.
 
 The choice for a trial follows from the seed, the trial's number, the trials before it and costs of
 untrained models, so that resuming changes nothing.
@@ -29,7 +29,7 @@ from sweeper.search.cost_model.axes import (
     Range,
     axis_of,
     cumulative,
-    drawn,
+    draw_index,
     numbers,
     truncated,
 )
@@ -43,7 +43,7 @@ from sweeper.spec import Scalar
 # YOUNG_SHARE of the searched trials.
 ENOUGH_TRIALS = 3
 YOUNG_SHARE = 0.5
-# A candidate that failed this often and never completed a trial is left out.
+# A candidate with this many failed trials and no completed one is left out.
 FAILURES_ALLOWED = 3
 
 # Shares of draws from the searched and from the allowed range.
@@ -54,16 +54,17 @@ PRIOR_SHARE = 0.5
 # trials, moving many parameters at once says little about each. Measured on simulated tasks, whose
 # loss is a formula (benchmarks/findings.md).
 MOVE_PROBABILITY = 0.2
-# PriorBand moves by a quarter of the searched range. Half of the moves here are as wide as the
-# range in the plan, where the search starts, and may leave it, so that a wrong prior is detected
-# early.
+# PriorBand moves by a quarter of the searched range. Here half of the moves (``WIDE_SHARE``) are as
+# wide as the best-practice range and may leave it, so that a wrong prior is detected early.
 NEAR_SPREAD = 0.25
 WIDE_SHARE = 0.5
 # Until this many trials of a candidate have ended, draws are its best trial with only the first
 # learning rate moved, by one of these multiples of the rate's correlation length. On four
-# simulated tasks this cut the regret after five full budgets from 11.8 to 4.6%.
+# simulated tasks this cut the distance from the best loss, after training worth five full trials,
+# from 11.8 to 4.6%.
 RATE_TRIALS = 3
 RATE_STEPS = (-1.0, -0.5, 0.5, 1.0)
+# Number of draws to pick from: before the first trial of a candidate has ended, and after.
 EARLY_DRAWS, DRAWS = 8, 128
 # Probability that a good configuration has another choice than the best of an earlier study.
 OTHER_CHOICE = 0.3
@@ -77,7 +78,7 @@ class SweeperSampler:
 
     Args:
         space: Candidates, ranges, priors, seed.
-        untrained: Costs that are known before any trial; more may be added.
+        untrained: Costs of untrained models; more may be added.
     """
 
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
@@ -97,10 +98,11 @@ class SweeperSampler:
         }
 
     def choose(self, number: int, seen: Sequence[TrialCosts]) -> tuple[str, dict[str, Scalar]]:
-        """The candidate of a trial, and values of its searched parameters.
+        """The key of a trial's candidate, and values of its searched parameters.
 
         Args:
-            seen: The earlier trials.
+            number: The trial's number.
+            seen: All earlier trials.
         """
         with one_thread():
             return self._choose(number, seen)
@@ -110,7 +112,7 @@ class SweeperSampler:
         by_key: dict[str, list[TrialCosts]] = defaultdict(list)
         for trial in seen:
             by_key[trial.key].append(trial)
-        # A trial that trains only a linear head tells where others on its base model start.
+        # A trial that trains only a linear head has the cost at which others on its base start.
         untrained = self.untrained.with_linear_heads(self._candidates, by_key)
         trials = {key: self._trials_of(key, by_key[key], untrained) for key in self._searchable}
         study = statistics_of(seen)
@@ -241,7 +243,7 @@ def _fewest_trials(keys: Sequence[str], by_key: Mapping[str, Sequence[TrialCosts
 
 @dataclass(frozen=True)
 class Proposals:
-    """The draws for the next configuration of one candidate.
+    """Draws configurations of one candidate, and picks the next one.
 
     Args:
         own: The candidate's trials, and its searched parameters in the plan's order.
@@ -262,12 +264,12 @@ class Proposals:
     def best(self) -> Suggestion:
         """The configuration to try next."""
         model = CostModel(self.own, self.log_priors, self.study, self.others)
-        if self.own.ended:
-            scanning = self._rate is not None and self.own.trained < RATE_TRIALS
-            draw = self._rate_step if scanning and self.own.incumbents else self._draw
+        if self.own.ended_count:
+            only_rate = self._rate is not None and self.own.trained_count < RATE_TRIALS
+            draw = self._rate_step if only_rate and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
-        point = model.furthest([self._restrict(self._prior_draw()) for _ in range(EARLY_DRAWS)])
-        return Suggestion(point, 0.0)
+        point = model.furthest([self._restrict(self._rules_draw()) for _ in range(EARLY_DRAWS)])
+        return Suggestion(point, 0.0)  # without ended trials there is no model, and no score
 
     @cached_property
     def _rate(self) -> Axis | None:
@@ -278,15 +280,13 @@ class Proposals:
         return next(rates, None)
 
     def _rate_step(self) -> Point:
+        """The best trial with only its rate moved."""
         incumbent, rate = self.own.incumbents[0].parameters, self._rate
         assert rate is not None
         step = rate.length * float(self.generator.choice(RATE_STEPS))
-        moved = {
-            rate.name: rate.value(
-                rate.unit(incumbent.get(rate.name, rate.parameter.default)) + step
-            )
-        }
-        return self._restrict({**self._prior_draw(), **incumbent, **moved})
+        position = rate.unit(incumbent.get(rate.name, rate.parameter.default)) + step
+        moved = {rate.name: rate.value(position)}
+        return self._restrict({**self._rules_draw(), **incumbent, **moved})
 
     def log_priors(self, points: Sequence[Point]) -> Vector:
         """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
@@ -311,8 +311,8 @@ class Proposals:
                 is_same = np.asarray([value == earlier.parameters[name] for value in values])
                 densities = np.log(np.where(is_same, 1 - OTHER_CHOICE, OTHER_CHOICE))
             else:
-                values_as_numbers, spread = numbers(values), axis.prior[1]
-                distances = axis.units(values_as_numbers) - axis.unit(earlier.parameters[name])
+                spread = axis.prior[1]
+                distances = axis.units(numbers(values)) - axis.unit(earlier.parameters[name])
                 densities = -np.log(math.pi * spread * (1 + (distances / spread) ** 2))
             has_value = np.asarray([value is not None for value in values])
             total += np.where(has_value, densities, 0.0)
@@ -324,19 +324,21 @@ class Proposals:
         return {name: max(NEAR_SPREAD * (high - low), 1e-3) for name, (low, high) in ranges}
 
     def _draw(self) -> Point:
+        """A draw from one of the four sources."""
         chance, axes = self.generator.random(), self.own.axes.items()
         if chance < ALLOWED_SHARE:
             point = {name: axis.draw_any(self.generator) for name, axis in axes}
         elif chance < ALLOWED_SHARE + SEARCHED_SHARE:
             point = {n: axis.draw_searched(self._range(n), self.generator) for n, axis in axes}
         elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE:
-            point = self._prior_point()
+            point = self._prior_draw()
         else:
             point = self._near_incumbent()
         return self._restrict(point)
 
-    def _prior_point(self) -> Point:
-        point = self._prior_draw()
+    def _prior_draw(self) -> Point:
+        """A draw from the rules' prior, or near the best configuration of an earlier study."""
+        point = self._rules_draw()
         if self.earlier is None:
             return point
         if self.generator.random() >= EARLIER_SHARE * self.earlier.weight:
@@ -356,13 +358,15 @@ class Proposals:
         return [(name, parameter) for name, parameter in named if parameter.condition is not None]
 
     def _restrict(self, point: Point) -> Point:
+        """The point without parameters whose condition does not hold."""
         values: Point = {**self.constants, **point}
         for name, parameter in self._conditional:
             if not parameter.holds(values):
                 del values[name]
         return {name: values[name] for name in self.own.axes if name in values}
 
-    def _prior_draw(self) -> Point:
+    def _rules_draw(self) -> Point:
+        """A draw from the rules' prior, cut to the searched ranges."""
         return {
             name: axis.draw_prior(self._range(name), self.generator)
             for name, axis in self.own.axes.items()
@@ -376,7 +380,8 @@ class Proposals:
         return cumulative(range(len(self.own.incumbents), 0, -1))
 
     def _near_incumbent(self) -> Point:
-        incumbent = self.own.incumbents[drawn(self._rank_weights, self.generator)].parameters
+        """One of the best trials, with some of its parameters moved."""
+        incumbent = self.own.incumbents[draw_index(self._rank_weights, self.generator)].parameters
         names = list(self.own.axes)
         count = 1 + int(self.generator.binomial(len(names) - 1, MOVE_PROBABILITY))
         moved_names = {names[k] for k in self.generator.permutation(len(names))[:count]}

@@ -1,8 +1,8 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
-Its first trials are defaults, then the user's own configurations. Then the sampler chooses. The
-search is kept in memory. The caller restores earlier trials; with the same seed and earlier trials,
-the next choice is the same.
+The first trials are defaults and the user's own configurations; then the sampler chooses. A search
+is kept in memory, and the caller restores earlier trials. With the same seed and the same earlier
+trials, the next choice is the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SECONDS = "sweeper:seconds"
 # The validation loss, if the objective is another.
 VALIDATION_LOSS = "sweeper:validation_loss"
 # A system attribute, as Optuna's `set_constraint` writes it, for `best_trial` and Optuna's
-# samplers: up to 0 if a trial keeps the limit.
+# samplers: at most 0 if a trial keeps the limits.
 CONSTRAINT = "constraints:limits"
 
 
@@ -49,7 +49,7 @@ class Search:
         limits: Limits that trials must keep.
         sampler: Name of the sampler, as in ``named``.
         pruner: Name of the pruner, as in ``named``.
-        untrained: Costs of untrained models, known before any trial.
+        untrained: Costs of untrained models that are known before any trial.
 
     Attributes:
         study: Optuna's study, in memory, for third-party samplers, pruners and dashboards, with
@@ -76,8 +76,10 @@ class Search:
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _sampler: SweeperSampler = field(init=False)
     _pruner: BasePruner | SweeperPruner = field(init=False)
+    # Third-party samplers of the running trials, by number.
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
     trials: list[TrialCosts] = field(default_factory=list)
+    # All trials by number, with final costs of the kind that is reported at rungs.
     _pruner_trials: list[TrialCosts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -96,7 +98,7 @@ class Search:
             direction=StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE,
         )
 
-    def learn(self, untrained: Untrained) -> None:
+    def add_untrained(self, untrained: Untrained) -> None:
         """Add costs of untrained models."""
         self._sampler.untrained |= untrained
 
@@ -106,7 +108,7 @@ class Search:
         reports: Sequence[RungReport] = (),
         result: TrialResult | None = None,
     ) -> None:
-        """Add a trial of an earlier command, in the order of numbers, before any ``ask``.
+        """Add a trial of an earlier command. Trials are added by number, before any ``ask``.
 
         Args:
             result: Its result; None if it has not ended and will be run again.
@@ -150,7 +152,7 @@ class Search:
         key, parameters = optuna_space.suggest(proposal, self.space, start_values)
         candidate = self.candidates[key]
         if start is None and proposal.params == optuna_space.enqueued_values(key, candidate, {}):
-            # A default that the starts left out: the sampler begins with it.
+            # The default of a candidate that is not among the starts: its first trial.
             origin = "default"
         proposal.set_user_attr(ORIGIN, origin)
         trial = Configuration.taken_from(
@@ -206,7 +208,7 @@ class Search:
         return self.trials if self.objective.at_rungs else as_costs(self.trials)
 
     def median(self, number: int, rung: int) -> float | None:
-        """The median over the candidate's other trials at a rung; None if there are none."""
+        """The median value of the candidate's other trials at a rung; None if there are none."""
         own, objective = self._pruner_trials[number], self.objective
         same_candidate = [trial for trial in self._pruner_trials if trial.key == own.key]
         costs = [
@@ -232,7 +234,7 @@ class Search:
         reports: Mapping[int, RungReport],
         result: TrialResult | None = None,
     ) -> TrialCosts:
-        """Add or update a trial. For the pruner, its final cost is of the same kind as at rungs."""
+        """Add or update a trial, and return it."""
         number = config.number
         trial = TrialCosts.of(config, reports, result, self.space, self.limits)
         for_pruner = trial
@@ -243,12 +245,13 @@ class Search:
         return trial
 
     def _optuna_trial(self, number: int) -> FrozenTrial:
-        """Optuna's trial; changes to it change the study, which is in memory."""
+        """Optuna's own object of a trial in memory: changing it changes the study."""
         storage = self.study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         return storage.get_trial(trial_id)
 
     def _is_start(self, trial: Configuration, start: Configuration) -> bool:
+        """Whether a restored trial is this start."""
         key = self.space.key(start)
         values = self.candidates[key].defaults(start.parameters)
         is_same_kind = (key, start.origin) == (self.space.key(trial), trial.origin)
@@ -256,21 +259,21 @@ class Search:
 
 
 def first_trials(plan: Plan, total: int) -> Iterator[Configuration]:
-    """The first trials: defaults, defaults with one parameter off, the user's own.
+    """The first trials: defaults, defaults with one parameter off, and the user's own trials.
 
     If the total is too small for all of them, the plan's last defaults are left out.
     """
     off_variants = list(_without_each_parameter(plan)) if total > 1 else []
     defaults = plan.candidates[: max(1, total - len(plan.own_trials) - len(off_variants))]
     # Candidates with one trial first: they are cheap, and a baseline for the others. Stable sort.
-    for item in sorted(defaults, key=lambda each: each.searchable):
-        yield Configuration(strategy=item.strategy, model=item.model)
+    for candidate in sorted(defaults, key=lambda each: each.searchable):
+        yield Configuration(strategy=candidate.strategy, model=candidate.model)
     yield from off_variants
     yield from plan.own_trials
 
 
 def _without_each_parameter(plan: Plan) -> Iterator[Configuration]:
-    """For each parameter that can be off: the first default that has it on, with it off."""
+    """For each parameter that can be off, the first default that has it on, changed to off."""
     compared: set[str] = set()
     for candidate in plan.candidates:
         for name, parameter in candidate.parameters.items():

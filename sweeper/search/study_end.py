@@ -20,7 +20,7 @@ from sweeper.spec import SearchSpec
 if TYPE_CHECKING:
     from sweeper.search.search import Search
 
-# Trials ahead for which gain and time are predicted.
+# Number of further trials whose gain and time are predicted.
 NEXT = 5
 # Share by which the next five trials lower the best loss, by the number of ended trials. Means over
 # searches of twelve recorded tasks (benchmarks/findings.md). A search's own figures (the last gain,
@@ -35,7 +35,7 @@ WORTH_SHARE = 0.1
 
 
 class Outlook(Record):
-    """The next trials: their time and their expected gain."""
+    """The expected time and gain of the next trials."""
 
     trials: int = Field(NEXT, description="further trials that the figures are for")
     seconds: float = Field(description="expected for this many more trials, with all workers")
@@ -52,8 +52,9 @@ def outlook(
     """The outlook of the next trials; None while too few trials have ended.
 
     Args:
-        losses: Final losses in trial order; None if a trial has none or exceeds the limit.
-        seconds: Seconds of the trials of the search, in order.
+        losses: Final losses in trial order; None if a trial has none or exceeds a limit.
+        seconds: Seconds of the trials, in order.
+        workers: Number of workers.
     """
     best = min((loss for loss in losses if loss is not None), default=math.inf)
     gains = [share for trials, share in GAINS.items() if trials <= len(losses)]
@@ -69,7 +70,7 @@ def outlook(
 
 def settled(losses: Sequence[float | None]) -> str:
     """The reason why more trials are not worth their cost; empty while they are."""
-    next_trials = outlook(losses, [0.0], 1)
+    next_trials = outlook(losses, seconds=[0.0], workers=1)  # the time does not matter here
     if next_trials is None or next_trials.gain >= WORTH_SHARE * next_trials.noise:
         return ""
     return f"{NEXT} more trials are {_gain(next_trials)}"
@@ -88,14 +89,14 @@ class Ending(Record):
 
     kind: Literal["target", "settled", "budget"] = Field(
         description="target: the loss that was requested is reached; settled: more "
-        "trials are expected to gain less than noise shows; budget: it has no room for one more"
+        "trials are expected to gain too little; budget: it has no room for one more"
     )
     because: str
     total: int = Field(description="requested trials at that time")
 
 
 def decide(search: Search, request: SearchSpec) -> Ending | None:
-    """Whether the trials so far end the search.
+    """The ending of the search, if its trials so far end it.
 
     Args:
         request: The options of the search, with target loss and whether a settled search ends.

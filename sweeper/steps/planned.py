@@ -19,7 +19,7 @@ def check_features(spec: Spec, *, for_run: bool) -> None:
         for_run: Whether the plan will be run here.
 
     Raises:
-        SpecError: A feature cannot; the error lists all problems.
+        SpecError: A feature cannot do it; the error lists all problems.
     """
     if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec, for_run)]:
         raise SpecError(problems)
@@ -29,7 +29,7 @@ def check_features(spec: Spec, *, for_run: bool) -> None:
 def planned(
     spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Say = say_nothing
 ) -> tuple[Spec, Plan]:
-    """The request completed with the plan's model, and the plan.
+    """The request, completed with the model that the plan chose if it names none, and the plan.
 
     Args:
         measure_domain: Whether the base model scores some of the data, in a process with torch.

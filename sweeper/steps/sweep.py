@@ -143,7 +143,7 @@ def prepare(
     if objective.function and rows is not None:
         # Called once, with references in place of predictions.
         value = user_function.check(objective, rows.dataset.splits["validation"])
-        tell(f"{objective.name} says {value:.4g} of references in place of predictions.")
+        tell(f"{objective.name} returns {value:.4g} for references in place of predictions.")
     plan = measured_plan(spec, facts, measure=check_model, probe=probe, tell=tell)
     check_named(spec.search.sampler, spec.search.pruner, plan)
     proposed = [trial for _, hook in parts.PROPOSE.all() for trial in hook(spec, plan, tell)]
@@ -154,8 +154,8 @@ def prepare(
 def _make_models_ready(
     spec: Spec, work: WorkProgress, tell: Say
 ) -> tuple[dict[str, Missing], dict[str, float]]:
-    """Download or convert the models that need it; returns what each needed, and seconds by
-    phase."""
+    """Download or convert the models that need it; returns what each lacked, and the seconds of
+    each phase."""
     missing: dict[str, Missing] = {}
     phase_seconds: dict[str, float] = {}
     for model in spec.models:
@@ -174,8 +174,8 @@ def _make_models_ready(
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
-    """The file with the row changes of the resumed run, if this request asks for the same
-    changes."""
+    """The file with the row changes of the run that is resumed, if this request asks for the same
+    features' changes."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
     is_same = changing_features(resolve({}, folder.spec)) == changing_features(spec)
@@ -183,13 +183,14 @@ def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
 
 
 def _with_missing(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
-    """The facts with what models lacked before, so that the plan includes the time to get it."""
+    """The facts with what models lacked before, so that the plan includes the time of preparing
+    them."""
     models = tuple(m.model_copy(update={"missing": missing.get(m.id)}) for m in facts.models)
     return facts.model_copy(update={"models": models})
 
 
 def _folder(spec: Spec, file: Path | None) -> RunFolder:
-    """The folder of ``file`` if it is the ``sweep.yaml`` of the run, else ``runs/NAME``."""
+    """The folder of ``file`` if that is the ``sweep.yaml`` of this run; otherwise ``runs/NAME``."""
     is_run_file = file is not None and (file.parent / "plan.json").is_file()
     if is_run_file and file is not None and resolve({}, file).name == spec.name:
         return RunFolder.find(file.parent)
@@ -208,7 +209,7 @@ def default_name(spec: Spec) -> str:
 
 
 def _with_data(spec: Spec, work: WorkProgress) -> Spec:
-    """The request with the commit of its data set, which is downloaded if it is on the hub."""
+    """The request with the commit of its data set; a data set of the hub is downloaded."""
     with contextlib.closing(work):
         return with_commits(spec, lambda done, of: work("downloading data (MB)", done, of))
 
@@ -233,7 +234,12 @@ def _convert(model: str, work: WorkProgress, tell: Say) -> None:
 def sweep(
     prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Say = say_nothing
 ) -> Ended:
-    """Start or resume the run. Findings and report are written, if possible after errors too."""
+    """Start or resume the run. Findings and report are written, if possible after errors too.
+
+    Args:
+        new: Whether to rename an existing run and start over.
+        backend: ``module:function`` of the training backend.
+    """
     folder = prepared.folder
     if new:
         rename_earlier_run(folder, tell)
@@ -258,26 +264,22 @@ def sweep(
             )
             if outcome.kind == "complete":
                 for _, remember in parts.REMEMBER.all():
-                    with contextlib.suppress(OSError):  # later studies then lack it
+                    with contextlib.suppress(OSError):  # later studies do without this one
                         remember(folder, prepared.spec, plan, outcome.status.ended_at)
             outcome = _run_finish_hooks(folder, plan, prepared.spec, outcome, show)
             # After a Ctrl-C there is no time to retry charts.
             report = maker.finish(try_charts=outcome.signal is None)
-            incomplete = f"study.db lacks a part of this run: {maker.no_study}"
-            warnings = [
-                *(note.text for note in report.findings.notes),
-                maker.warning,
-                f"{incomplete}. Give the same command again to write it" if maker.no_study else "",
-            ]
+            warnings = [*(note.text for note in report.findings.notes), maker.warning]
+            if maker.no_study:
+                incomplete = f"study.db lacks a part of this run: {maker.no_study}"
+                warnings.append(f"{incomplete}. Give the same command again to write it")
             for text in filter(None, warnings):
                 show(make_event("warning", text=text), outcome.status)
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
-            if folder.locked.exists():
-                with contextlib.suppress(
-                    OSError
-                ):  # the cause of the failure may prevent the report
+            if folder.locked.exists():  # the run's folder was not deleted
+                with contextlib.suppress(OSError):  # the cause of the error may prevent the report
                     maker.finish(try_charts=False)
             raise
         finally:
@@ -288,8 +290,8 @@ def sweep(
 
 
 def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Say) -> None:
-    """Run the features' hooks before the first trial. A feature that fails only loses its
-    figures."""
+    """Run the features' hooks before the first trial. After a bug in a feature, only its own
+    figures are missing."""
     for name, begin in parts.BEGIN.all():
         try:
             begin(folder, spec, plan)
@@ -347,16 +349,16 @@ def _add_phase_seconds(run: RunFolder, phase: str, seconds: float) -> None:
 
 def _silent_once_closed(view: ProgressView) -> Callable[[Event, Status], None]:
     """A view that shows nothing once its terminal or pipe is closed, so that the run goes on."""
-    gone = False
+    closed = False
 
     def show(event: Event, status: Status) -> None:
-        nonlocal gone
-        if gone:
+        nonlocal closed
+        if closed:
             return
         try:
             view(event, status)
         except OSError:
-            gone = True
+            closed = True
 
     return show
 

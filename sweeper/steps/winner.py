@@ -16,7 +16,7 @@ def best_trial(findings: Findings, fix: str = "") -> int:
     """The recommended trial, or the best trial so far.
 
     Args:
-        fix: Advice if there is none; by default to list the trials.
+        fix: What the error advises; by default, to list the trials.
 
     Raises:
         UsageError: No trial has completed.
@@ -30,15 +30,16 @@ def best_trial(findings: Findings, fix: str = "") -> int:
 
 
 def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
-    """The folder with the weights of a trial, or of the recommended trial if ``trial`` is None.
+    """The folder with the weights of a trial, or of the winner if ``trial`` is None.
+
+    The winner's are those of its training on all rows, if the search used only a part of them.
 
     Raises:
         UsageError: No trial has completed, or the trial has no weights.
     """
-    fix = f"To go on with it: sweeper run {run.quoted}/sweep.yaml"
+    fix = f"Continue it with: sweeper run {run.quoted}/sweep.yaml"
     number = best_trial(compute(run), fix) if trial is None else trial
     trial_weights = run.trial(number) / WEIGHTS
-    # The winner's training on all rows, if the search used only a part of them.
     full_weights = (
         sorted(run.trial(number).glob(f"all-rows/*/*/{WEIGHTS}")) if trial is None else []
     )

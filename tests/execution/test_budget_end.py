@@ -48,7 +48,7 @@ def test_a_run_stops_before_it_exceeds_its_budget_and_counts_earlier_calls(sweep
     assert sweep.go(20, bought(20, 100.0)).kind == "timeout"
     first = Status.read(sweep.run.status).seconds
     assert 80.0 < first <= 100.0
-    assert sweep.said("warning") == ["the budget is spent; a larger one goes on from here"]
+    assert sweep.said("warning") == ["the budget is spent; give a larger one to continue"]
     assert sweep.go(20).kind == "timeout"
     assert Status.read(sweep.run.status).seconds <= 100.0 + 3.0
 

@@ -304,7 +304,7 @@ def test_a_silent_worker_is_ended_and_its_trial_goes_on(
     sweep.pool.parts = {"trial-0/1": is_silent(2)}
     sweep.pool.on_poll = lambda: now.__setitem__(0, now[0] + 2.0)
 
-    states = WorkerStates(limit=7.0, clock=lambda: now[0])
+    states = WorkerStates(silence_limit=7.0, clock=lambda: now[0])
     monkeypatch.setattr(coordinator, "Owner", functools.partial(owner.Owner, workers=states))
     sweep.go(1)
     assert sweep.ends("trials/0") == [("crash", "its worker sent no message for 7 s")]

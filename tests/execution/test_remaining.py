@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.execution.run_progress import RunProgress, TrialTime, fits, took
+from sweeper.execution.run_progress import RunProgress, TrialTime, decide_phase, time_of
 from sweeper.plans import Budget, Duration, PhaseCost
 from sweeper.runfolder import RunFolder
 
@@ -65,7 +65,7 @@ def config(strategy: str) -> Any:
 
 
 def seen(*trials: tuple[str, Any]) -> list[TrialTime]:
-    each = (took(PLAN, config(strategy), result) for strategy, result in trials)
+    each = (time_of(PLAN, config(strategy), result) for strategy, result in trials)
     return [one for one in each if one is not None]
 
 
@@ -156,6 +156,6 @@ def test_an_optional_phase_is_made_while_time_is_left(budget, left, made, why) -
     planned = budget.pop("planned", False)
     cost = PhaseCost(title="extra", seconds=10, optional=True, planned=planned)
     known: Any = SimpleNamespace(**({"limit_seconds": None, "features": {"extra": cost}} | budget))
-    decided = fits(known, "extra", 20.0, left)
+    decided = decide_phase(known, "extra", 20.0, left)
     assert decided.made is made
     assert why in decided.text

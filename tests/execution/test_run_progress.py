@@ -134,6 +134,6 @@ def test_what_stops_a_phase_is_the_budget_or_the_time_limit(
     plan = make_plan(4)
     plan = plan.model_copy(update={"budget": plan.budget.model_copy(update=update)})
     progress = RunProgress(RunState(RunFolder(tmp_path), plan), total=4)
-    decided = progress.fits("extra", 200.0, time.monotonic() + timeout)
+    decided = progress.decide_phase("extra", 200.0, time.monotonic() + timeout)
     assert not decided.made
     assert f"s were left {limit}" in decided.text

@@ -10,6 +10,7 @@ from curve_backend import make_plan
 from spaces import RATE, SPACE, report
 
 from sweeper.errors import SpecError
+from sweeper.objective import Objective
 from sweeper.plans import Configuration
 from sweeper.search.alone import (
     Diverged,
@@ -112,6 +113,38 @@ def test_a_diverged_trial_fails_and_the_search_goes_on(how: str) -> None:
     full = [one for one in searched.trials if one.key == "full"]
     assert {one.result.state for one in full} == {"FAIL"}
     assert any(one.result.state == "COMPLETE" for one in searched.trials)
+
+
+ANSWERS = Objective(name="chrf", title="chrF", metric="chrf", computed_from="answers")
+
+
+@pytest.mark.parametrize(
+    ("objective", "rungs", "value", "state", "kind"),
+    [
+        ("loss", [], None, "FAIL", "error"),
+        ("loss", [], 0.3, "COMPLETE", None),
+        ("loss", [1, 8], None, "COMPLETE", None),
+        ("loss", [1, 8], math.nan, "FAIL", "diverged"),
+        ("answers", [1, 8], None, "FAIL", "error"),  # not measured at rungs
+        ("answers", [1, 8], 0.3, "COMPLETE", None),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["sweeper", "optuna:TPESampler"])
+def test_a_trial_without_a_value_fails(
+    objective: str, rungs: list[int], value: float | None, state: str, kind: str | None, sampler
+) -> None:
+    def run(strategy, parameters):
+        for rung in rungs:
+            yield report(rung, 0.3 + 0.1 / rung, 2.0 * rung)
+        return value
+
+    space = SPACE.model_copy(update={"objective": ANSWERS} if objective == "answers" else {})
+    searched = search(space, run, StopCondition(trials=6), sampler=sampler)
+    results = [trial.result for trial in searched.trials]
+    assert [result.state for result in results] == [state] * 6
+    assert {result.failure and result.failure.kind for result in results} == {kind}
+    assert (searched.best is not None) is (state == "COMPLETE")
+    assert searched.seconds == 6 * 16 * bool(rungs)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from sweeper.execution.pools.pool import WorkerGone, WorkerMessage, last_log_lin
 from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
-# A worker that ends within this time after an OOM kill was the killed process: it had to release
-# its memory before it ended. An older kill hit another process.
+# A worker that is killed within this time after a counted out-of-memory kill was the process that
+# the system killed: it had to release its memory before it ended. Older kills hit other processes.
 OOM_KILL_MATCH_SECONDS = 60.0
+# Interval at which processes that are ending are polled.
 _EXIT_POLL_SECONDS = 0.02
 WORKER = "sweeper.execution.worker.process:work"
 # bitsandbytes writes this before it ends the process when the GPU's memory runs out.
@@ -31,8 +32,8 @@ def oom_counter(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup"
     """The file that counts out-of-memory kills of this process and its children, if any.
 
     It is the control group's counter if there is one (``memory.events`` of cgroup v2,
-    ``memory.oom_control`` of v1; kernel.org, admin-guide/cgroup-v2 and cgroup-v1/memory), else
-    the machine's, ``/proc/vmstat``.
+    ``memory.oom_control`` of v1; kernel.org, admin-guide/cgroup-v2 and cgroup-v1/memory), otherwise
+    that of the machine, ``/proc/vmstat``.
 
     Args:
         groups: Text of ``/proc/self/cgroup``; read if None.
@@ -47,7 +48,8 @@ def oom_counter(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup"
 def _counters(groups: str, mounted: Path) -> Iterator[Path]:
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
-        # In a container the path may be the host's; then the mounted group is the container's.
+        # In a container the path may be that on the host; the container's group is then mounted as
+        # the root, which is tried second.
         for group in (path.strip("/"), ""):
             if not controllers:
                 yield mounted / group / "memory.events"
@@ -101,7 +103,7 @@ class OomKills:
         self._counted = counted
 
     def match_kill(self) -> bool:
-        """Whether an unmatched kill explains a process that has just ended; the kill is matched."""
+        """Whether an unmatched kill explains a process that has just ended. It is then matched."""
         self.update()
         killed = bool(self._unmatched)
         del self._unmatched[:1]
@@ -126,15 +128,11 @@ class LocalPool:
     _selector: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
 
     @property
-    def size(self) -> int:
-        return len(self.environments)
-
-    @property
     def workers(self) -> Collection[str]:
         return self._children.keys()
 
     def start(self, count: int) -> None:
-        names = map(str, range(self.first, self.first + self.size))
+        names = map(str, range(self.first, self.first + len(self.environments)))
         free = [name for name in names if name not in self._children]
         for name in free[: max(0, count - len(self._children))]:
             self._add(name, self._launch(name))

@@ -62,8 +62,8 @@ def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str
     memory.
 
     Returns:
-        Environment variables of each worker, and the reason if there are fewer workers than
-        requested, else an empty text.
+        Environment variables of each worker, and why there are fewer workers than requested; empty
+        if there are as many.
     """
     groups = _groups(machine, demand)
     limit = max(1, len(groups)) * _workers_per_group(machine, demand)
@@ -100,6 +100,7 @@ def _gpu_settings(groups: list[tuple[str, ...]], worker: int, workers: int) -> d
 
 
 def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
+    """Why fewer workers than requested are started; empty if all are."""
     if started == workers:
         return ""
     plural = "" if started == 1 else "s"
@@ -151,6 +152,7 @@ def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
 
 
 def _gpu_names(plan: Plan) -> tuple[str, ...]:
+    """Names of the plan's GPUs on this machine, as in ``CUDA_VISIBLE_DEVICES``."""
     hardware = plan.facts.hardware
     if hardware.gpus == 0:
         return ()

@@ -69,17 +69,12 @@ class Pool(Protocol):
     """The workers of one command."""
 
     @property
-    def size(self) -> int:
-        """The largest number of workers."""
-        ...
-
-    @property
     def workers(self) -> Collection[str]:
         """Names of the workers that were started and have not ended, as far as known."""
         ...
 
     def start(self, count: int) -> None:
-        """Start workers until there are ``count``, or ``size`` if that is fewer. Returns at once.
+        """Start workers until there are ``count``, or as many as fit. Returns at once.
 
         A worker that still waits for a machine is cancelled if there would be more than ``count``.
 

@@ -3,8 +3,8 @@
 A trial, a confirmation run or another job has a home folder with ``attempts/<k>/`` in it. A worker
 writes only into its attempt's folder. ``result.json`` there means that the attempt ended with a
 result; ``ended.json`` says why it ended without one. An attempt with ``ended.json`` is abandoned:
-files that a lost worker still writes into it are ignored. Promoting copies an attempt's files into
-the home, ``result.json`` last, so that its presence means that all files are there.
+files that a lost worker still writes into it are ignored. ``promote`` copies an attempt's files
+into the home, ``result.json`` last, so that its presence means that all files are there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sweeper.trials import (
     so_far,
 )
 
-# After this many crashed attempts, the trial counts as the cause and fails.
+# After this many crashed attempts, the work item counts as the cause, and fails.
 CRASHES_ALLOWED = 3
 # Ends that count as a crash. A lost machine, a preemption or a killed command does not.
 CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})
@@ -81,7 +81,7 @@ def add_rung(home: Path, report: RungReport) -> None:
 
 
 def complete_result(home: Path, attempt: int) -> TrialResult | None:
-    """The result of an attempt, if it has one and was not abandoned."""
+    """The result of an attempt; None if it has none or was abandoned."""
     folder = attempt_folder(home, attempt)
     if read_end(folder) is not None:
         return None
@@ -104,7 +104,8 @@ def promote(home: Path, attempt: int) -> TrialResult:
             shutil.rmtree(home / WEIGHTS)
         (folder / WEIGHTS).rename(home / WEIGHTS)
     result = TrialResult.read(folder / RESULT)
-    result.write(home / RESULT, synced=False)  # if damaged, it is restored from the attempt
+    # Not synced: a damaged result is restored from the attempt's copy.
+    result.write(home / RESULT, synced=False)
     return result
 
 
@@ -159,7 +160,7 @@ def crashes(home: Path) -> list[AttemptEnd]:
 
 def drop_weights(home: Path) -> None:
     """Delete the weights of a trial, and record it in its result."""
-    with contextlib.suppress(UsageError):  # damaged: repaired when it is read next
+    with contextlib.suppress(UsageError):  # a damaged result is repaired when it is read next
         result = TrialResult.read(home / RESULT)
         result.model_copy(update={"weights": None}).write(home / RESULT, synced=False)
     shutil.rmtree(home / WEIGHTS, ignore_errors=True)

@@ -1,8 +1,7 @@
 """Whether a command may run a sweep: no other command runs it, and its identity is the same.
 
-Besides the lock on its folder, a run has ``Status.beat``: a lock on a shared folder may not reach
-other machines, and their clocks differ. So ``status.json``, which a command writes once a second,
-is watched for a few seconds.
+A lock on a shared folder may not be seen by other machines, and their clocks differ. So a command
+counts up in ``status.json`` once a second (``Status.beat``), and others watch it for a few seconds.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from sweeper.execution.state.status import ENDED, Status
 from sweeper.plans import Identity, Plan
 from sweeper.runfolder import RunFolder, read_stored
 
-# Five beats: a command may be busy for a second or two, and a shared folder may lag.
+# Five beats: a command may be busy for a second or two, and a shared folder may lag behind.
 WATCH_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 
 
-def run_now(runs: Iterable[RunFolder]) -> set[Path]:
+def running_folders(runs: Iterable[RunFolder]) -> set[Path]:
     """The folders of the runs that a command is running now.
 
     Returns at once, unless a run may belong to another machine.
@@ -40,7 +39,7 @@ def statuses(runs: Iterable[RunFolder]) -> dict[Path, Status]:
     """The status of each started run, by folder; ``interrupted`` if its command is gone."""
     read = {run: status for run in runs if (status := Status.read_or_none(run.status))}
     unfinished = [run for run, status in read.items() if status.phase not in ENDED]
-    lost = {run.path for run in unfinished} - run_now(unfinished)
+    lost = {run.path for run in unfinished} - running_folders(unfinished)
     ended = {"phase": "interrupted", "running": (), "eta": None}
     return {
         run.path: status.model_copy(update=ended) if run.path in lost else status
@@ -88,6 +87,7 @@ def _with_changing_beat(beats: Mapping[RunFolder, int]) -> set[Path]:
     return changed
 
 
+# What each part of an identity says, as an error names it.
 _MEANINGS = {
     "model": "the base model or its revision",
     "data": "the data set (its rows, further rows or weights of sources)",

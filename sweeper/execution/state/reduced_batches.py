@@ -14,9 +14,8 @@ from sweeper.memory.setup import step_extra
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RunFolder
 from sweeper.trials import TrialConfig, TrialResult
 
+# Fields of a set-up that have batch sizes.
 _BATCHES = ("micro_batch", "gradient_accumulation_steps", "evaluation_batch")
-
-
 # Glob patterns of the home folders of trials, their further seeds, features' trainings and jobs.
 _HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/*/*/*", "jobs/*")
 
@@ -25,8 +24,12 @@ _HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/*/*/*", "jobs/*")
 class ReducedBatch:
     """Batch sizes, in examples, that fitted or will be tried next, after memory ran out.
 
-    ``trial`` ran out of memory. A size is None if nothing was learned about it.
-    ``killed``: the system killed the worker without an error.
+    Args:
+        setup: The set-up for which they count, as in ``setup_of``.
+        trial: Number of the trial that ran out of memory.
+        micro: Size of the micro-batch; None if the planned one may fit.
+        evaluation: Size of the evaluation batch; None if the planned one may fit.
+        killed: Whether the system killed the worker without an error.
     """
 
     setup: tuple[Hashable, ...]
@@ -44,7 +47,7 @@ def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
 
 
 def after_result(config: TrialConfig, result: TrialResult) -> ReducedBatch | None:
-    """The lesson of a result; None if its planned batches fitted."""
+    """The batches that fitted according to a result; None if these are the planned ones."""
     micro = _smaller(result.micro_batch, config.setup.micro_batch)
     evaluation = _smaller(result.evaluation_batch, config.setup.evaluation_batch)
     if micro is None and evaluation is None:
@@ -52,12 +55,12 @@ def after_result(config: TrialConfig, result: TrialResult) -> ReducedBatch | Non
     return ReducedBatch(setup_of(config), config.number, micro, evaluation)
 
 
-def _smaller(fitted: int | None, tried: int) -> int | None:
-    return fitted if fitted is not None and fitted < tried else None
+def _smaller(fitted: int | None, planned: int) -> int | None:
+    return fitted if fitted is not None and fitted < planned else None
 
 
 def smaller_batches(config: TrialConfig) -> ReducedBatch | None:
-    """The lesson after the system killed the worker: half of both batches.
+    """Half of both batches, to try after the system killed the worker.
 
     Either may have been too large. None if both are one example.
     """
@@ -69,8 +72,8 @@ def smaller_batches(config: TrialConfig) -> ReducedBatch | None:
     return ReducedBatch(setup_of(config), config.number, micro, evaluation, killed=True)
 
 
-def lesson_of(attempt: Path) -> ReducedBatch | None:
-    """The lesson of an ended attempt; None if its planned batches fitted."""
+def reduced_batch_of(attempt: Path) -> ReducedBatch | None:
+    """The reduced batches after an ended attempt; None if its planned batches fitted."""
     config, end = TrialConfig.read_or_none(attempt / CONFIG), attempts.read_end(attempt)
     if config is None:
         return None
@@ -82,27 +85,27 @@ def lesson_of(attempt: Path) -> ReducedBatch | None:
 
 @dataclass
 class ReducedBatches:
-    """The lessons of a run. Each attempt is read once, after its end."""
+    """The reduced batches of a run. Each attempt is read once, after its end."""
 
     run: RunFolder
-    _lessons_by_folder: dict[Path, ReducedBatch | None] = field(default_factory=dict)
+    _by_attempt: dict[Path, ReducedBatch | None] = field(default_factory=dict)
 
-    def _lessons(self) -> list[ReducedBatch]:
+    def _all(self) -> list[ReducedBatch]:
         for home in _HOMES:
             for folder in self.run.path.glob(f"{home}/attempts/*"):
                 ended = (folder / ENDED).exists() or (folder / RESULT).exists()
-                if ended and folder not in self._lessons_by_folder:
-                    self._lessons_by_folder[folder] = lesson_of(folder)
-        return [lesson for lesson in self._lessons_by_folder.values() if lesson is not None]
+                if ended and folder not in self._by_attempt:
+                    self._by_attempt[folder] = reduced_batch_of(folder)
+        return [batch for batch in self._by_attempt.values() if batch is not None]
 
     def apply(self, config: TrialConfig) -> TrialConfig:
         """The configuration with batches that fitted; the effective batch is unchanged."""
         setup = setup_of(config)
-        lessons = [lesson for lesson in self._lessons() if lesson.setup == setup]
+        reduced = [each for each in self._all() if each.setup == setup]
         planned = config.setup
-        micro = min([planned.micro_batch, *(lesson.micro for lesson in lessons if lesson.micro)])
+        micro = min([planned.micro_batch, *(each.micro for each in reduced if each.micro)])
         evaluation = min(
-            [planned.evaluation_batch, *(each.evaluation for each in lessons if each.evaluation)]
+            [planned.evaluation_batch, *(each.evaluation for each in reduced if each.evaluation)]
         )
         device_batch = planned.micro_batch * planned.gradient_accumulation_steps
         micro = next(size for size in range(micro, 0, -1) if device_batch % size == 0)
@@ -117,19 +120,20 @@ class ReducedBatches:
         if not changed:
             return config
         batches = dict(zip(_BATCHES, (micro, device_batch // micro, evaluation), strict=True))
-        note = f"{' and '.join(changed)}: {_shortage_text(lessons)}"
+        note = f"{' and '.join(changed)}: {_shortage_text(reduced)}"
         return config.with_setup(**batches).model_copy(update={"memory_note": note})
 
 
-def _shortage_text(lessons: Sequence[ReducedBatch]) -> str:
-    killed, reported = (
+def _shortage_text(reduced: Sequence[ReducedBatch]) -> str:
+    """In which trials memory ran out, in words."""
+    killed, raised = (
         [
             f"trial {number}"
-            for number in sorted({each.trial for each in lessons if each.killed is is_killed})
+            for number in sorted({each.trial for each in reduced if each.killed is is_killed})
         ]
         for is_killed in (True, False)
     )
-    reasons = [f"memory ran out in {', '.join(reported)}"] if reported else []
+    reasons = [f"memory ran out in {', '.join(raised)}"] if raised else []
     if killed:
         reasons.append(f"the system killed {', '.join(killed)} because memory ran out")
     return " and ".join(reasons)

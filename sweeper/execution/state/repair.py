@@ -1,7 +1,7 @@
 """Damaged files of a run: restored from an attempt, marked to be made again, or reported.
 
-A killed process leaves complete files (they are replaced in one step); a power cut, a full disk or
-a sync tool may not.
+A killed process leaves complete files, since they are replaced in one step; a power cut, a full
+disk or a sync tool may damage them.
 """
 
 from __future__ import annotations

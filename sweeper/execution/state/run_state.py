@@ -35,12 +35,13 @@ class RunState:
     results: dict[int, TrialResult] = field(default_factory=dict)
 
     @property
-    def ended_in(self) -> Counter[State]:
+    def state_counts(self) -> Counter[State]:
         """Number of trials that ended in each state."""
         return Counter(result.state for result in self.results.values())
 
     @property
     def out_of_memory(self) -> int:
+        """Number of trials that failed since memory ran out."""
         failures = (result.failure for result in self.results.values())
         return sum(each is not None and each.kind == "out-of-memory" for each in failures)
 
@@ -65,6 +66,7 @@ class RunState:
         return finalists.choose(self.results, candidates, count, self.limits, objective)
 
     def defaults(self) -> list[int]:
+        """The numbers of the completed trials of the rule book's defaults."""
         return [
             number
             for number, config in self.configs.items()
@@ -102,8 +104,8 @@ class RunState:
         if not with_weights:
             return []
         trials_to_keep = self.trials_to_keep()
-        losers = [i for i in with_weights if i not in trials_to_keep]
-        for number in losers:
+        dropped = [i for i in with_weights if i not in trials_to_keep]
+        for number in dropped:
             attempts.drop_weights(self.run.trial(number))
             self.results[number] = self.results[number].model_copy(update={"weights": None})
-        return losers
+        return dropped

@@ -1,4 +1,7 @@
-"""Scoring of the test split. The choice of models is stored before any of them is scored."""
+"""Scoring of the test split.
+
+The choice of models is stored in a ``TestSeal`` before any of them is scored; their scores follow.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +22,24 @@ from sweeper.trials import TestScore, TestSeal
 
 def seeds_of(plan: Plan) -> list[int]:
     """The seeds of all possible confirmation runs; the trial itself has the plan's seed."""
-    seeds = plan.budget.confirmation_seeds + plan.budget.extra_seeds  # with the trial's own
-    return [plan.seed + offset for offset in range(1, seeds)]
+    count = plan.budget.confirmation_seeds + plan.budget.extra_seeds  # with the trial's own
+    return [plan.seed + offset for offset in range(1, count)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
     """The completed trainings of a finalist: its own and its confirmation runs."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
-    results = {
-        folder: result for folder in folders if (result := finished_result(folder)) is not None
-    }
+    objective = plan.objective
     complete = {
-        f: result for f, result in results.items() if plan.objective.cost_of(result) is not None
+        folder: result
+        for folder in folders
+        if (result := finished_result(folder)) and objective.cost_of(result) is not None
     }
-    items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
+    items = [attempts.read_items(folder / ITEM_LOSSES, objective) for folder in complete]
     scores, readable = None, [training for training in items if training is not None]
     if len(readable) == len(items) and len({training.costs.shape for training in readable}) == 1:
         scores = Scores.of([training.costs for training in readable], weights=readable[0].weights)
-    return Trainings(number, list(complete.values()), scores, plan.objective, limits)
+    return Trainings(number, list(complete.values()), scores, objective, limits)
 
 
 def read_seal(run: RunFolder) -> TestSeal:
@@ -47,9 +50,7 @@ def read_seal(run: RunFolder) -> TestSeal:
 def store_choice(
     run: RunFolder, plan: Plan, finalists: Sequence[int], limits: Sequence[Limit] = ()
 ) -> TestSeal:
-    """Fix the choice before the test split is scored, or read the stored choice.
-
-    The finalists are ranked and one is recommended; the seal holds both.
+    """Store the order of finalists and the recommendation, or read those that are stored.
 
     Args:
         limits: Limits that the recommended trial must keep, if any finalist does.
@@ -73,7 +74,7 @@ def store_choice(
 
 
 def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
-    """The items that score baselines, strategies' defaults, and finalists with all seeds."""
+    """The work items that score baselines, default trials, and finalists with all their seeds."""
     names = [name for name, baseline in baselines(run).items() if baseline is not None]
     items = [work_items.score_baseline(name) for name in names]
     numbers = dict.fromkeys([*seal.order, *state.defaults()])

@@ -1,4 +1,4 @@
-"""What a run reports of itself: the types of status.json and of the lines of events.jsonl."""
+"""The types of a run's status.json and of the lines of its events.jsonl."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Status(Artifact):
     eta: Eta | None = None
     outlook: Outlook | None = Field(
         None,
-        description="time of more trials, gain of the last ones; None before ten ended",
+        description="time and gain of more trials; None before five ended",
     )
     started_at: str
     updated_at: str

@@ -109,10 +109,10 @@ def accept_result(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult |
     return attempts.promote(home, attempt) if is_complete else None
 
 
-def settle(run: RunFolder, item: WorkItem) -> None:
-    """Bring the files of a work item of an earlier command into order.
+def end_open_attempt(run: RunFolder, item: WorkItem) -> None:
+    """End the last attempt of an earlier command at a work item, if that command did not.
 
-    A complete result is accepted; an interrupted attempt gets a record of how it ended; a trial
+    A complete result is accepted. Otherwise the attempt gets a record of how it ended, and a trial
     that is not tried again gets a failed result.
     """
     home = run.path / item.home
@@ -135,7 +135,7 @@ def settle(run: RunFolder, item: WorkItem) -> None:
 
 
 def failure(run: RunFolder, item: WorkItem) -> Failure | None:
-    """Why a work item is not tried again, by its attempts' ends; None if it is tried again."""
+    """Why a work item is not tried again, by how its attempts ended; None if it is tried again."""
     home = run.path / item.home
     last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
     end, config = attempts.read_end(last), TrialConfig.read_or_none(last / CONFIG)

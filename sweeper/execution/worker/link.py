@@ -22,14 +22,20 @@ from sweeper.execution.job import (
     read_message,
 )
 
-# A twelfth of the silence after which a worker counts as dead (worker_states.py).
-BEAT_SECONDS = min(10.0, float(os.environ.get("SWEEPER_SILENT_SECONDS", "120")) / 12)
+# Interval of heartbeats: a twelfth of the silence after which a worker counts as dead
+# (worker_states.py).
+HEARTBEAT_SECONDS = min(10.0, float(os.environ.get("SWEEPER_SILENT_SECONDS", "120")) / 12)
 # Interval at which a worker that waits for an answer resets its watchdog.
 _WAIT_SECONDS = 1.0
 
 
 class Link:
-    """The connection to the command. A closed pipe means that the command is gone."""
+    """The connection to the command. A closed pipe means that the command is gone.
+
+    Args:
+        incoming: File descriptor of the pipe with orders.
+        outgoing: The pipe for messages.
+    """
 
     def __init__(self, incoming: int, outgoing: BinaryIO) -> None:
         self._incoming, self._outgoing = incoming, outgoing
@@ -62,7 +68,7 @@ class Link:
         """Wait for the answer to a rung; None if the command is gone or orders to stop.
 
         Args:
-            meanwhile: Called once a second, so that the watchdog does not take the wait for a hang.
+            meanwhile: Called once a second, so that the watchdog does not take waiting for a hang.
         """
         while not self.stopping():
             try:
@@ -72,7 +78,7 @@ class Link:
         return None
 
     def stopping(self) -> bool:
-        """Whether the running job is to end at its next step. Cheap."""
+        """Whether the running job is to end at its next step. Cheap enough for every step."""
         return self._stop.is_set()
 
     def _stop_work(self) -> None:
@@ -84,8 +90,8 @@ class Link:
         with selectors.DefaultSelector() as ready:
             ready.register(self._incoming, selectors.EVENT_READ)
             while True:
-                if not ready.select(BEAT_SECONDS):
-                    self._beat()
+                if not ready.select(HEARTBEAT_SECONDS):
+                    self._send_heartbeat()
                     continue
                 chunk = os.read(self._incoming, 65536)
                 if not chunk:
@@ -109,7 +115,7 @@ class Link:
         elif isinstance(order, Close):
             self._jobs.put(None)
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         try:
             self.say(Heartbeat())
         except (BrokenPipeError, ValueError):

@@ -42,12 +42,12 @@ def load_backend(name: str) -> MakeBackend:
 
 def work(request: WorkerRequest) -> None:
     """Do jobs until the command orders the end, then end this process."""
-    link = Link(0, message_pipe())  # 0: standard input
+    link = Link(incoming=0, outgoing=message_pipe())  # 0 is standard input
     try:
         link.listen()
         status = _work(request, link)
     except BrokenPipeError:
-        status = 1  # the command is gone; the files show the progress
+        status = 1  # the command is gone; the next one continues from the run's files
     except Exception:  # noqa: BLE001 - the last line of the log says why the worker ended
         print(without_secrets(traceback.format_exc()), file=sys.stderr)
         status = 1
@@ -59,7 +59,8 @@ def work(request: WorkerRequest) -> None:
 
 
 def _work(request: WorkerRequest, link: Link) -> int:
-    """Do jobs, and return the exit status: 0 after the last job, else ``MUST_BE_REPLACED``."""
+    """Do jobs, and return the exit status: 0 if the command ends the worker, or
+    ``MUST_BE_REPLACED`` if a job leaves this process unsound."""
     link.say(Hello(host=socket.gethostname(), process=os.getpid()))
     run = RunFolder(Path(request.run))
     plan = Plan.read(run.plan)

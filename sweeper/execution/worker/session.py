@@ -2,7 +2,7 @@
 
 Any exception of a backend is caught here, and recorded as the end of the attempt. A watchdog
 thread ends a worker whose training makes no progress, so that a hang costs one attempt. A process
-that cannot even run this thread sends no heartbeat, and is ended by the command.
+that cannot even run threads sends no heartbeats (``worker.link``), and is ended by the command.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MUST_BE_REPLACED = 70
 # No optimizer step, evaluation batch or report for this long is a hang: ten minutes, as
 # torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
-# Factor on the limit before the first step, since the model is loaded, data tokenised and features
-# computed in that time. torch.distributed's default without GPUs is three times as long.
+# Factor on ``HANG_SECONDS`` before the first step, since the model is loaded, data tokenised and
+# features computed in that time. torch.distributed's default without GPUs is three times as long.
 SETUP_FACTOR = 3.0
 # Limit of a step as a multiple of the predicted step, and of the slowest step so far.
 MAX_SLOWDOWN = 10.0
-# Assumed optimizer steps of a rung, at least.
+# Optimizer steps that a rung is assumed to have. With more, a step has more time than necessary.
 STEPS_PER_RUNG = 50
 
 
@@ -50,15 +50,16 @@ class Session:
 
     Args:
         run: The run's folder, as seen by this machine.
+        worker: Name of the worker.
     """
 
     def __init__(self, run: RunFolder, plan: Plan, link: Link, worker: str) -> None:
         self._run, self._plan, self._link, self._worker = run, plan, link, worker
-        self._pulse = ProgressCounter()
+        self._progress = ProgressCounter()
 
     def tell(self, what: str, done: int, of: int) -> None:
         """Report the progress of work without rungs; a ``backend.OnProgress``."""
-        self._pulse.beat()
+        self._progress.count()
         self._link.say(ProgressMessage(what=what, done=done, of=of))
 
     def do(self, backend: Backend, job: Job) -> bool:
@@ -68,9 +69,9 @@ class Session:
             Whether this process can go on: False after an unexpected exception or a full disk.
         """
         folder = self._run.path / job.folder
-        self._pulse = ProgressCounter()
+        self._progress = ProgressCounter()
         watchdog = Watchdog(
-            self._pulse,
+            self._progress,
             self._limits(job),
             lambda why: self._end_hung_process(folder, why),
             "training" if job.kind in ("trial", "confirm") else f"scoring {job.name}",
@@ -93,18 +94,18 @@ class Session:
     def _interrupted(self) -> JobEnded:
         if self._link.stopping():
             return JobEnded(end="interrupted", detail="the worker was told to stop")
-        # An error, since an interruption would be retried for ever.
+        # Not an interruption, which would be retried for ever.
         return JobEnded(end="error", detail="the backend stopped without being told to")
 
     def _limits(self, job: Job) -> TimeLimits:
         if job.config is not None and job.kind != "test":
             return time_limits_for(self._plan, job.config)
-        return time_limits_for_jobs(self._plan)
+        return time_limits_without_steps(self._plan)
 
     def _run_job(self, backend: Backend, job: Job, folder: Path) -> JobEnded:
         if job.kind == "baselines":
             for baseline in backend.baselines():
-                self._pulse.beat()
+                self._progress.count()
                 self._link.say(baseline)
                 if self._link.stopping():
                     raise Interrupted
@@ -125,15 +126,15 @@ class Session:
 
         def report(rung: RungReport) -> Decision:
             nonlocal because
-            self._pulse.beat()
+            self._progress.count()
             self._link.say(rung)
-            answer = self._link.answer(self._pulse.beat)
-            self._pulse.beat()
+            answer = self._link.answer(meanwhile=self._progress.count)
+            self._progress.count()
             because = answer.because if answer is not None else ""
             return answer.decision if answer is not None else Decision.STOP
 
         def should_stop() -> bool:
-            self._pulse.beat()
+            self._progress.count()
             return self._link.stopping()
 
         started = now()
@@ -152,8 +153,8 @@ class Session:
         return result.model_copy(update=fields)
 
     def _end_hung_process(self, folder: Path, why: str) -> None:
-        # The training thread may hold any lock, including the pipe's. The command sees
-        # that this process is gone, and reads the reason here.
+        # The training thread may hold any lock, including the pipe's. So the reason is written to
+        # a file, which the command reads when it sees that this process is gone.
         with contextlib.suppress(OSError):  # the process must end even if the disk is full
             attempts.note_end(folder, "hang", why, worker=self._worker)
         dump_stacks()
@@ -172,26 +173,28 @@ def _last_line(error: Exception) -> str:
 
 @dataclass
 class ProgressCounter:
-    """Counts signs of progress."""
+    """Counts signs of progress, such as steps and reports."""
 
-    beats: int = 0
+    total: int = 0
 
-    def beat(self) -> None:
-        self.beats += 1
+    def count(self) -> None:
+        self.total += 1
 
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """Limits without progress, in seconds: before the first step, and between two steps."""
+    """Limits on the time without progress, in seconds: until the first step, and between two."""
 
     setup: float
     step: float
 
 
 def time_limits_for(plan: Plan, config: TrialConfig) -> TimeLimits:
-    """The limits of a trial: its predicted time before the first step, then ten predicted steps.
+    """The limits of a trial.
 
-    Neither is below its minimum of ``SETUP_FACTOR * HANG_SECONDS`` or ``HANG_SECONDS``.
+    Before the first step, it is the predicted time of the whole trial, and at least
+    ``SETUP_FACTOR * HANG_SECONDS``; between steps, ``MAX_SLOWDOWN`` times the predicted time of a
+    step, and at least ``HANG_SECONDS``.
     """
     predicted_high = plan.candidate(config.strategy, config.model).duration.high
     predicted = predicted_high * config.budget.epochs / plan.budget.epochs
@@ -201,14 +204,14 @@ def time_limits_for(plan: Plan, config: TrialConfig) -> TimeLimits:
     )
 
 
-def time_limits_for_jobs(plan: Plan) -> TimeLimits:
-    """The limits for baselines and test scores: ten times the prediction for all of them.
+def time_limits_without_steps(plan: Plan) -> TimeLimits:
+    """The limits for baselines and test scores, some of which have no steps.
 
-    Some of this work has no steps.
+    They are ten times the predicted time of all of them, and of features' work during the search.
     """
     budget = plan.budget
-    search_phases = [name for name, cost in budget.features.items() if cost.in_search]
-    names = ("baselines", "test", *search_phases)
+    in_search = [name for name, cost in budget.features.items() if cost.in_search]
+    names = ("baselines", "test", *in_search)
     predicted = sum(budget.phases[name].high for name in names if name in budget.phases)
     limit = max(SETUP_FACTOR * HANG_SECONDS, MAX_SLOWDOWN * predicted)
     return TimeLimits(setup=limit, step=limit)
@@ -216,27 +219,28 @@ def time_limits_for_jobs(plan: Plan) -> TimeLimits:
 
 @dataclass
 class Watchdog:
-    """Watches a pulse from a thread during the ``with`` block.
+    """A thread that watches for progress during the ``with`` block.
 
-    A tick counts as at most twice its length, so that a suspended process is not taken for hung.
+    The time between two checks counts as at most twice their interval, so that a suspended process
+    is not taken for a hung one.
 
     Args:
         on_hang: Called with the reason; must not return to training.
+        what: The watched work, as the reason names it.
     """
 
-    pulse: ProgressCounter
-    patience: TimeLimits
+    progress: ProgressCounter
+    limits: TimeLimits
     on_hang: Callable[[str], None]
     what: str = "training"
     clock: Callable[[], float] = time.monotonic
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
-    _beats_at_start: int = 0
+    _total_at_start: int = 0
 
     def __enter__(self) -> Watchdog:
-        self._beats_at_start = (
-            self.pulse.beats
-        )  # read here, since the thread may start after the first beat
+        # Read here, since the thread may start after the first step.
+        self._total_at_start = self.progress.total
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
         return self
@@ -247,22 +251,22 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        beats_at_start = last_beats = self._beats_at_start
-        idle_seconds, slowest, last_tick = 0.0, 0.0, self.clock()
+        total_at_start = last_total = self._total_at_start
+        idle_seconds, slowest, last_check = 0.0, 0.0, self.clock()
         while True:
-            limit = self.patience.setup if last_beats == beats_at_start else self.patience.step
+            limit = self.limits.setup if last_total == total_at_start else self.limits.step
             limit = max(limit, MAX_SLOWDOWN * slowest)
-            tick = min(limit / 10, 5.0)
-            if self._ended.wait(tick):
+            interval = min(limit / 10, 5.0)
+            if self._ended.wait(interval):
                 return
-            current = self.clock()
-            idle_seconds += min(current - last_tick, 2 * tick)
-            last_tick = current
-            if self.pulse.beats != last_beats:
-                slowest = max(slowest, idle_seconds) if last_beats != beats_at_start else 0.0
-                last_beats, idle_seconds = self.pulse.beats, 0.0
+            check = self.clock()
+            idle_seconds += min(check - last_check, 2 * interval)
+            last_check = check
+            if self.progress.total != last_total:
+                slowest = max(slowest, idle_seconds) if last_total != total_at_start else 0.0
+                last_total, idle_seconds = self.progress.total, 0.0
             elif idle_seconds > limit:
-                self.on_hang(self._reason(idle_seconds, setup=last_beats == beats_at_start))
+                self.on_hang(self._reason(idle_seconds, setup=last_total == total_at_start))
                 return
 
     def _reason(self, seconds: float, *, setup: bool) -> str:

@@ -1,8 +1,8 @@
 """The actor that holds one worker: the same process that the local pool starts, on another machine.
 
 The worker dies with its actor, however the actor ends. Only bytes and plain values pass between
-actor and command, so that another version of sweeper is recognised and not taken for a broken
-actor.
+actor and command, so that another version of sweeper on this machine is recognised and not taken
+for a broken actor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sweeper.errors import Problem
 from sweeper.execution.job import Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.pool import WorkerGone
-from sweeper.features.ray._run_check import FIX, RemoteBriefing, missing
+from sweeper.features.ray._run_check import FIX, RemoteBriefing, problems_here
 from sweeper.runfolder import RunFolder
 
 # Interval at which a worker that sends nothing is checked.
@@ -66,7 +66,7 @@ class WorkerActor:
         """Start the worker, if this machine has the run's files.
 
         Returns:
-            Ray's name of this node.
+            Ray's id of this node.
         """
         self._last_poll = time.monotonic()
         self._orphan_check = asyncio.create_task(self._end_when_orphaned())
@@ -76,9 +76,9 @@ class WorkerActor:
             versions = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
             problems = [Problem(versions, "The command is of another version.", FIX)]
         else:
-            problems = missing(self._run, briefing)
+            problems = problems_here(self._run, briefing)
         if problems:
-            # Without the folder there is no log for the worker to report in.
+            # No worker is started, as its log is in the run's folder: the actor reports instead.
             self._refusal = Hello(
                 host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)
             )
@@ -96,14 +96,16 @@ class WorkerActor:
         limit = self._last_poll + seconds
         while True:
             received = self._receive(self._pool)
-            if received[1] and (received[1][0] or 0) < 0 and not self._kill_requested:
+            lines, end = received
+            if end is not None and (end[0] or 0) < 0 and not self._kill_requested:
                 await asyncio.sleep(_NODE_SHUTDOWN_SECONDS)
             remaining = limit - time.monotonic()
-            if received[0] or received[1] or remaining <= 0:
+            if lines or end is not None or remaining <= 0:
                 return received
             await _wait_for_message(self._pool, min(remaining, _CHECK_SECONDS))
 
     async def _end_when_orphaned(self) -> None:
+        """End this process when the command no longer polls."""
         while time.monotonic() - self._last_poll < _ORPHAN_SECONDS:
             await asyncio.sleep(1.0)
         os._exit(1)  # the worker, tied to this process, ends with it

@@ -25,7 +25,7 @@ from sweeper.errors import RunError
 from sweeper.execution.pools.placement import Demand, demand_of, machine_of
 from sweeper.plans import Plan
 
-# Ray's resolution: it counts resources in ten-thousandths.
+# Tolerance for rounded shares: Ray counts resources in ten-thousandths.
 _RESOURCE_STEP = 1e-4
 
 
@@ -54,6 +54,7 @@ class Request:
         return {name: size for name, size in sizes.items() if size}
 
     def fitting(self, node: Mapping[str, float]) -> int:
+        """Number of workers that fit on a node with these resources."""
         shares = [node.get(name, 0.0) / size for name, size in self.bundle().items()]
         return min(math.floor(share + _RESOURCE_STEP) for share in shares)
 
@@ -159,7 +160,7 @@ def check_connected(own: str) -> None:
     """Check that the node ``own``, to which this process is connected, is alive.
 
     Raises:
-        RunError: It is gone, so Ray would never place a request through it.
+        RunError: The node is gone, so Ray would never place a worker.
     """
     if all(node.name != own for node in nodes()):
         raise RunError(
@@ -175,11 +176,8 @@ def has_autoscaler() -> bool:
     return any(node.group for node in nodes())
 
 
-def workers_that_fit(request: Request, what: str) -> int:
-    """Number of workers with this request that fit on the living nodes, if these are idle.
-
-    Args:
-        what: Name of the requested thing in the error's text.
+def workers_that_fit(request: Request) -> int:
+    """Number of workers with this request that fit on the living nodes if these are idle.
 
     Raises:
         RunError: None fits, and no autoscaler starts larger nodes.
@@ -190,11 +188,11 @@ def workers_that_fit(request: Request, what: str) -> int:
         return count
     largest = max(
         (node.resources for node in nodes_alive),
-        key=lambda has: [has.get(name, 0.0) for name in ("GPU", "CPU", "memory")],
+        key=lambda resources: [resources.get(name, 0.0) for name in ("GPU", "CPU", "memory")],
         default={},
     )
     raise RunError(
-        f"no node of the Ray cluster has room for {what}, and no autoscaler starts others",
+        "no node of the Ray cluster has room for a worker, and no autoscaler starts others",
         why=f"It asks for {request}; the largest node has {resource_text(largest)}.",
         fix="Add a node, or choose fewer or cheaper strategies (--strategies).",
         where="--executor ray",
@@ -230,7 +228,7 @@ def join(requested: str | None) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    # If nothing listens, Ray tries for more than two minutes and prints to the terminal.
+    # Where nothing listens, Ray tries for more than two minutes and prints to the terminal.
     if address.startswith("ray://"):
         raise ValueError("Ray Client is not supported: give the command on a node of the cluster.")
     host, _, port = address.rpartition(":")
@@ -241,7 +239,7 @@ def _check_reachable(address: str) -> None:
 def _private_folder() -> str:
     """A new folder for Ray's logs and sockets that only this user can enter.
 
-    Within Ray's folder, Ray and its workers let all users read and write.
+    Files in Ray's usual folder can be read and written by all users.
     """
     root = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
     return str(Path(tempfile.mkdtemp("", "sweeper-", root), "ray"))
@@ -250,13 +248,13 @@ def _private_folder() -> str:
 def _start_here() -> None:
     # Ray starts its workers at a niceness of 15: with other work on the machine, they starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # Other users of this machine reach the loopback address too. Ray 2.60 requires a
-    # token, but writes its own into the home folder, readable for all.
+    # Other users of this machine reach the loopback address too. Ray 2.60 requires a token, but
+    # stores its own one in the home folder, where all can read it.
     if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    # Whoever reaches Ray's ports may run code as this user. Ray listens to all networks, and turns
-    # a loopback address that it is given into an outer one, unless this constant says that
-    # the machine never belongs to a cluster (services.get_node_ip_address of Ray 2.60).
+    # Whoever reaches Ray's ports may run code as this user. Ray listens on all networks, and turns
+    # a loopback address that it is given into an outer one, unless this constant says that the
+    # machine never belongs to a cluster (services.get_node_ip_address of Ray 2.60).
     was_enabled = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -274,11 +272,12 @@ def _start_here() -> None:
 
 @contextlib.contextmanager
 def _keep_signal_handlers() -> Iterator[None]:
+    """Restore this process's signal handlers after the block: Ray sets one for TERM."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # on future changes of Ray
             yield
     finally:
-        for number, handler in handlers.items():  # Ray takes TERM for itself
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -42,18 +42,18 @@ class RemoteBriefing(Briefing):
     version: str
 
 
-def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
-    """Write a mark into the run's folder, and add it to the briefing."""
+def with_mark(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
+    """Write a mark into the run's folder, and return the briefing with the mark."""
     mark = uuid.uuid4().hex
     write_text(run.path / _MARK_FILE, mark)
     working_folder, version = str(Path.cwd()), sweeper.__version__
     return RemoteBriefing.taken_from(briefing, mark=mark, directory=working_folder, version=version)
 
 
-def missing(run: RunFolder, briefing: RemoteBriefing) -> list[Problem]:
-    """The problems of this machine.
+def problems_here(run: RunFolder, briefing: RemoteBriefing) -> list[Problem]:
+    """Why no worker can run on this machine; empty if it can.
 
-    Changes to the command's working directory, if this machine has it.
+    This process changes to the command's working directory, if the machine has it.
     """
     if Path(briefing.directory).is_dir():
         os.chdir(briefing.directory)

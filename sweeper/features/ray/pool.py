@@ -1,6 +1,6 @@
 """Workers as Ray actors, each of which holds one ordinary worker process (``_actor``).
 
-Ray decides where a worker runs, when there is room for it, and which machine is gone.
+Ray decides where and when a worker is started, and reports the machines that are gone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
 from sweeper.features.ray._cluster import Request, request_for
-from sweeper.features.ray._run_check import RemoteBriefing, remote
+from sweeper.features.ray._run_check import RemoteBriefing, with_mark
 from sweeper.features.ray.options import Options
 from sweeper.packages import install_command
 from sweeper.plans import Plan
@@ -35,11 +35,13 @@ from sweeper.spec import Spec
 _POLL_SECONDS = 5.0
 # An actor that was told to end its worker and does not answer within this time is ended itself.
 _KILL_SECONDS = 5.0
-# How often this machine's connection is checked while workers wait for a place.
+# Interval at which this machine's connection is checked while workers wait for a place.
 _CHECK_SECONDS = 5.0
 # After more failed starts in a row, Ray counts as unable to start actors.
 _MAX_FAILED_STARTS = 9
+# Exit status of a killed process.
 _KILLED = -9
+# Ray's label with the id of a node.
 _NODE_LABEL = "ray.io/node-id"
 
 
@@ -69,9 +71,9 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
             where="--executor ray",
         )
     request = request_for(plan, requested, resources)
-    count = _cluster.workers_that_fit(request, "a worker")
+    count = _cluster.workers_that_fit(request)
     own_node = str(ray.get_runtime_context().get_node_id())
-    pool = RayPool(run, remote(run, briefing), requested, request, own_node, ours=connects_here)
+    pool = RayPool(run, with_mark(run, briefing), requested, request, own_node, connects_here)
     if count >= requested or _cluster.has_autoscaler():
         return pool, ""
     return pool, (
@@ -88,7 +90,7 @@ class _Actor:
         group: Placement group of its GPUs; None if it needs none.
         answer: Pending call: first ``begin``, then ``poll``.
         asked_at: Time of the request, on the monotonic clock.
-        node: Ray's name of its node; empty until it has started.
+        node: Ray's id of its node; empty until it has started.
         kill_deadline: Time on the same clock by which it must have ended; None unless it is killed.
     """
 
@@ -106,9 +108,9 @@ class RayPool:
     """A ``Pool``. An actor that waits for a place does not count as a worker.
 
     Args:
-        size: Limit on the number of workers, whatever fits on the cluster now.
-        node: Ray's name of the node of this process.
-        ours: Whether this pool connected the process to Ray.
+        size: Limit on the number of workers, even if fewer fit on the cluster now.
+        node: Ray's id of the node of this process.
+        connected_here: Whether this pool connected the process to Ray, and disconnects it.
     """
 
     run: RunFolder
@@ -116,9 +118,9 @@ class RayPool:
     size: int
     request: Request
     node: str = ""
-    ours: bool = False
+    connected_here: bool = False
     _actors: dict[str, _Actor] = field(default_factory=dict)
-    _refused: dict[str, Hello] = field(default_factory=dict)
+    _refused: dict[str, Hello] = field(default_factory=dict)  # by node
     _notices: list[str] = field(default_factory=list)
     _wait_reported: bool = False
     _checked_at: float = 0.0
@@ -227,7 +229,7 @@ class RayPool:
         return self._gone(actor, None, lost=True)
 
     def _refuse(self, actor: _Actor, hello: Hello) -> Iterator[WorkerMessage]:
-        """Leave out a node with problems; report them to the command if no other node is left."""
+        """Leave out a node with problems; the command gets all problems if no node is left."""
         is_new = actor.node not in self._refused
         self._refused[actor.node] = hello
         self._drop(actor)
@@ -300,5 +302,5 @@ class RayPool:
                 pass
         for actor in list(self._actors.values()):
             self._drop(actor)
-        if self.ours:
+        if self.connected_here:
             ray.shutdown()

@@ -1,9 +1,9 @@
 """Parameters as numbers for draws and cost models.
 
 An axis is one parameter, with its allowed range mapped to the unit interval, and with its
-best-practice range and prior. Rows are configurations, scaled to a correlation length of 1. A row
-of another candidate is translated: its distance from its own default becomes its distance from
-this candidate's default. Pure.
+best-practice range and prior. A row is an encoded configuration, scaled to a correlation length of
+1. A configuration of another candidate is translated: its distance from its own default becomes
+the row's distance from this candidate's default. Pure.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from sweeper.spec import Scalar
 
 Range = tuple[float, float]
 
-# Width of the best-practice range in standard deviations of the prior, for parameters without one.
+# Width of the best-practice range in standard deviations, for parameters without a prior.
 # The planner's priors have half that standard deviation (``STDS_IN_RANGE``).
 SPREADS_IN_PRACTICE = 2.0
-# Factor on the correlation length of all parameters but learning rates. Learning rates matter most:
-# once they are tuned, variants of LoRA end within 1-2% of each other (arXiv:2602.04998), and the
-# rank hardly moves the best rate (Schulman et al. 2025).
-OTHERS_FACTOR = 2.5
+# Factor on the correlation length of numeric parameters other than learning rates. Learning rates
+# matter most: once they are tuned, variants of LoRA end within 1-2% of each other
+# (arXiv:2602.04998), and the rank hardly moves the best rate (Schulman et al. 2025).
+NOT_A_RATE_FACTOR = 2.5
 
 # Distance between a row with a choice and a row without it, and distance per doubling of a size.
-# Choices can matter most: in recorded trials of 24 intents, the initialisation of the head matters
-# more than its rate. On these and on well-formed queries, 0.5 ranked held-out trials better than
-# 0.15 (correlations 0.28 against 0.13, 0.60 against 0.46; 0.45 against 0.44, 0.40 against 0.34 with
-# 8 trials).
+# Choices can matter most: on the recorded task `intents` (benchmarks/search), the initialisation of
+# the head matters more than its rate. On `intents` and `wellformed`, held-out trials were ranked
+# better with 0.5 than with 0.15: correlations of 0.28 against 0.13 and of 0.60 against 0.46; after
+# 8 trials, 0.45 against 0.44 and 0.40 against 0.34.
 CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.5, 0.1
 # Distance per doubling of the epochs, which change the schedule and often the loss.
 EPOCHS_DISTANCE = 0.5
-# Distance between the same configuration of two candidates: a correlation of 0.71. In replays of
-# four formulas with 60 seeds, in which a third of the optima's variation is the candidates' own,
-# 0.35 to 1.2 did not differ.
+# Distance between the same configuration of two candidates: a correlation of 0.71. In simulated
+# searches of four formulas with 60 seeds, in which candidates account for a third of the variation
+# of the optima, 0.35 to 1.2 did not differ.
 CANDIDATE_DISTANCE = 0.7
 # Configurations that are closer than this in all parameters count as the same.
 SAME_DISTANCE = 0.1
@@ -51,7 +51,7 @@ SAME_DISTANCE = 0.1
 
 @dataclass(frozen=True)
 class Axis:
-    """A numeric parameter; 0 and 1 are the bounds of the registered distribution."""
+    """A numeric parameter; positions 0 and 1 are the bounds of its registered distribution."""
 
     name: str
     parameter: Parameter
@@ -87,12 +87,12 @@ class Axis:
         number = min(self.high, max(self.low, number))
         return round(number) if self.parameter.kind == "int" else number
 
-    def from_default(self, values: Vector) -> Vector:
-        """Distances of values from the default: in powers of e on a logarithmic scale."""
+    def distances(self, values: Vector) -> Vector:
+        """Distances of values from the default; of their logs on a logarithmic scale."""
         scaled = np.log(values) if self.parameter.log else values
         return scaled - self._scale(float(self.parameter.default))
 
-    def away_from_default(self, distances: Vector) -> Vector:
+    def at_distances(self, distances: Vector) -> Vector:
         """The values at these distances from the default, also beyond the bounds."""
         raw = self._scale(float(self.parameter.default)) + distances
         return np.exp(raw) if self.parameter.log else raw
@@ -111,10 +111,11 @@ class Axis:
 
     @cached_property
     def length(self) -> float:
-        """The correlation length of losses: the best-practice range, or half a decade if wider."""
+        """The correlation length of losses: the best-practice range, or half a decade if that is
+        wider; longer if the parameter is not a learning rate."""
         scale = self._scaled_bounds[1] - self._scaled_bounds[0]
         half_decade = 0.5 * math.log(10) / max(scale, 1e-9) if self.parameter.log else 0.0
-        return max(self.width, half_decade) * (1.0 if self.is_log_float else OTHERS_FACTOR)
+        return max(self.width, half_decade) * (1.0 if self.is_log_float else NOT_A_RATE_FACTOR)
 
     @cached_property
     def is_log_float(self) -> bool:
@@ -144,11 +145,11 @@ class Axis:
         return self.value(float(generator.random()))
 
     def draw_searched(self, within: Range, generator: np.random.Generator) -> Scalar:
-        """A uniform draw from a range."""
+        """A uniform draw from a range of positions."""
         return self.value(float(generator.uniform(*within)))
 
     def draw_prior(self, within: Range, generator: np.random.Generator) -> Scalar:
-        """A draw from the prior, cut to a range."""
+        """A draw from the prior, cut to a range of positions."""
         return self.value(truncated(self.prior, within, generator))
 
 
@@ -166,8 +167,8 @@ def truncated(normal: tuple[float, float], within: Range, generator: np.random.G
     first, last = (float(special.ndtr((end - center) / spread)) for end in within)
     if last - first < 1e-9:  # the range lies far in a tail
         return float(generator.uniform(low, high))
-    drawn = center + spread * float(special.ndtri(generator.uniform(first, last)))
-    return min(high, max(low, drawn))
+    draw = center + spread * float(special.ndtri(generator.uniform(first, last)))
+    return min(high, max(low, draw))
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ class ChoiceAxis:
 
     def draw_prior(self, within: Range, generator: np.random.Generator) -> Scalar:
         """A draw from the prior; the range is ignored."""
-        return list(self.weights)[drawn(self._cumulative_weights, generator)]
+        return list(self.weights)[draw_index(self._cumulative_weights, generator)]
 
     draw_searched = draw_prior
 
@@ -221,7 +222,7 @@ def cumulative(weights: Sequence[float]) -> list[float]:
     return [float(share) for share in sums / sums[-1]]
 
 
-def drawn(sums: Sequence[float], generator: np.random.Generator) -> int:
+def draw_index(sums: Sequence[float], generator: np.random.Generator) -> int:
     """An index drawn by cumulative weights; ten times as fast as numpy's ``choice``."""
     return bisect.bisect_right(sums, generator.random())
 
@@ -241,33 +242,33 @@ Values = Sequence[Scalar | None]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows for one candidate.
+class Encoder:
+    """Encodes configurations as rows for the model of one candidate.
 
     Args:
-        axes: Its searched parameters.
-        others: Number of other candidates whose trials are used too.
+        axes: The candidate's searched parameters.
+        others: Number of other candidates whose trials the model uses too.
     """
 
     axes: Axes
     others: int = 0
 
     def matrix(self, points: Sequence[Mapping[str, Scalar]]) -> Matrix:
-        """Rows of its own configurations; shape ``(n, columns)``."""
+        """Rows of the candidate's own configurations; shape ``(n, columns)``."""
         values = {name: [point.get(name) for point in points] for name in self.axes}
         return self._encoded(values, len(points), [0.0] * self.others)
 
     def translated_matrix(
-        self, axes: Axes, points: Sequence[Mapping[str, Scalar]], which: int
+        self, axes: Axes, points: Sequence[Mapping[str, Scalar]], position: int
     ) -> Matrix:
         """Rows of another candidate's configurations; shape ``(n, columns)``.
 
         Args:
             axes: The other's searched parameters.
             points: Its configurations.
-            which: Number of the other candidate, from 0.
+            position: Number of the other candidate, from 0.
         """
-        offsets = [CANDIDATE_DISTANCE * (number == which) for number in range(self.others)]
+        offsets = [CANDIDATE_DISTANCE * (number == position) for number in range(self.others)]
         return self._encoded(self._translated(axes, points), len(points), offsets)
 
     def _encoded(self, values: Mapping[str, Values], count: int, offsets: list[float]) -> Matrix:
@@ -288,8 +289,8 @@ class Rows:
             elif isinstance(axis, ChoiceAxis):
                 values[name] = [point.get(name) for point in points]
             elif isinstance(other_axis, Axis) and other_axis.parameter.log == axis.parameter.log:
-                distances = other_axis.from_default(numbers([point.get(name) for point in points]))
-                values[name] = axis.away_from_default(distances).tolist()
+                distances = other_axis.distances(numbers([point.get(name) for point in points]))
+                values[name] = axis.at_distances(distances).tolist()
             else:
                 values[name] = [default if name in point else None for point in points]
         return values
@@ -297,7 +298,7 @@ class Rows:
 
 def _number_columns(axis: Axis, values: Values) -> Matrix:
     values_as_numbers = numbers(values)
-    # A row whose condition does not hold gets the centre, at a distance from all rows with a value.
+    # A row without a value gets the prior's centre, at a distance from all rows with a value.
     missing = np.isnan(values_as_numbers)
     units = np.where(missing, axis.prior[0], axis.units(values_as_numbers))
     return np.column_stack([units / axis.length, CHOICE_DISTANCE * missing])

@@ -1,7 +1,7 @@
-"""A model of the cost of one candidate's untried configurations, from its trials.
+"""A model of the costs of one candidate's untried configurations.
 
 A Gaussian process over the searched parameters predicts where an improvement is most likely; the
-rules' prior counts as long as trials are few. Trials of other candidates with the same parameters
+rules' prior has weight while trials are few. Trials of other candidates with the same parameters
 count too: if a task needs a higher rate or another initialisation, most strategies do. Pure.
 
 A candidate's trials also decide its incumbents and the ranges of the next draws.
@@ -20,7 +20,7 @@ import numpy as np
 from scipy import special
 
 from sweeper.plans import TrialBudget
-from sweeper.search.cost_model.axes import Axes, Axis, Point, Range, Rows, is_repeat
+from sweeper.search.cost_model.axes import Axes, Axis, Encoder, Point, Range, is_repeat
 from sweeper.search.cost_model.gaussian_process import (
     GaussianProcess,
     Matrix,
@@ -29,15 +29,16 @@ from sweeper.search.cost_model.gaussian_process import (
 )
 from sweeper.search.cost_model.trial_costs import TrialCosts
 
+# Number of best trials near which configurations are drawn.
 INCUMBENTS = 3
-# Most trials in one model, of its own and other candidates: its time grows with more than their
-# square.
+# Maximum number of trials in one model, of its own and of other candidates: the time of a fit grows
+# faster than their square.
 MAX_MODEL_TRIALS = 128
 
 # The best trial is at an edge if it is within this share of the best-practice range's width. (The
 # report's share of 10%, ``reporting/sections/parameters.py``, is of the whole allowed range.)
 EDGE_SHARE = 0.25
-# Ended trials before a range is widened: with fewer, the best may be at the edge by chance.
+# Fewest ended trials to widen a range: with fewer, the best may be at the edge by chance.
 MIN_TRIALS_TO_WIDEN = 3
 
 # Noise of one cost, as a share of the best. In replays, the noise estimated from curves was no
@@ -48,10 +49,11 @@ MIN_SPREAD_SHARE = 0.1
 # piBO (arXiv:2204.11051): the prior has weight beta / n after n trials. In replays of synthetic
 # curves, 1 was as good as or better than 2, with little and with much noise.
 PRIOR_BETA = 1.0
-# Each candidate has a model: minimum trials in one model, maximum in all models together.
+# Each candidate has a model. Limits on its trials: at least the first number, but no more than the
+# second one in all models together.
 MIN_MODEL_TRIALS, MAX_TRIALS_OF_ALL_MODELS = 48, 256
-# Noise of a limit's violation, as a share of its spread over trials: it is measured on few texts.
-# An assumption, not a measurement.
+# Noise of a limit's violation, as a share of its spread over trials, since violations are measured
+# on few texts. An assumption, not a measurement.
 VIOLATION_NOISE_SHARE = 0.1
 
 
@@ -63,7 +65,7 @@ class ModelInput:
     costs: Vector
 
     def thinned(self, most: int) -> ModelInput:
-        """The ``most`` most informative trials, or all if they are fewer."""
+        """Its ``most`` most informative trials; all if they are fewer."""
         if len(self.trials) <= most:
             return self
         if most not in self._thinned:
@@ -116,13 +118,13 @@ class Trials:
         return heapq.nsmallest(INCUMBENTS, ended, lambda trial: trial.rank)
 
     @cached_property
-    def trained(self) -> int:
+    def trained_count(self) -> int:
         """The number of trained trials that ended with a cost."""
         return sum(1 for trial in self.seen if trial.cost is not None and not trial.untrained)
 
     @cached_property
     def informative(self) -> list[TrialCosts]:
-        """The most informative trials; all if they are few enough."""
+        """The most informative trials; all if one model can take them."""
         return thinned(self.seen, MAX_MODEL_TRIALS)
 
     @cached_property
@@ -141,22 +143,23 @@ class Trials:
     @cached_property
     def rows(self) -> Matrix:
         """The configurations of all trials, including running ones; shape ``(n, columns)``."""
-        return Rows(self.axes).matrix([trial.parameters for trial in self.seen if trial.parameters])
+        points = [trial.parameters for trial in self.seen if trial.parameters]
+        return Encoder(self.axes).matrix(points)
 
     @cached_property
-    def ended(self) -> int:
+    def ended_count(self) -> int:
         """The number of trials that ended with a cost, or failed due to their configuration."""
         return sum(1 for trial in self.seen if trial.cost is not None or trial.failed)
 
     @cached_property
     def log_seconds(self) -> float:
         """Mean log of the seconds of a full trial; 0 if no trial was timed."""
-        full = [
+        full_seconds = [
             trial.seconds * self.full.rungs / max(trial.curve)
             for trial in self.informative
             if trial.seconds > 0 and trial.curve and trial.cost is not None
         ]
-        return float(np.log(full).mean()) if full else 0.0
+        return float(np.log(full_seconds).mean()) if full_seconds else 0.0
 
     def _input_of(self, ended: Sequence[TrialCosts]) -> ModelInput:
         # A failed trial gets the cost of the worst trial that ended.
@@ -197,7 +200,7 @@ def searched_range(axis: Axis, seen: Sequence[TrialCosts]) -> Range:
 
 
 def thinned(trials: Sequence[TrialCosts], most: int) -> list[TrialCosts]:
-    """The most informative trials, in order: the best, the most recent, some of the rest."""
+    """The most informative trials, in order: the best, the most recent, and some of the rest."""
     return [trials[index] for index in informative_indices(trials, most)]
 
 
@@ -221,7 +224,7 @@ class StudyCosts:
 
     Args:
         spread: Standard deviation of the better half of costs.
-        best: The lowest final cost within the user's limit.
+        best: The lowest final cost within the limits.
     """
 
     spread: float = 0.0
@@ -234,8 +237,8 @@ class Suggestion(NamedTuple):
     Args:
         point: The configuration.
         score: Log of the expected improvement on the best cost of all, per second of a full trial.
-            With a limit, the improvement is multiplied by the probability of keeping it; while no
-            trial has kept it, the probability replaces the improvement.
+            With limits, the improvement is multiplied by the probability of keeping them; while no
+            trial has kept them, the probability replaces the improvement.
     """
 
     point: Point
@@ -263,8 +266,8 @@ class CostModel:
         return [other for other in self.others if other.informs(self.own.axes)]
 
     @cached_property
-    def _rows(self) -> Rows:
-        return Rows(self.own.axes, len(self._informing_trials))
+    def _encoder(self) -> Encoder:
+        return Encoder(self.own.axes, len(self._informing_trials))
 
     @property
     def _max_trials(self) -> int:
@@ -275,75 +278,72 @@ class CostModel:
 
     @cached_property
     def _inputs(self) -> tuple[ModelInput, list[ModelInput]]:
-        """The model's input: own trials, at least half of all if there are enough, and the trials
-        of each informing candidate."""
+        """The model's input: its own trials, which may take at least half of the room, and the
+        trials of each informing candidate."""
         max_trials = self._max_trials
         others = [other.shared_input for other in self._informing_trials]
         own = self.own.own_input.thinned(
             max(max_trials // 2, max_trials - sum(len(part.trials) for part in others))
         )
-        remaining, by_size = (
-            max_trials - len(own.trials),
-            sorted(others, key=lambda part: len(part.trials)),
-        )
-        limit = 0
-        for index, part in enumerate(by_size):  # small inputs leave room for others
-            limit = remaining // (len(others) - index)
-            if len(part.trials) > limit:
+        remaining, share = max_trials - len(own.trials), 0
+        by_size = sorted(others, key=lambda part: len(part.trials))
+        for index, part in enumerate(by_size):  # small inputs leave room for larger ones
+            share = remaining // (len(others) - index)
+            if len(part.trials) > share:
                 break
             remaining -= len(part.trials)
-        return own, [part.thinned(limit) for part in others]
+        return own, [part.thinned(share) for part in others]
 
     def pick(self, draws: Sequence[Point]) -> Suggestion:
-        """The draw with the largest expected improvement."""
-        rows = self._rows.matrix(draws)
-        gains = self._log_gains(self._process, rows)
+        """The draw with the largest expected improvement, weighted by the priors; a draw that was
+        tried only if all were."""
+        rows = self._encoder.matrix(draws)
+        gains = self._log_gains(rows)
         tried = self.own.rows
         own_columns = rows[:, : tried.shape[1]]
-        score = gains + PRIOR_BETA / self.own.ended * self.log_priors(draws)
+        score = gains + PRIOR_BETA / self.own.ended_count * self.log_priors(draws)
         best_first = np.argsort(-score, kind="stable")
         untried = (k for k in best_first if not is_repeat(own_columns[k], tried))
         chosen = int(next(untried, best_first[0]))
         return Suggestion(draws[chosen], float(gains[chosen]) - self.own.log_seconds)
 
-    def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
+    def _log_gains(self, rows: Matrix) -> Vector:
+        """The expected improvement of each row as a log, with the probability of the limits."""
+        fitted = self._process
         measured = [trial for trial in self.own.informative if trial.violation is not None]
-        within_limit = (
-            [trial for trial in measured if trial.keeps] if measured else self.own.informative
+        kept = [trial for trial in measured or self.own.informative if trial.within_limits]
+        kept = thinned(kept, self._max_trials // 2)
+        points = [trial.parameters for trial in kept if trial.parameters]
+        lowest = (
+            float(fitted.predict(self._encoder.matrix(points))[0].min()) if points else math.inf
         )
-        points = [
-            trial.parameters
-            for trial in thinned(within_limit, self._max_trials // 2)
-            if trial.parameters
-        ]
-        lowest = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
         best = min(lowest, self.study.best)
-        within = self._log_within_limit(measured, rows)
+        within = self._log_within_limits(measured, rows)
         if math.isinf(best):
             return within
         gains: Vector = np.log(fitted.expected_improvement(rows, best) + 1e-300) + within
         return gains
 
-    def _log_within_limit(self, measured: Sequence[TrialCosts], rows: Matrix) -> Vector:
-        if all(trial.keeps for trial in measured):
+    def _log_within_limits(self, measured: Sequence[TrialCosts], rows: Matrix) -> Vector:
+        if all(trial.within_limits for trial in measured):
             return np.zeros(len(rows))
         trials = thinned(measured, self._max_trials)
-        points = self._rows.matrix([trial.parameters for trial in trials])
+        points = self._encoder.matrix([trial.parameters for trial in trials])
         violation = np.asarray([trial.violation or 0.0 for trial in trials])
-        return log_within_limit(points, violation, rows)
+        return log_within_limits(points, violation, rows)
 
     @cached_property
     def _process(self) -> GaussianProcess:
         own, others = self._inputs
         lowest = abs(float(own.costs.min()))
         noise, spread = NOISE_SHARE * lowest, max(self.study.spread, MIN_SPREAD_SHARE * lowest)
-        rows = [self._rows.matrix([trial.parameters for trial in own.trials])]
+        rows = [self._encoder.matrix([trial.parameters for trial in own.trials])]
         costs, candidates = [own.costs], [np.zeros(len(own.costs), dtype=np.int64)]
         for position, (other, other_input) in enumerate(
             zip(self._informing_trials, others, strict=True)
         ):
             points = [trial.parameters for trial in other_input.trials]
-            rows.append(self._rows.translated_matrix(other.axes, points, position))
+            rows.append(self._encoder.translated_matrix(other.axes, points, position))
             costs.append(other_input.costs)
             candidates.append(np.full(len(points), position + 1))
 
@@ -358,21 +358,21 @@ class CostModel:
         if not running:
             return process
         # Running trials count with their predicted costs, so that new ones differ from them.
-        rows.append(self._rows.matrix(running))
+        rows.append(self._encoder.matrix(running))
         costs.append(process.predict(rows[-1])[0])
         candidates.append(np.zeros(len(running), dtype=np.int64))
         return fit()
 
     def furthest(self, draws: Sequence[Point]) -> Point:
         """The draw farthest from all trials, while there are too few trials for a model."""
-        tried = self._rows.matrix([trial.parameters for trial in self.own.informative])
-        rows = self._rows.matrix(draws)
+        tried = self._encoder.matrix([trial.parameters for trial in self.own.informative])
+        rows = self._encoder.matrix(draws)
         distances = np.sqrt(((rows[:, None, :] - tried[None, :, :]) ** 2).sum(axis=2))
         return draws[int(distances.min(axis=1).argmax())]
 
 
-def log_within_limit(points: Matrix, violation: Vector, rows: Matrix) -> Vector:
-    """Log probability of staying within the user's limit, shape ``(m,)``.
+def log_within_limits(points: Matrix, violation: Vector, rows: Matrix) -> Vector:
+    """Log probability of staying within the limits, shape ``(m,)``.
 
     The violation is modelled separately from the cost: a penalty would need a rate of exchange
     between the two, and would distort the model of the cost near the best trials.
@@ -383,7 +383,7 @@ def log_within_limit(points: Matrix, violation: Vector, rows: Matrix) -> Vector:
 
     Args:
         points: Rows with measured violations, shape ``(n, d)``.
-        violation: Their violations; up to 0 if the limit was kept, shape ``(n,)``.
+        violation: Their violations, at most 0 if the limits were kept; shape ``(n,)``.
         rows: Rows to predict, shape ``(m, d)``.
     """
     violations = clipped(violation)

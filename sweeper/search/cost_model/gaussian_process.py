@@ -22,7 +22,7 @@ Vector = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
-# Least standard deviation of candidates' levels, as a share of the standard deviation of one
+# Minimum standard deviation of candidates' levels, as a share of the standard deviation of one
 # candidate's costs. In simulated searches of four objectives that are formulas (see
 # benchmarks/findings.md), 0.5, 1 and 2 did not differ.
 LEVEL_SHARE = 1.0
@@ -71,7 +71,8 @@ def matern(first: Matrix, second: Matrix) -> Matrix:
 def _level_variance(costs: Vector, candidates: Indices, variance: float) -> float:
     """Prior variance of the candidates' levels; 0 with a single candidate.
 
-    The largest squared offset of another candidate's median, and at least a share of ``variance``.
+    It is the largest squared distance between this candidate's and another one's median cost, and
+    at least a share of ``variance``.
     """
     median = float(np.median(costs[candidates == 0]))
     others = set(candidates.tolist()) - {0}
@@ -82,7 +83,7 @@ def _level_variance(costs: Vector, candidates: Indices, variance: float) -> floa
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """A fitted process.
+    """A Gaussian process, fitted to costs.
 
     Args:
         points: Rows with known costs, shape ``(n, d)``.
@@ -116,9 +117,9 @@ class GaussianProcess:
         Args:
             points: Shape ``(n, d)``.
             costs: Shape ``(n,)``.
-            noise: Standard deviation of independent noise. The prior one of costs is at least
-                twice this, also if the first costs happen to be equal.
-            spread: Least prior standard deviation of costs.
+            noise: Standard deviation of independent noise. The prior standard deviation of costs
+                is at least twice this, even if the first costs happen to be equal.
+            spread: Minimum prior standard deviation of costs.
             candidates: Number of each cost's candidate, 0 for the modelled one; all 0 if None.
         """
         if candidates is None:
@@ -144,7 +145,7 @@ class GaussianProcess:
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     def expected_improvement(self, rows: Matrix, best: float) -> Vector:
-        """Expected improvement over ``best``, shape ``(m,)``.
+        """Expected improvement on ``best``, shape ``(m,)``.
 
         Source: Jones, Schonlau and Welch 1998, equation 15.
         """

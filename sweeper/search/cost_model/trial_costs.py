@@ -32,13 +32,14 @@ class TrialCosts:
     Args:
         config: Its configuration.
         key: Key of its candidate.
-        parameters: Its searched parameters by plain name.
+        parameters: Its searched parameters, by names without the candidate's key.
         reports: Its reports by rung.
         result: Its result; None while it is running.
-        cost: Final cost of a completed trial, cost at the last rung of a pruned one, else None.
+        cost: Final cost of a completed trial; cost at the last rung of a pruned one; None for
+            others.
         reported: The reported costs, by rung.
-        violation: How far it exceeds the user's limit, up to 0 if it keeps it; None if there is no
-            limit or no measurement.
+        violation: How far it exceeds a limit, at most 0 if it keeps all; None if there is no limit
+            or no measurement.
         rungs: Number of its rungs if it trains to its end.
     """
 
@@ -86,7 +87,7 @@ class TrialCosts:
             result,
             cost,
             reported,
-            # An infinite violation means that there is no limit.
+            # A limit that allows any change has a violation of -inf: it is no limit.
             measured if measured is not None and math.isfinite(measured) else None,
             space.budget.rungs_of(config.parameters),
         )
@@ -97,7 +98,7 @@ class TrialCosts:
 
     @property
     def untrained(self) -> bool:
-        """Whether it is no trial, but the untrained model."""
+        """Whether it stands for the untrained model."""
         return self.config.number < 0
 
     @property
@@ -146,20 +147,20 @@ class TrialCosts:
         return math.isfinite(self.reported.get(rung, math.inf))
 
     @property
-    def keeps(self) -> bool:
-        """Whether it keeps the limit, as far as known."""
+    def within_limits(self) -> bool:
+        """Whether it exceeds no limit, as far as known."""
         return not is_beyond(self.violation)
 
     @property
     def final(self) -> float | None:
-        """The final cost of a completed trial that keeps the limit; None for others."""
-        return self.cost if self.complete and self.keeps else None
+        """The final cost of a completed trial within the limits; None for others."""
+        return self.cost if self.complete and self.within_limits else None
 
-    @cached_property
-    def group(self) -> tuple[str, Scalar | None]:
-        """Candidate and initialisation. Curves of several initialisations cross, so that the pruner
-        does not compare them."""
-        return self.key, self.parameters.get(START)
+    @property
+    def start(self) -> Scalar | None:
+        """The initialisation of its head, if searched. Curves from different ones cross, so that
+        the pruner does not compare them."""
+        return self.parameters.get(START)
 
     @cached_property
     def subset_bias(self) -> float | None:
@@ -168,13 +169,13 @@ class TrialCosts:
             return None
         if self.rungs in self.items and self.rungs in self.reported:
             return self.reported[self.rungs] - self.items[self.rungs].cost
-        # It completed before its last rung, with the weights of its best one.
+        # It completed before its last rung, with the weights of its best rung.
         return self.cost - min(items.cost for items in self.items.values())
 
     @cached_property
     def rank(self) -> tuple[bool, float, float, float]:
-        """A sort key, best first: completed trials in their order under limits, then pruned ones
-        by their last rung."""
+        """A sort key, best first: completed trials by ``order``, then pruned ones by their last
+        rung and cost."""
         cost = math.inf if self.cost is None else self.cost
         if self.complete:
             return False, *order(cost, self.violation)
@@ -188,9 +189,9 @@ _MIN_COMPLETE = 3
 def as_costs(seen: Sequence[TrialCosts]) -> list[TrialCosts]:
     """Trials with the losses of their rungs converted to costs of the objective.
 
-    A pruned trial only has a loss. It counts with the cost that the completed trials have at that
-    loss, by a straight, non-decreasing line through them; with their highest cost while they are
-    too few for a line. Losses at rungs are converted in the same way.
+    A loss at a rung, such as the last one of a pruned trial, becomes the cost at that loss on a
+    straight, non-decreasing line through the completed trials; while they are too few for a line,
+    their highest cost.
     """
     pairs = [
         (min(trial.curve.values()), trial.cost)
@@ -200,11 +201,11 @@ def as_costs(seen: Sequence[TrialCosts]) -> list[TrialCosts]:
     costs = [cost for _, cost in pairs]
 
     def cost_at(loss: float) -> float:
-        if len(pairs) < _MIN_COMPLETE or len({early for early, _ in pairs}) < 2:
+        if len(pairs) < _MIN_COMPLETE or len({lowest for lowest, _ in pairs}) < 2:
             return max(costs)
         line = statistics.linear_regression(*zip(*pairs, strict=True))
         return statistics.fmean(costs) + max(0.0, line.slope) * (
-            loss - statistics.fmean(early for early, _ in pairs)
+            loss - statistics.fmean(lowest for lowest, _ in pairs)
         )
 
     if not costs:
@@ -221,7 +222,7 @@ def as_costs(seen: Sequence[TrialCosts]) -> list[TrialCosts]:
 
 
 def lowest_final(trials: Iterable[TrialCosts]) -> float:
-    """The lowest final cost of the trials that keep the user's limit."""
+    """The lowest final cost of the trials within the limits; infinity if there is none."""
     return min((trial.final for trial in trials if trial.final is not None), default=math.inf)
 
 
@@ -237,15 +238,16 @@ def best_so_far(costs: dict[int, float]) -> dict[int, float]:
     return curve
 
 
+# Names of the baselines that are untrained models. ``PROBE`` is also a value of ``START``.
 PROBE, BASE = "probe", "zero_shot"
 # The lowest rate in the space stands for a rate of 0.
 RATE = "learning_rate"
 # The probe is the optimum of a head on frozen features, and a high rate moves the head away from
 # it: trials that start from it first have a rate half-way between the low end of the best-practice
-# range and the default. In replays of 24 recorded intents (benchmarks/search) that took 5.8 full
-# budgets until good enough; the low end took 6.7 and the default 10.8.
+# range and the default. In replays of the task `intents` (benchmarks/search) the search then took
+# 5.8 full trials to a good one; with the low end it took 6.7, and with the default 10.8.
 HEAD_RATE = "head_learning_rate"
-_UNTRAINED = TrialResult(state="COMPLETE")
+_COMPLETE = TrialResult(state="COMPLETE")
 
 
 @dataclass(frozen=True)
@@ -274,14 +276,14 @@ class Untrained:
             candidates: Candidates of the study, by key.
             seen: The trials of each candidate.
         """
-        heads = [(key, item.model) for key, item in candidates.items() if item.one_trial]
-        ended = {
-            model: item.cost
+        heads = [(key, each.model) for key, each in candidates.items() if each.one_trial]
+        costs = {
+            model: trial.cost
             for key, model in heads
-            for item in seen.get(key, ())
-            if item.complete and item.cost is not None
+            for trial in seen.get(key, ())
+            if trial.complete and trial.cost is not None
         }
-        return self | Untrained(ended)
+        return self | Untrained(probes=costs)
 
     def as_trial(
         self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
@@ -316,7 +318,7 @@ class Untrained:
             name: value for name, value in point.items() if axes[name].parameter.holds(values)
         }
         config = Configuration(strategy=candidate.strategy, model=candidate.model)
-        return TrialCosts(config, key, parameters, result=_UNTRAINED, cost=cost)
+        return TrialCosts(config, key, parameters, result=_COMPLETE, cost=cost)
 
 
 NOTHING = Untrained()
@@ -329,6 +331,6 @@ def of_baseline(plan: Plan, baseline: BaselineResult) -> Untrained:
     if cost is None or any(candidate.stages for candidate in plan.candidates):
         return NOTHING
     return Untrained(
-        {model: cost} if baseline.name == PROBE else {},
-        {model: cost} if baseline.name == BASE else {},
+        probes={model: cost} if baseline.name == PROBE else {},
+        bases={model: cost} if baseline.name == BASE else {},
     )

@@ -211,7 +211,7 @@ def test_a_score_that_was_left_in_its_attempt_is_taken(tmp_path: Path) -> None:
     folder = attempt_folder(run.path / item.home, 1)
     score = TestScore(name="trial-3", metrics={}, items_sha256="", item_scores=(1.0,))
     score.write(folder / SCORE)
-    work_items.settle(run, item)
+    work_items.end_open_attempt(run, item)
     assert TestScore.read_or_none(work_items.score_file(run, item)) == score
     assert attempts.read_end(folder) is None
 
@@ -220,7 +220,7 @@ def test_an_attempt_that_broke_off_gets_its_end_when_the_next_call_looks(tmp_pat
     run = RunFolder(tmp_path)
     folder = begun(run.trial(3))
     (folder / "weights").mkdir()
-    work_items.settle(run, work_items.trial(3))
+    work_items.end_open_attempt(run, work_items.trial(3))
     end = attempts.read_end(folder)
     assert end is not None
     assert end.kind == "interrupted"

@@ -12,7 +12,12 @@ from fake_pool import Sweep, make_sweep
 
 from sweeper.errors import OtherVersion, RunError
 from sweeper.execution.state import continuation
-from sweeper.execution.state.continuation import changes, plan_to_run, refuse_if_running, run_now
+from sweeper.execution.state.continuation import (
+    changes,
+    plan_to_run,
+    refuse_if_running,
+    running_folders,
+)
 from sweeper.execution.state.status import Status
 from sweeper.runfolder import RunFolder
 
@@ -81,14 +86,14 @@ def test_a_stale_status_delays_a_start_by_the_time_of_one_look_at_most(
         status.write(run.status)
     refuse_if_running(run)
     assert clock.now == pytest.approx(seconds, abs=continuation._POLL_SECONDS)
-    assert run_now([run]) == set()
+    assert running_folders([run]) == set()
 
 
 def test_a_status_that_cannot_be_read_keeps_nobody_from_starting(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.status.write_text("{")
     refuse_if_running(run)
-    assert run_now([run]) == set()
+    assert running_folders([run]) == set()
 
 
 def test_it_is_known_which_of_many_runs_somebody_runs(tmp_path: Path, clock: Clock) -> None:
@@ -96,14 +101,14 @@ def test_it_is_known_which_of_many_runs_somebody_runs(tmp_path: Path, clock: Clo
     a_status(3).write(dead.status)
     beats(there, clock)
     with here.lock():
-        assert run_now([here, there, dead, new]) == {here.path, there.path}
+        assert running_folders([here, there, dead, new]) == {here.path, there.path}
 
 
 def test_one_that_ends_while_it_is_watched_is_not_running(tmp_path: Path, clock: Clock) -> None:
     run = RunFolder(tmp_path)
     a_status(3).write(run.status)
     clock.then = lambda: a_status(4, process=None).write(run.status)
-    assert run_now([run]) == set()
+    assert running_folders([run]) == set()
 
 
 def test_a_command_shows_where_it_runs_and_that_it_lives(

@@ -111,11 +111,11 @@ def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
     assert work_items.is_done(run, scored)
     cut(work_items.score_file(run, scored))
     assert not work_items.is_done(run, scored)
-    work_items.settle(run, scored)  # its attempt has a copy
+    work_items.end_open_attempt(run, scored)  # its attempt has a copy
     assert work_items.is_done(run, scored)
     cut(work_items.score_file(run, scored))
     cut(run.path / scored.home / "attempts" / "1" / "score.json")
-    work_items.settle(run, scored)
+    work_items.end_open_attempt(run, scored)
     assert not work_items.is_done(run, scored)
 
     confirmed = work_items.confirm(0, 1)
@@ -124,7 +124,7 @@ def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
         result.write(folder / RESULT)
     cut(run.seed(0, 1) / RESULT)
     assert not work_items.is_done(run, confirmed)
-    work_items.settle(run, confirmed)
+    work_items.end_open_attempt(run, confirmed)
     assert work_items.is_done(run, confirmed)
 
 

@@ -39,7 +39,7 @@ def test_what_all_results_come_to_is_counted(state: RunState) -> None:
     state.results[1] = result(1)
     state.results[2] = result(2, failure=starved)
     state.results[3] = result(3, 0.4)
-    assert state.ended_in == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 1}
+    assert state.state_counts == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 1}
     assert state.out_of_memory == 1
     best, default = state.best, state.best_default
     assert best is not None

@@ -138,7 +138,7 @@ def test_who_waits_for_a_verdict_shows_that_it_does(
 
 
 def test_a_worker_of_which_nothing_else_is_heard_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(link_module, "HEARTBEAT_SECONDS", 0.01)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     command = Command()
     command.link.listen()

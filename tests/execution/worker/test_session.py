@@ -210,7 +210,7 @@ def test_an_error_of_the_users_code_is_tried_once_and_again_by_the_next_call(
     attempts.note_end(run.path / "jobs/baselines/attempts/1", "refused", ended.detail)
     failure = work_items.failure(run, work_items.BASELINES)
     assert failure == Failure(kind="refused", detail=ended.detail)
-    work_items.settle(run, work_items.BASELINES)
+    work_items.end_open_attempt(run, work_items.BASELINES)
     assert work_items.failure(run, work_items.BASELINES) is None
 
 
@@ -314,7 +314,7 @@ def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
             pass
         raise Ended
 
-    monkeypatch.setattr(session_module, "time_limits_for_jobs", session_module.time_limits_for)
+    monkeypatch.setattr(session_module, "time_limits_without_steps", session_module.time_limits_for)
     monkeypatch.setattr(FakeBackend, "score_test", trains)
     done(link, run, trains, **job)
     assert ends == [MUST_BE_REPLACED]

@@ -12,7 +12,7 @@ from sweeper.execution.worker.session import (
     TimeLimits,
     Watchdog,
     time_limits_for,
-    time_limits_for_jobs,
+    time_limits_without_steps,
 )
 from sweeper.plans import Duration
 
@@ -43,7 +43,7 @@ class Moments(threading.Event):
         assert timeout is not None
         self.now += timeout + self.stopped_for
         if self._beats.pop(0):
-            self._pulse.beat()
+            self._pulse.count()
         return not self._beats
 
 
@@ -92,7 +92,7 @@ def test_patience_follows_the_prediction_above_a_floor() -> None:
 def test_patience_with_baselines_and_scores_follows_what_the_plan_says_of_all_of_them() -> None:
     plan = make_plan()
     floor = 3 * HANG_SECONDS
-    assert time_limits_for_jobs(plan) == TimeLimits(setup=floor, step=floor)
+    assert time_limits_without_steps(plan) == TimeLimits(setup=floor, step=floor)
     phases = {"baselines": Duration(seconds=400.0, low=300.0, high=500.0)}
     longer = plan.model_copy(update={"budget": plan.budget.model_copy(update={"phases": phases})})
-    assert time_limits_for_jobs(longer) == TimeLimits(setup=5000.0, step=5000.0)
+    assert time_limits_without_steps(longer) == TimeLimits(setup=5000.0, step=5000.0)

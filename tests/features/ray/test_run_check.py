@@ -8,7 +8,7 @@ import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.execution.job import Briefing
-from sweeper.features.ray._run_check import missing, remote
+from sweeper.features.ray._run_check import problems_here, with_mark
 from sweeper.runfolder import RunFolder
 
 
@@ -20,10 +20,10 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_a_machine_that_cannot_see_the_run_says_what(run: RunFolder) -> None:
-    briefing = remote(run, Briefing(spec=make_spec(1), backend="curve_backend:make"))
+    briefing = with_mark(run, Briefing(spec=make_spec(1), backend="curve_backend:make"))
     other = briefing.model_copy(update={"mark": "of another folder", "version": "0.0.1"})
-    problems = [problem.what for problem in missing(run, other)]
+    problems = [problem.what for problem in problems_here(run, other)]
     assert "has sweeper" in problems[0]
     assert "this folder is a copy of the run's folder" in problems[1]
     gone = RunFolder(run.path / "elsewhere")
-    assert "cannot be seen" in missing(gone, briefing)[0].what
+    assert "cannot be seen" in problems_here(gone, briefing)[0].what

@@ -15,7 +15,7 @@ from sweeper.search.cost_model.axes import (
     CANDIDATE_DISTANCE,
     Axes,
     Axis,
-    Rows,
+    Encoder,
     axis_of,
     cumulative,
     is_repeat,
@@ -49,7 +49,7 @@ HIGH, LOW = axes(2e-4), axes(3e-5)
 
 @given(factor=st.floats(1 / 90, 90))
 def test_what_is_so_far_from_its_default_lies_at_the_same_distance_from_ours(factor: float) -> None:
-    rows = Rows(LOW, others=1)
+    rows = Encoder(LOW, others=1)
     own = rows.matrix([{"learning_rate": 3e-5 * factor, "head_init": "probe"}])
     seen = rows.translated_matrix(HIGH, [{"learning_rate": 2e-4 * factor, "head_init": "probe"}], 0)
     assert seen[0, :-1] == pytest.approx(own[0, :-1])
@@ -57,7 +57,7 @@ def test_what_is_so_far_from_its_default_lies_at_the_same_distance_from_ours(fac
 
 
 def test_a_parameter_that_the_other_does_not_have_is_taken_to_be_at_its_default_there() -> None:
-    rows = Rows(LOW, others=2)
+    rows = Encoder(LOW, others=2)
     without = {"learning_rate": HIGH["learning_rate"]}
     seen = rows.translated_matrix(without, [{"learning_rate": 2e-4}], 1)
     own = rows.matrix([{"learning_rate": 3e-5, "head_init": "random"}])
@@ -66,14 +66,14 @@ def test_a_parameter_that_the_other_does_not_have_is_taken_to_be_at_its_default_
 
 
 def test_a_condition_that_does_not_hold_there_does_not_hold_here() -> None:
-    rows = Rows(LOW, others=1)
+    rows = Encoder(LOW, others=1)
     seen = rows.translated_matrix(HIGH, [{"head_init": "random"}], 0)
     own = rows.matrix([{"head_init": "random"}])
     assert seen[0, :-1] == pytest.approx(own[0, :-1])
 
 
 def test_the_same_configuration_is_known_again() -> None:
-    rows = Rows(LOW)
+    rows = Encoder(LOW)
     points = [{"learning_rate": 3e-5, "head_init": "random"}]
     other = [{"learning_rate": 3e-5, "head_init": "probe"}, {"learning_rate": 1e-4}]
     tried = rows.matrix(points)

@@ -23,11 +23,11 @@ from sweeper.search.cost_model.cost_model import (
     CostModel,
     StudyCosts,
     Trials,
-    log_within_limit,
+    log_within_limits,
     thinned,
 )
 from sweeper.search.cost_model.trial_costs import TrialCosts
-from sweeper.search.pruner import View
+from sweeper.search.pruner import Comparison
 from sweeper.search.sampler import statistics_of
 
 RATE_AXES = {
@@ -85,7 +85,7 @@ def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
 def test_a_model_of_many_trials_still_knows_where_the_best_ones_are() -> None:
     rates = [1e-4, 3e-4, 1e-3, 3e-3, 8e-3]
     made = model(600, 600)
-    rows = made._rows.matrix([{"learning_rate": rate} for rate in rates])
+    rows = made._encoder.matrix([{"learning_rate": rate} for rate in rates])
     predicted = made._process.predict(rows)[0]
     assert predicted.argmin() == 2
     assert abs(predicted[2] - 0.3) < 0.03
@@ -157,7 +157,7 @@ def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() 
 def test_the_chance_to_keep_to_a_limit_falls_towards_where_it_was_broken() -> None:
     points = np.asarray([[0.0], [0.5], [1.0], [1.5]])
     violation = np.asarray([-0.2, -0.1, 0.3, 0.8])
-    chances = np.exp(log_within_limit(points, violation, np.asarray([[0.1], [0.7], [1.4]])))
+    chances = np.exp(log_within_limits(points, violation, np.asarray([[0.1], [0.7], [1.4]])))
     assert chances[0] > 0.9
     assert 0.1 < chances[1] < 0.9
     assert chances[2] < 0.05
@@ -177,9 +177,9 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
     assert within.rank < over.rank
     own = observed(3, 0.9, None)
     shown = observed(1, 0.3, None)
-    far = View(own, 6, [over], [over], [over], 0.9).decide()
+    far = Comparison(own, 6, [over], [over], [over], 0.9).decide()
     assert not far.prune
-    assert View(own, 6, [shown], [], [shown], 0.9).decide().prune
+    assert Comparison(own, 6, [shown], [], [shown], 0.9).decide().prune
 
 
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
@@ -187,12 +187,12 @@ def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
     limits = [LIMIT._replace(most=math.inf)]
     trial = TrialCosts.of(Configuration(strategy="lora"), {}, result, SPACE, limits)
     assert trial.violation is None
-    assert trial.keeps
+    assert trial.within_limits
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:
     seen = [observed(1, 0.3, None), observed(2, 0.5, -0.1)]
     model = CostModel(Trials({}, seen, TrialBudget()), lambda points: np.zeros(len(points)))
     rows = np.zeros((3, 0))
-    assert (model._log_within_limit([observed(2, 0.5, -0.1)], rows) == 0.0).all()
-    assert (model._log_within_limit([], rows) == 0.0).all()
+    assert (model._log_within_limits([observed(2, 0.5, -0.1)], rows) == 0.0).all()
+    assert (model._log_within_limits([], rows) == 0.0).all()

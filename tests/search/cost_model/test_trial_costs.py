@@ -190,7 +190,7 @@ def baselines_of(plan: Plan) -> Untrained:
     losses = {"tfidf": 0.8, "probe": 0.7, "zero_shot": 3.0, "few_shot": 2.0}
     for name, loss in losses.items():
         result = BaselineResult(name=name, title=name, validation_loss=loss)
-        search.learn(of_baseline(plan, result))
+        search.add_untrained(of_baseline(plan, result))
     return search._sampler.untrained
 
 
