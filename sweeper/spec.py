@@ -38,7 +38,7 @@ from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
 from sweeper.traits.traits import known_strategies
-from sweeper.yamlfile import Path_, fault, raise_faults
+from sweeper.yamlfile import KeyPath, fault, raise_faults
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
@@ -215,7 +215,7 @@ class DataSpec(_Keys):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems: list[tuple[Path_, PydanticCustomError]] = []
+        problems: list[tuple[KeyPath, PydanticCustomError]] = []
         if self.examples is not None and self.named is not None:
             why = "A number of examples replaces data; here there are data."
             fix = f"Leave it out; to use at most so many, give --max-rows {self.examples}."
@@ -228,7 +228,7 @@ class DataSpec(_Keys):
         titles = [source.title for source in self.sources]
         weighted = any(source.weight is not None for source in self.sources)
         for number, source in enumerate(self.sources):
-            path: Path_ = ("sources", number, "path")
+            path: KeyPath = ("sources", number, "path")
             if source.title in titles[:number]:
                 what = f"two sources are called {source.title!r}"
                 problems.append(

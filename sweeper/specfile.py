@@ -24,7 +24,7 @@ from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_ma
 from sweeper.features import parts
 from sweeper.spec import EVERY_STRATEGY, Places, Spec
 from sweeper.traits.traits import known_strategies
-from sweeper.yamlfile import Document, Path_, parse, problem_of, read
+from sweeper.yamlfile import Document, KeyPath, parse, problem_of, read
 
 
 class FlaggedKey(NamedTuple):
@@ -34,7 +34,7 @@ class FlaggedKey(NamedTuple):
     field: FieldInfo
 
 
-def _flagged_keys(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
+def _flagged_keys(kind: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, FlaggedKey]]:
     for key, field in kind.model_fields.items():
         for flag in field.metadata:
             if isinstance(flag, parts.Flag) and flag.name:
@@ -45,13 +45,13 @@ def _flagged_keys(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedK
             yield from _flagged_keys(inner_kind, (*path, key, *((0,) if is_list else ())))
 
 
-FLAGGED: dict[Path_, FlaggedKey] = dict(_flagged_keys(Spec))
+FLAGGED: dict[KeyPath, FlaggedKey] = dict(_flagged_keys(Spec))
 # Path of a key to its flag.
-FLAGS: dict[Path_, str] = {path: key.flag.name for path, key in FLAGGED.items()}
+FLAGS: dict[KeyPath, str] = {path: key.flag.name for path, key in FLAGGED.items()}
 
 
 def resolve(
-    flags: Mapping[Path_, Any],
+    flags: Mapping[KeyPath, Any],
     file: Path | Mapping[str, Any] | None = None,
     *,
     needs_model: bool = True,
@@ -170,7 +170,7 @@ def _position_of(where: str, spec: Spec) -> str:
     return where
 
 
-def _leaves(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+def _leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     if not isinstance(value, dict | list | tuple):
         yield path, value
         return
@@ -194,7 +194,7 @@ class SetItem(NamedTuple):
         return f"--set {self.item.partition('=')[0].strip()}"
 
 
-def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
+def settings(items: Sequence[str]) -> dict[KeyPath, SetItem]:
     """The values of ``PATH=VALUE`` items, by the path of their key in ``sweep.yaml``.
 
     A path begins with a key of ``sweep.yaml``, or with a strategy to set its parameters. The
@@ -203,7 +203,7 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
     Raises:
         SpecError: An item has no value, an unknown key, or another value than an earlier item.
     """
-    items_by_path: dict[Path_, SetItem] = {}
+    items_by_path: dict[KeyPath, SetItem] = {}
     problems: list[Problem] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -229,7 +229,7 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
 _SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation", "features")
 
 
-def _path_of(name: str, flag: str) -> Path_:
+def _path_of(name: str, flag: str) -> KeyPath:
     """The path of a key that may be named without its section.
 
     Raises:
@@ -255,8 +255,8 @@ def _path_of(name: str, flag: str) -> Path_:
 
 
 def with_set_items(
-    flags: Mapping[Path_, Any], set_items: Mapping[Path_, SetItem]
-) -> dict[Path_, Any]:
+    flags: Mapping[KeyPath, Any], set_items: Mapping[KeyPath, SetItem]
+) -> dict[KeyPath, Any]:
     """The flags together with the items of ``--set``.
 
     Raises:
@@ -285,7 +285,7 @@ def to_yaml(spec: Spec) -> str:
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
-def _expand(keys: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
+def _expand(keys: Mapping[str, Any], lines: dict[KeyPath, int]) -> dict[str, Any]:
     """Expand short forms, such as ``model: X``, and remove empty sections."""
     data = {key: value for key, value in keys.items() if value is not None}
     if "model" in data and "models" not in data:
@@ -337,7 +337,7 @@ _PATH_KEYS = {
 }
 
 
-def _path_values(data: dict[str, Any]) -> list[tuple[Path_, str]]:
+def _path_values(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     """The key path and value of each text that may name a file or folder."""
     feature_keys = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
     return [
@@ -348,7 +348,7 @@ def _path_values(data: dict[str, Any]) -> list[tuple[Path_, str]]:
     ]
 
 
-def _put_value(data: dict[str, Any], path: Path_, value: Any) -> None:
+def _put_value(data: dict[str, Any], path: KeyPath, value: Any) -> None:
     target: Any = data
     for part, next_part in pairwise(path):
         kind = list if isinstance(next_part, int) else dict
@@ -363,7 +363,7 @@ def _put_value(data: dict[str, Any], path: Path_, value: Any) -> None:
     target[last] = value
 
 
-def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
+def _where(loc: KeyPath, document: Document, flags: Mapping[KeyPath, Any]) -> str:
     for end in range(len(loc), 0, -1):
         if loc[:end] in flags:
             item = flags[loc[:end]]

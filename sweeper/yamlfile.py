@@ -19,8 +19,9 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.textfiles import read_text
 
-Path_ = tuple[str | int, ...]
-WhereIs = Callable[[Path_], str]
+KeyPath = tuple[str | int, ...]
+"""The keys and list indices that lead to a value of a document, such as ``("data", "path")``."""
+WhereIs = Callable[[KeyPath], str]
 """Maps the path of a value to ``file:line key``."""
 
 _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -55,7 +56,7 @@ class Document:
 
     Args:
         name: The file's name for messages.
-        lines: The path of a value, such as ``("data", "path")``, to its 1-based line.
+        lines: The path of a value to its 1-based line.
         problems: Duplicate keys and refused tags.
         included: The path of a value from another file to that file and the path in it.
         values: Number of values; each use of an alias counts.
@@ -63,9 +64,9 @@ class Document:
 
     name: str
     data: Any
-    lines: dict[Path_, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    included: dict[Path_, tuple[Document, Path_]] = field(default_factory=dict)
+    included: dict[KeyPath, tuple[Document, KeyPath]] = field(default_factory=dict)
     values: int = 0
 
     @property
@@ -73,7 +74,7 @@ class Document:
         """The file's name without folder and suffix."""
         return Path(self.name).stem
 
-    def where(self, path: Path_) -> str:
+    def where(self, path: KeyPath) -> str:
         """``file:line key`` of a value, or of the nearest enclosing value with a line.
 
         If the file is a list, the index of the item is left out, as the line is enough.
@@ -85,7 +86,7 @@ class Document:
                 return f"{position} {key}".rstrip()
         return f"{self.name} {key}".rstrip()
 
-    def _line_of(self, path: Path_) -> str:
+    def _line_of(self, path: KeyPath) -> str:
         """``file:line`` of exactly this value, here or in an included file; else empty."""
         if path in self.lines:
             return f"{self.name}:{self.lines[path]}"
@@ -164,7 +165,7 @@ def _refusal(node: yaml.Node, name: str, what: str) -> UsageError:
     )
 
 
-def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any:
+def _build(loader: Any, node: yaml.Node, path: KeyPath, document: Document) -> Any:
     document.values += 1
     # An alias is the node itself: nested aliases multiply, and an alias to itself never ends.
     # libyaml refuses more than 1,000 levels.
@@ -203,7 +204,7 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
         return None
 
 
-def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Document) -> Any:
+def _mapping(loader: Any, node: yaml.MappingNode, path: KeyPath, document: Document) -> Any:
     result: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
@@ -242,7 +243,7 @@ def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
     return PydanticCustomError("fault", "{what}", {"what": what, "why": why, "fix": fix})
 
 
-def raise_faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
+def raise_faults(problems: Sequence[tuple[KeyPath, PydanticCustomError]]) -> None:
     """Raise all faults together, if there are any. Paths are relative to the validated value.
 
     Raises:
@@ -256,7 +257,7 @@ def raise_faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
 def checked(
     kind: TypeAdapter[Checked],
     document: Document,
-    path: Path_,
+    path: KeyPath,
     problems: list[Problem],
     context: object = None,
 ) -> Checked | None:
@@ -279,7 +280,7 @@ def checked(
 
 
 def problem_of(
-    item: ErrorDetails, data: object, kind: TypeAdapter[Any], where_is: WhereIs, base: Path_ = ()
+    item: ErrorDetails, data: object, kind: TypeAdapter[Any], where_is: WhereIs, base: KeyPath = ()
 ) -> Problem:
     """An error of pydantic as a problem.
 
@@ -312,7 +313,7 @@ def problem_of(
     return Problem(assignment, f"{item['msg']}.", _example_at(kind, loc), where)
 
 
-def _existing_path(data: Any, loc: Path_, *, extra: bool) -> Path_:
+def _existing_path(data: Any, loc: KeyPath, *, extra: bool) -> KeyPath:
     """The path of a value without parts that only pydantic adds: tags of unions, marks of keys.
 
     Args:
@@ -338,7 +339,7 @@ def _quoted_values(expected: str) -> list[str]:
     return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
 
 
-def _fields_at(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
+def _fields_at(kind: TypeAdapter[Any], loc: KeyPath) -> dict[str, Any]:
     """The fields of a mapping at this location, by their names in the file."""
     return {
         field.alias or name: field
@@ -348,7 +349,7 @@ def _fields_at(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
     }
 
 
-def _example_at(kind: TypeAdapter[Any], loc: Path_) -> str:
+def _example_at(kind: TypeAdapter[Any], loc: KeyPath) -> str:
     """An example or the description of the field at this location; may be empty."""
     for end in range(len(loc), 0, -1):
         field = _fields_at(kind, loc[: end - 1]).get(str(loc[end - 1]))
@@ -358,7 +359,7 @@ def _example_at(kind: TypeAdapter[Any], loc: Path_) -> str:
     return ""
 
 
-def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:
+def _models_at(kind: TypeAdapter[Any], loc: KeyPath) -> list[type[BaseModel]]:
     models = [*_models(kind._type)]
     for part in loc:
         fields = {f.alias or n: f for m in models for n, f in m.model_fields.items()}

@@ -19,11 +19,11 @@ from sweeper.planning.candidates import RatedModel, rated_model
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.spec import Scalar, Spec, Task
 from sweeper.specfile import resolve
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 #: The assumed number of rows if it is not known.
 TYPICAL_ROWS = 10_000
-_MODEL: Path_ = ("models", 0, "id")
+_MODEL: KeyPath = ("models", 0, "id")
 _DATA, _EXAMPLES, _MAX_LENGTH = ("data", "path"), ("data", "examples"), ("training", "max_length")
 
 
@@ -205,7 +205,7 @@ def yaml_text(value: Scalar) -> str:
     return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
 
 
-def case_of(config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Case:
+def case_of(config: ReadConfiguration, flags: Mapping[KeyPath, Any]) -> Case:
     """A configuration with its model, the data and the machine that the flags name.
 
     Args:

@@ -17,13 +17,13 @@ from sweeper.features.review._reading import ReadConfiguration, read
 from sweeper.features.review._record import LEVELS, Finding, PossibleGain, Review
 from sweeper.spec import Scalar
 from sweeper.textfiles import read_text
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 #: Limit on rounds of review and change. Two or three suffice, unless two changes alternate.
 _MAX_PASSES = 5
 
 
-def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
+def reviews(file: Path, flags: Mapping[KeyPath, Any]) -> list[Review]:
     """A review of each configuration in a file.
 
     Args:
@@ -42,7 +42,7 @@ def _findings(case: Case, cost: ReviewedCost) -> list[Finding]:
     return sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.line))
 
 
-def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Review:
+def _review(number: int, config: ReadConfiguration, flags: Mapping[KeyPath, Any]) -> Review:
     case = case_of(config, flags)
     cost = ReviewedCost(case)
     memory, seconds, findings = cost.memory(), cost.seconds(), _findings(case, cost)
@@ -84,7 +84,7 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
     )
 
 
-def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[Path_, Any]) -> str:
+def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[KeyPath, Any]) -> str:
     """A unified diff of this review's changes and of those that reviews of the result add."""
     file, config = case.config.file, case.config
     before = text = read_text(Path(file), "replace")

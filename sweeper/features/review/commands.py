@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sweeper.cli.options import AsJson, takes_spec
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 ORDER = 95
 commands = typer.Typer()
@@ -17,7 +17,7 @@ commands = typer.Typer()
 @commands.command("review")
 @takes_spec(sections=("task", "models", "data", "hardware"))
 def review(
-    flags: dict[Path_, Any],
+    flags: dict[KeyPath, Any],
     file: Annotated[
         Path, typer.Argument(help="A trainer's configuration, or a script with a training command.")
     ],
