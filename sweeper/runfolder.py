@@ -78,7 +78,7 @@ class RunFolder:
     report = _FileInRun("report.json")
     report_html = _FileInRun("report.html")
     listeners = _FileInRun("listeners")
-    locked = _FileInRun(".lock")
+    lock_file = _FileInRun(".lock")
 
     @classmethod
     def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:
@@ -147,7 +147,7 @@ class RunFolder:
     def held(self) -> bool:
         """Whether a command holds the lock of this run."""
         try:
-            handle = os.open(self.locked, os.O_RDONLY)
+            handle = os.open(self.lock_file, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -169,7 +169,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.locked, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError([os_problem(error, str(self.path))]) from error
         try:

@@ -274,7 +274,7 @@ def sweep(
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
-            if folder.locked.exists():
+            if folder.lock_file.exists():
                 with contextlib.suppress(
                     OSError
                 ):  # the cause of the failure may prevent the report
