@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from sweeper import plans
-from sweeper.backend import TRAINING
+from sweeper.backend import TORCH_BACKEND
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.findings.findings import Findings
 from sweeper.packages import RUNS, install_command, needed_for, require
@@ -34,7 +34,7 @@ _KEYWORD_PATHS = {
     for path, flag in FLAGS.items()
     if path[0] != "features"
 }
-_BACKEND = TRAINING
+_BACKEND = TORCH_BACKEND
 
 PathText = str | os.PathLike[str]
 """A path, or a name such as a model id."""
@@ -309,7 +309,7 @@ def run(
     tell = say_nothing if progress == "none" else say
     prepared = steps.prepare(
         spec,
-        check_model=_BACKEND == TRAINING,
+        check_model=_BACKEND == TORCH_BACKEND,
         file=None if sweep is None or isinstance(sweep, Mapping) else Path(sweep),
         new=new,
         probe=probe,

@@ -15,7 +15,7 @@ from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
 
 # The backend that trains with torch, as ``module:function``.
-TRAINING = "sweeper.training.torch_backend:make"
+TORCH_BACKEND = "sweeper.training.torch_backend:make"
 
 
 class Decision(Enum):
