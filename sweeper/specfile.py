@@ -35,6 +35,7 @@ class FlaggedKey(NamedTuple):
 
 
 def _flagged_keys(kind: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, FlaggedKey]]:
+    """The keys of a model and its sections that have a flag; of a list, those of its first item."""
     for key, field in kind.model_fields.items():
         for flag in field.metadata:
             if isinstance(flag, parts.Flag) and flag.name:
@@ -46,7 +47,7 @@ def _flagged_keys(kind: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Flag
 
 
 FLAGGED: dict[KeyPath, FlaggedKey] = dict(_flagged_keys(Spec))
-# Path of a key to its flag.
+# The flag of each key that has one.
 FLAGS: dict[KeyPath, str] = {path: key.flag.name for path, key in FLAGGED.items()}
 
 
@@ -80,7 +81,7 @@ def resolve(
     relative_paths = _make_paths_absolute(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put_value(data, path, value.value if isinstance(value, SetItem) else value)
-    _add_folder(data, file if isinstance(file, Path) else None)
+    _add_function_folder(data, file if isinstance(file, Path) else None)
     for key, flag in (("task", "--task"), *([("models", "--model")] if needs_model else [])):
         if not data.get(key):
             fix = f"Add it to the file, or give {flag}: {Spec.model_fields[key].description}."
@@ -113,7 +114,7 @@ def _read(file: Path) -> Document:
     except UsageError as error:
         runs = [path / "sweep.yaml" for path in (file, Path("runs", file))]
         if run := next((path for path in runs if path.is_file()), None):
-            fix = f"It is a run. Give its request: {run}"
+            fix = f"This is a run. Give its sweep.yaml: {run}"
         elif file.suffix in (".yaml", ".yml"):
             raise
         else:
@@ -157,7 +158,11 @@ def _with_position(problem: Problem, spec: Spec) -> Problem:
 
 
 def _position_of(where: str, spec: Spec) -> str:
-    """The source of a key or flag; ``FILE:LINE KEY: VALUE`` for a value; else ``where``."""
+    """The source of a key, flag or value; ``where`` itself if there is none with a line.
+
+    Args:
+        where: A key, a flag, or a value of the spec such as a path; a value is added to its source.
+    """
     flags = {flag: path for path, flag in FLAGS.items()}
     path = flags.get(where) or tuple(where.split("."))
     if where in flags or path[0] in _SECTIONS:
@@ -171,6 +176,7 @@ def _position_of(where: str, spec: Spec) -> str:
 
 
 def _leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """The single values in nested mappings and lists, with their paths."""
     if not isinstance(value, dict | list | tuple):
         yield path, value
         return
@@ -226,6 +232,7 @@ def settings(items: Sequence[str]) -> dict[KeyPath, SetItem]:
     return items_by_path
 
 
+# The keys of ``sweep.yaml`` that may be left out of a path given to ``--set``.
 _SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation", "features")
 
 
@@ -264,7 +271,7 @@ def with_set_items(
     """
     for path, item in set_items.items():
         if path in flags and flags[path] != item.value:
-            what = f"{FLAGS[path]} says {flags[path]!r}"
+            what = f"{FLAGS[path]} has another value, {flags[path]!r}"
             raise SpecError(what, "One of them would be ignored.", "", item.flag)
     return {**flags, **set_items}
 
@@ -272,13 +279,13 @@ def with_set_items(
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
-    Features with only default options are left out. Paths are as in the run's file. Passwords are
-    removed from URLs: drivers find them elsewhere, such as in ``PGPASSWORD`` or ``~/.pgpass``.
+    Features with only default options are left out. Paths are as the user wrote them. URLs have no
+    passwords: drivers find them elsewhere, such as in ``PGPASSWORD`` or ``~/.pgpass``.
     """
     fields = parts.without_passwords(spec).model_dump(mode="json")
     used_features = {name for name, options in spec.features if options != type(options)()}
     fields["features"] = {
-        n: options for n, options in fields["features"].items() if n in used_features
+        name: options for name, options in fields["features"].items() if name in used_features
     }
     for path, value in _path_values(fields):
         _put_value(fields, path, spec.places.typed(value))
@@ -300,8 +307,8 @@ def _expand(keys: Mapping[str, Any], lines: dict[KeyPath, int]) -> dict[str, Any
     return data
 
 
-def _add_folder(data: dict[str, Any], file: Path | None) -> None:
-    """Set ``objective.folder`` to the folder of the file that names a function."""
+def _add_function_folder(data: dict[str, Any], file: Path | None) -> None:
+    """If the objective is a function, look for its module in the folder of ``sweep.yaml``, too."""
     objective = data.get("objective")
     if (
         isinstance(objective, dict)
@@ -316,21 +323,18 @@ def _make_paths_absolute(data: dict[str, Any], file: Path) -> dict[str, str]:
 
     They are relative to the folder that contains ``runs/NAME``. Returns old paths by new ones.
     """
-    start_folder = file.absolute().parents[2:3]
-    if (
-        not start_folder
-        or start_folder[0] == Path.cwd()
-        or not (file.parent / "plan.json").is_file()
-    ):
+    parents = file.absolute().parents  # NAME, runs, and the folder that the paths start from
+    if len(parents) < 3 or parents[2] == Path.cwd() or not (file.parent / "plan.json").is_file():
         return {}
     old_paths: dict[str, str] = {}
     for path, value in _path_values(data):
-        if (absolute_path := start_folder[0] / value).exists():
+        if (absolute_path := parents[2] / value).exists():
             _put_value(data, path, str(absolute_path))
             old_paths[str(absolute_path)] = value
     return old_paths
 
 
+# Keys, without the indices of lists, whose value may name a file or folder.
 _PATH_KEYS = {
     *(("data", key) for key in ("path", "validation", "test")),
     *(("data", "sources", "path"), ("models", "id"), ("trials", "model"), ("rules",)),
@@ -349,6 +353,10 @@ def _path_values(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
 
 
 def _put_value(data: dict[str, Any], path: KeyPath, value: Any) -> None:
+    """Set the value at a path, and make the mappings and lists on the way to it.
+
+    Columns are added to those that are there.
+    """
     target: Any = data
     for part, next_part in pairwise(path):
         kind = list if isinstance(next_part, int) else dict
@@ -364,6 +372,7 @@ def _put_value(data: dict[str, Any], path: KeyPath, value: Any) -> None:
 
 
 def _where(loc: KeyPath, document: Document, flags: Mapping[KeyPath, Any]) -> str:
+    """The flag, or file, line and key, that a value at this path comes from."""
     for end in range(len(loc), 0, -1):
         if loc[:end] in flags:
             item = flags[loc[:end]]

@@ -44,7 +44,7 @@ MAX_LEVELS = 50
 """Largest depth of nesting; files of this project have at most eight levels."""
 
 MAX_NUMBER = 1e18
-"""Larger than any count or size; products of several such numbers stay finite."""
+"""Largest number. Any count or size is smaller, and products of several numbers stay finite."""
 
 MAX_VALUES = 100_000
 """Largest number of values; files of this project have at most 8,000."""
@@ -58,7 +58,7 @@ class Document:
         name: The file's name for messages.
         lines: The path of a value to its 1-based line.
         problems: Duplicate keys and refused tags.
-        included: The path of a value from another file to that file and the path in it.
+        included: For each value that comes from another file, that file and the value's path there.
         values: Number of values; each use of an alias counts.
     """
 
@@ -117,7 +117,12 @@ def read(path: Path) -> Document:
 def read_all(
     paths: Iterable[Path], problems: list[Problem], reader: Callable[[Path], Document] = read
 ) -> Iterator[Document]:
-    """Read several YAML files; problems of unreadable ones are appended to ``problems``."""
+    """Read several YAML files, without those that cannot be read.
+
+    Args:
+        problems: List to append the problems of all files to.
+        reader: Reads one file.
+    """
     for path in paths:
         try:
             document = reader(path)
@@ -156,13 +161,8 @@ def parse(text: str, name: str) -> Document:
     return document
 
 
-def _refusal(node: yaml.Node, name: str, what: str) -> UsageError:
-    return UsageError(
-        what,
-        why="Files for sweeper are a few levels deep, and aliases are used for short values.",
-        fix="Write the values out.",
-        where=f"{name}:{node.start_mark.line + 1}",
-    )
+def _refusal(node: yaml.Node, document: Document, what: str, why: str, fix: str) -> UsageError:
+    return UsageError(what, why, fix, f"{document.name}:{node.start_mark.line + 1}")
 
 
 def _build(loader: Any, node: yaml.Node, path: KeyPath, document: Document) -> Any:
@@ -171,7 +171,8 @@ def _build(loader: Any, node: yaml.Node, path: KeyPath, document: Document) -> A
     # libyaml refuses more than 1,000 levels.
     if len(path) > MAX_LEVELS or document.values > MAX_VALUES:
         what = f"more than {MAX_LEVELS} levels or {MAX_VALUES:,} values, aliases included"
-        raise _refusal(node, document.name, what)
+        why = "Files for sweeper are a few levels deep, and aliases are used for short values."
+        raise _refusal(node, document, what, why, "Write the values out.")
     document.lines.setdefault(path, node.start_mark.line + 1)
     if not str(node.tag).startswith("tag:yaml.org,2002:") or "python/" in node.tag:
         document.problems.append(
@@ -192,7 +193,8 @@ def _build(loader: Any, node: yaml.Node, path: KeyPath, document: Document) -> A
         ]
     if node.tag == _TEXT:
         if "\0" in node.value:
-            raise _refusal(node, document.name, "a text contains the character NUL")
+            what, fix = "a text contains the character NUL", "Remove it."
+            raise _refusal(node, document, what, "No file name or program can have it.", fix)
         return node.value
     try:
         value = loader.construct_object(node, deep=True)
@@ -208,7 +210,8 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: KeyPath, document: Docum
     result: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            raise _refusal(key_node, document.name, "a key must be a single value")
+            why, fix = "This one is a list or a mapping.", "Write a name before the colon."
+            raise _refusal(key_node, document, "a key must be a single value", why, fix)
         key = key_node.value
         if key_node.tag != _TEXT:
             key = loader.construct_object(key_node, deep=True)
@@ -314,10 +317,10 @@ def problem_of(
 
 
 def _existing_path(data: Any, loc: KeyPath, *, extra: bool) -> KeyPath:
-    """The path of a value without parts that only pydantic adds: tags of unions, marks of keys.
+    """The path of a value without parts that only pydantic adds: tags of unions, and ``[key]``.
 
     Args:
-        loc: Pydantic's location.
+        loc: Pydantic's location of the error.
         extra: Whether the last part is kept even if there is no such value.
     """
     path: list[str | int] = []
@@ -336,11 +339,15 @@ def _shortened(value: object) -> str:
 
 
 def _quoted_values(expected: str) -> list[str]:
+    """The values that pydantic's text lists, such as ``'a', 'b' or 'c'``."""
     return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
 
 
 def _fields_at(kind: TypeAdapter[Any], loc: KeyPath) -> dict[str, Any]:
-    """The fields of a mapping at this location, by their names in the file."""
+    """The fields of a mapping at this location, by their names in the file.
+
+    A field whose alias begins with ``*`` is not read from the file, and is left out.
+    """
     return {
         field.alias or name: field
         for model in _models_at(kind, loc)
@@ -360,6 +367,10 @@ def _example_at(kind: TypeAdapter[Any], loc: KeyPath) -> str:
 
 
 def _models_at(kind: TypeAdapter[Any], loc: KeyPath) -> list[type[BaseModel]]:
+    """The models that the value at this location may be.
+
+    A part of the location is a field, or a tag that selects models of a union.
+    """
     models = [*_models(kind._type)]
     for part in loc:
         fields = {f.alias or n: f for m in models for n, f in m.model_fields.items()}
