@@ -104,13 +104,8 @@ def gib(value: float | None) -> str:
     """
     if value is None or not math.isfinite(value):
         return _DASH
-    return (
-        f"{value:.2f} GiB"
-        if value < 1
-        else f"{value:.1f} GiB"
-        if value < 100
-        else f"{value:.0f} GiB"
-    )
+    decimals = 2 if value < 1 else 1 if value < 100 else 0
+    return f"{value:.{decimals}f} GiB"
 
 
 def size(value: int | None) -> str:
