@@ -167,7 +167,8 @@ def _position_of(where: str, spec: Spec) -> str:
     path = flags.get(where) or tuple(where.split("."))
     if where in flags or path[0] in _SECTIONS:
         position = spec.places.where(path)
-        return position if _FILE_AND_LINE.search(position) or position.startswith("-") else where
+        known = _FILE_AND_LINE.search(position) or position.startswith("-")  # or a flag
+        return position if known else where
     for path, value in _leaves(spec.model_dump()):
         if where and where in (text := str(value), os.path.normpath(text)):
             position = spec.places.where(path)
@@ -232,7 +233,7 @@ def settings(items: Sequence[str]) -> dict[KeyPath, SetItem]:
     return items_by_path
 
 
-# The keys of ``sweep.yaml`` that may be left out of a path given to ``--set``.
+# The sections of ``sweep.yaml``. A path given to ``--set`` may begin with a key of one of them.
 _SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation", "features")
 
 

@@ -109,7 +109,7 @@ class Target(FileModel):
     lost: Mapping[str, str] = Field({}, description="setting: what the trainer has in its place")
     implied: list[str] = Field([], description="settings that others already determine")
     split_names: Mapping[Split, str] = Field({}, description="file names, if they are fixed")
-    command: str = Field(description="to train in the exported folder; a Jinja template, too")
+    command: str = Field(description="that trains, in the exported folder; a Jinja template")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def settings_of(
     left_out = (*_PARAMETERS_LEFT_OUT, *choosing_parameters())
     kept = {name: value for name, value in parameters.items() if not name.startswith(left_out)}
     return {
-        "weight_decay": 0.0,
+        "weight_decay": 0.0,  # these two unless the parameters have them
         "max_grad_norm": 1.0,
         **kept,
         "source_weights": dict(dataset.weights),

@@ -240,6 +240,7 @@ def _setting_value(meaning: Meaning, value: object, earlier_value: object) -> ob
     if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
         return None
     if meaning.folder and isinstance(value, str):
+        # Llama's weights are in a folder "original" inside that of the model.
         *_, folder = ("", *(part for part in Path(value).parts if part != "original"))
         return folder or None
     if meaning.layers:
@@ -287,7 +288,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
 
 #: Limit on the characters of a script.
 MAX_CHARACTERS = 2**20
-#: A command counts as a training if a table explains at least this many of its flags.
+#: A command or a call is a training if a table explains at least this many of its flags.
 _MIN_KNOWN_FLAGS = 3
 # In a script: the assignment of a variable, and its use.
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\S+)\s*$")
@@ -358,7 +359,7 @@ def _commands(text: str) -> Iterator[_ValuesByName]:
         continues = line.rstrip().endswith("\\")
         for word in _words(line.rstrip().rstrip("\\")):
             word = _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), word)
-            if word.startswith("--"):
+            if word.startswith("--"):  # ``--flag=value``, or ``--flag`` and values in further words
                 name, equals, value = word[2:].partition("=")
                 name = name.replace("-", "_")
                 values[name] = (_scalar(value) if equals else True, number)

@@ -48,12 +48,12 @@ def _review(index: int, config: ReadConfiguration, flags: Mapping[KeyPath, Any])
     memory, seconds, findings = cost.memory(), cost.seconds(), _findings(case, cost)
     gpu_memory = memory if case.on_gpu else None
     if gpu_memory is not None and gpu_memory.peak_gib > gpu_memory.limit_gib:
-        seconds = None
+        seconds = None  # it would not run
     assumed = list(cost.assumed)
     if not case.knows_rows:
-        assumed.append(f"the data have {TYPICAL_ROWS:,} rows; state them: --data or --examples")
+        assumed.append(f"the evidence is for {TYPICAL_ROWS:,} rows; state yours with --examples")
     if not case.on_gpu:
-        assumed.append("no GPU is stated or found, so fit is unknown: --gpu or --gpu-memory")
+        assumed.append("no GPU is stated or found, so fit is not checked; state one with --gpu")
     price = case.facts.hardware.price_per_gpu_hour if case.facts else None
     usd_per_hour = (price or 0.0) * case.gpus
     seconds_range = (
