@@ -86,8 +86,7 @@ def _changes(
         return ranking(step).grants(*wish)
 
     for wish in wishes:
-        granted = partial(grants, wish)
-        nearest = _nearest(fact, actual, granted)
+        nearest = _nearest(fact, actual, partial(grants, wish))
         if nearest is not None:
             yield Counterfactual(*wish, fact.name, actual, fact.value(nearest))
 
