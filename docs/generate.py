@@ -38,7 +38,7 @@ from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
 from sweeper.traits.traits import strategy_files
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- made by `make docs`; edit {source} instead -->"
@@ -262,7 +262,7 @@ def _rows(parameters: list[Any]) -> list[str]:
     return rows
 
 
-def _key(parameter: Any) -> Path_ | None:
+def _key(parameter: Any) -> KeyPath | None:
     """The key of ``sweep.yaml`` that an option sets."""
     return {flag: path for path, flag in FLAGS.items()}.get((parameter.opts or [""])[0])
 

@@ -33,6 +33,7 @@ __all__ = [
     "run",
 ]
 
+# The module of each public name.
 _MODULES = {
     **dict.fromkeys(
         ("NotebookFindings", "NotebookPlan", "Run", "load_run", "plan", "run"), "sweeper.api"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from sweeper import plans
-from sweeper.backend import TRAINING
+from sweeper.backend import TORCH_BACKEND
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.findings.findings import Findings
 from sweeper.packages import RUNS, install_command, needed_for, require
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from sweeper.reporting.document import Report
     from sweeper.use.trained_model import Model
 
+# The path in ``sweep.yaml`` of each keyword.
 _KEYWORD_PATHS = {
     flag.lstrip("-").replace("-", "_"): path
     for path, flag in FLAGS.items()
     if path[0] != "features"
 }
-_BACKEND = TRAINING
+_BACKEND = TORCH_BACKEND  # tests use another one
 
 PathText = str | os.PathLike[str]
 """A path, or a name such as a model id."""
@@ -117,7 +118,7 @@ class NotebookPlan(plans.Plan):
 
         return summary(self)
 
-    def __repr_args__(self) -> _ReprArgs:  # rich uses it, too
+    def __repr_args__(self) -> _ReprArgs:  # pydantic and rich call it
         best = self.candidates[0]
         fields = {"task": self.facts.task, "model": best.model, "recommended": best.strategy}
         return list(fields.items())
@@ -164,7 +165,7 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The report, one HTML file."""
+        """The path of the report, an HTML file."""
         return self._folder.report_html
 
     @cached_property
@@ -309,7 +310,7 @@ def run(
     tell = say_nothing if progress == "none" else say
     prepared = steps.prepare(
         spec,
-        check_model=_BACKEND == TRAINING,
+        check_model=_BACKEND == TORCH_BACKEND,
         file=None if sweep is None or isinstance(sweep, Mapping) else Path(sweep),
         new=new,
         probe=probe,
@@ -343,18 +344,18 @@ def _spec_of(
     sweep: PathText | Mapping[str, Any] | None, keywords: Mapping[str, Any], *, needs_model: bool
 ) -> Spec:
     """The spec from a file or mapping and keywords."""
-    accepted = [*(name for name in _KEYWORD_PATHS if name != "name"), "set", "features"]
-    unknown = [name for name in keywords if name not in (*accepted, "name")]
-    if unknown:
+    known = {*_KEYWORD_PATHS, "set", "features"}
+    if unknown := [name for name in keywords if name not in known]:
+        suggested = known - {"name"}  # a parameter of ``run`` only
         raise SpecError(
             [
-                Problem(f"there is no keyword {name!r}", fix=near_match(name, accepted))
+                Problem(f"there is no keyword {name!r}", fix=near_match(name, suggested))
                 for name in unknown
             ]
         )
     given = {name: value for name, value in keywords.items() if value is not None}
-    values = {key: _as_json(value, key) for key, value in given.pop("set", {}).items()}
-    set_items = settings([f"{key}={json.dumps(value)}" for key, value in values.items()])
+    set_values = {key: _as_json(value, key) for key, value in given.pop("set", {}).items()}
+    set_items = settings([f"{key}={json.dumps(value)}" for key, value in set_values.items()])
     features = _as_json(given.pop("features", {}), "features")
     flags = {_KEYWORD_PATHS[name]: _as_json(value, name) for name, value in given.items()}
     flags |= {
@@ -369,7 +370,11 @@ def _spec_of(
 
 
 def _as_json(value: object, where: str) -> Any:
-    """A copy with JSON types only; paths become text."""
+    """A copy with JSON types only; paths become text.
+
+    Args:
+        where: The keyword or key, for error messages.
+    """
     try:
         return json.loads(json.dumps(value, default=os.fspath))
     except (TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ from sweeper.errors import OtherVersion, UsageError
 from sweeper.safe_text import cleaner
 from sweeper.textfiles import json_value, read_text, write_text
 
-# The schema version of all artifacts; raised when a field changes its meaning.
+# The schema version of all artifacts, incremented when a field changes its meaning.
 VERSION = 1
 
 
@@ -36,8 +36,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_not_bool)]
 class Record(BaseModel):
     """A frozen group of fields inside an artifact. Unknown fields are refused.
 
-    Modules with many records do not use ``from __future__ import annotations``: pydantic would
-    compile the text of each annotation.
+    Modules with many records do not use ``from __future__ import annotations``, since pydantic
+    would have to compile the text of each annotation.
     """
 
     model_config = ConfigDict(
@@ -47,8 +47,8 @@ class Record(BaseModel):
     @classmethod
     def taken_from(cls, source: object, **fields: Any) -> Self:
         """A record with these fields; other fields get the source's attributes of the same name."""
-        others = cls.model_fields.keys() - fields.keys()
-        source_fields = {name: getattr(source, name) for name in others if hasattr(source, name)}
+        missing = cls.model_fields.keys() - fields.keys()
+        source_fields = {name: getattr(source, name) for name in missing if hasattr(source, name)}
         return cls(**source_fields, **fields)
 
     def cleaned(self) -> Self:
@@ -93,7 +93,7 @@ class Artifact(Record):
         """Read an artifact from JSON.
 
         Args:
-            where: Its file, for error messages.
+            where: The artifact's file, for error messages.
 
         Raises:
             OtherVersion: Another version of sweeper wrote it.
@@ -105,14 +105,14 @@ class Artifact(Record):
         except ValueError as error:
             raise _damaged_file_error(f"this is not a {name} in JSON ({error})", where) from error
         if not isinstance(fields, dict):
-            raise UsageError(f"this is not a {name}: no schema_version", where=where)
+            raise UsageError(f"this is not a {name}: it is not a JSON object", where=where)
         require_version(name, fields, where)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
             errors = sorted(error.errors(), key=lambda detail: detail["type"] not in _FIELD_ERRORS)
             key = ".".join(str(part) for part in errors[0]["loc"])
-            what = f"{name} does not hold what it should: {key}: {errors[0]['msg']}"
+            what = f"{name} is not valid: {key}: {errors[0]['msg']}"
             if errors[0]["type"] in _FIELD_ERRORS:
                 raise _other_version(what, where) from error
             raise _damaged_file_error(what, where) from error

@@ -15,7 +15,7 @@ from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
 
 # The backend that trains with torch, as ``module:function``.
-TRAINING = "sweeper.training.torch_backend:make"
+TORCH_BACKEND = "sweeper.training.torch_backend:make"
 
 
 class Decision(Enum):
@@ -34,7 +34,7 @@ class Interrupted(BaseException):
 
 
 class Backend(Protocol):
-    """Trains and scores models for one worker, one call at a time.
+    """Trains and scores models for one worker. Calls do not overlap.
 
     Failures of training (out of memory, a loss that is not finite, a refused configuration) are
     returned as ``TrialResult(state="FAIL", failure=...)``. An exception means a bug or a broken
@@ -42,7 +42,7 @@ class Backend(Protocol):
     """
 
     def baselines(self) -> Iterator[BaselineResult]:
-        """Score the baselines one by one on validation, since the test split is still sealed."""
+        """Score the baselines one by one on the validation split; the test split is sealed."""
         ...
 
     def train(
@@ -61,7 +61,7 @@ class Backend(Protocol):
                 ``config.checkpoints``, also write ``checkpoint-<rung>/`` before each report but
                 the last, renamed from a temporary name when complete; older checkpoints may be
                 removed.
-            report: Callback, once for each rung in order, even the last. On ``PRUNE``, end at
+            report: Callback for each rung in order, also the last. On ``PRUNE``, end at
                 once and return state ``PRUNED`` (``pruned_at_rung`` set, no ``validation_loss``);
                 on ``STOP``, raise ``Interrupted``.
             should_stop: Cheap callback for each optimizer step and each evaluation batch. If it
@@ -95,14 +95,15 @@ class Backend(Protocol):
 
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with the current work ("writing answers"), the amount done, and the total: at most twice a
-second, as by ``ProgressReporter``."""
+"""Called with the current work ("writing answers"), the amount done, and the total. A
+``ProgressReporter`` limits the calls to two a second."""
 
 MakeBackend = Callable[[RunFolder, Plan, Spec, OnProgress], Backend]
 
 Steps = Callable[[int, int], None]
 """Called with the amount done of some work, and the total."""
 
+# Least time between two reports of the same work.
 _MIN_REPORT_SECONDS = 0.5
 
 
@@ -115,6 +116,10 @@ class ProgressReporter:
 
     Args:
         on_progress: Callback at the beginning of each piece of work, then at most twice a second.
+
+    Attributes:
+        should_stop: Whether to interrupt the work at its next report.
+        title: Prefix of each work's name, if not empty.
     """
 
     def __init__(
@@ -151,4 +156,5 @@ class ProgressReporter:
         self._on_progress(what, done, of)
 
     def steps(self, what: str) -> Steps:
+        """A callback for the progress of one piece of work."""
         return partial(self, what)

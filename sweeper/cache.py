@@ -16,7 +16,7 @@ from sweeper.textfiles import replacing
 _LOCK_POLL_SECONDS = 0.2
 
 UNUSED_SECONDS = 30 * 24 * 3600
-"""Folders that were not used for this time are removed; their content can be made again."""
+"""Time without use after which a folder of ``made_and_touched`` is removed."""
 
 
 def home() -> Path:
@@ -59,7 +59,10 @@ def make_once(
 def made_and_touched(
     folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _wait
 ) -> Path:
-    """As ``make_once``; making the folder removes siblings unused for ``UNUSED_SECONDS``."""
+    """Make a folder as ``make_once`` does, and mark it as used now; returns its path.
+
+    Before a folder is made, its siblings that were not used for ``UNUSED_SECONDS`` are removed.
+    """
 
     def remove_unused_and_make(new: Path) -> None:
         for old in folder.parent.glob("[!.]*/"):
@@ -90,13 +93,13 @@ def _lock(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def _replace(folder: Path, make: Callable[[Path], None]) -> None:
-    for leftover in folder.parent.glob(f".????????.{folder.name}/"):
+    for leftover in folder.parent.glob(f".????????.{folder.name}/"):  # named by ``replacing``
         shutil.rmtree(leftover, ignore_errors=True)
-    with replacing(folder) as part:
-        part.mkdir(0o700)
-        make(part)
-        part.chmod(0o755)
-        for path in part.iterdir():
+    with replacing(folder) as temporary:
+        temporary.mkdir(0o700)
+        make(temporary)
+        temporary.chmod(0o755)
+        for path in temporary.iterdir():
             # safetensors writes files that only their owner can read.
             path.chmod(0o755 if path.is_dir() else 0o644)
         shutil.rmtree(folder, ignore_errors=True)

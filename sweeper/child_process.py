@@ -31,6 +31,7 @@ from sweeper.artifact import Record
 from sweeper.errors import ChildFailed, Problem, SweeperError
 from sweeper.textfiles import json_object
 
+# Option of Linux's prctl(2): the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
 # Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
 GPU_SHARE = "SWEEPER_GPU_SHARE"
@@ -38,19 +39,21 @@ GPU_SHARE = "SWEEPER_GPU_SHARE"
 _LENGTH_BYTES = 8
 # Bytes at the end of standard error that are searched for its last line.
 _LAST_BYTES = 20_000
+# Longest text of that line in an error message.
 _MAX_LINE_CHARACTERS = 300
+# Largest read from a child's output.
 _CHUNK_BYTES = 65536
 A = TypeVar("A", bound=Record)
 
 
 @cache
 def torch_settings() -> dict[str, str]:
-    """Environment of processes that load torch, unless the user sets other values.
+    """Environment variables of processes that load torch, unless the user sets other values.
 
     GPUs have the numbers of nvidia-smi, freed memory can be used for tensors of another size, and
-    torch's compiler, which nothing here uses, is not loaded by bitsandbytes (1.1 s of CPU and 43 MB
-    a process). The newer name of the allocator's variable had no effect on CUDA in torch 2.9
-    (https://github.com/pytorch/pytorch/issues/183387); it is used from 2.11 on.
+    bitsandbytes does not load torch's compiler, which nothing here uses (1.1 s of CPU and 43 MB a
+    process). The allocator's variable has its newer name only from torch 2.11 on: in torch 2.9 that
+    had no effect on CUDA (https://github.com/pytorch/pytorch/issues/183387).
     """
     try:
         version = tuple(map(int, metadata.version("torch").split(".")[:2]))
@@ -67,8 +70,8 @@ def torch_settings() -> dict[str, str]:
 def thread_settings(threads: int | None) -> dict[str, str]:
     """Environment variables with thread settings, to be set before torch is loaded.
 
-    Threads wait without spinning: two torch processes with default settings on two cores slow
-    small operations down fifty-fold (measured).
+    Threads wait without spinning. Otherwise two torch processes on two cores slow small operations
+    down fifty-fold (measured).
     """
     count = str(threads or os.cpu_count() or 1)
     return {
@@ -84,13 +87,13 @@ def child_command(function: str, *shown: str) -> list[str]:
 
     Args:
         function: ``module:function``.
-        shown: Unused arguments that identify the process in lists of processes.
+        shown: Further arguments, not read, that identify the process in lists of processes.
     """
     return [sys.executable, "-m", "sweeper.child", function, str(os.getpid()), *shown]
 
 
 def request_bytes(request: Record) -> bytes:
-    """A request: its length, then JSON; in ASCII, as texts may have lone surrogates."""
+    """A request as bytes: its length, then JSON in ASCII, as texts may have lone surrogates."""
     text = json.dumps(request.model_dump(mode="json")).encode()
     return len(text).to_bytes(_LENGTH_BYTES) + text
 
@@ -103,7 +106,7 @@ class Child:
 
     Args:
         process: The process, with unbuffered pipes.
-        errors: File that gets its standard error, if that is to be read here.
+        errors: File with its standard error; None if it goes elsewhere.
         closed: Whether its output has ended, so that it is ending.
     """
 
@@ -125,11 +128,11 @@ class Child:
         self.close()
 
     def fileno(self) -> int:
-        """The pipe from it, which becomes readable when it has sent something."""
+        """The file descriptor of its output, for ``selectors``."""
         return self._output.fileno()
 
     def send(self, message: bytes) -> None:
-        """Send it bytes; if it is gone, they are lost."""
+        """Write to its standard input; the bytes are lost if it has ended."""
         with contextlib.suppress(BrokenPipeError):
             while message:
                 message = message[os.write(self._requests.fileno(), message) :]
@@ -139,7 +142,7 @@ class Child:
         self._requests.close()
 
     def lines(self, seconds: float | None = 0.0) -> list[bytes]:
-        """The complete lines that it has sent since the last call; none after its end.
+        """The complete lines of its output since the last call; none after its end.
 
         Args:
             seconds: Longest wait for a line; None to wait until there is one.
@@ -149,7 +152,7 @@ class Child:
             ready.register(self, selectors.EVENT_READ)
             while not self.closed:
                 ready.select(None if deadline is None else deadline - time.monotonic())
-                with contextlib.suppress(BlockingIOError):  # there is nothing more to read now
+                with contextlib.suppress(BlockingIOError):  # nothing more to read now
                     while chunk := os.read(self.fileno(), _CHUNK_BYTES):
                         self._pending += chunk
                     self.closed = True
@@ -166,7 +169,7 @@ class Child:
         if self.process.returncode is None and hasattr(os, "waitid"):  # macOS: from Python 3.13 on
             if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 return None
-            self.kill()
+            self.kill()  # its child processes may still run
         return self.process.poll()
 
     def wait(self, seconds: float | None = None) -> int | None:
@@ -192,7 +195,7 @@ class Child:
                 file.close()
 
     def last_errors(self) -> str:
-        """The end of its standard error."""
+        """The last bytes of its standard error, as text."""
         assert self.errors is not None
         self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - _LAST_BYTES))
         return self.errors.read().decode(errors="replace")
@@ -224,8 +227,8 @@ def start_child(
         threads: Number of threads for torch; the number of cores if None.
         env: Environment of the child; if None, that of this process with settings for torch.
         shown: As in ``child_command``.
-        errors: File to which standard error is appended, or a constant of ``subprocess``; a
-            temporary file if None.
+        errors: Where standard error goes: a file to append to, or a constant of ``subprocess``; if
+            None, a temporary file.
     """
     with contextlib.ExitStack() as opened:
         file: IO[bytes] | int
@@ -272,9 +275,9 @@ def in_child(
         what: The work in words, for error messages; ``fix`` and ``where`` as in ``Problem``.
         seconds: Time limit; no limit if None.
         threads: Number of threads for torch; the number of cores if None.
-        work: Callback for the progress that the function sends.
+        work: Callback for progress: as ``tell_progress``.
         on_event: Callback for the events that the function sends.
-        log: File for standard error.
+        log: File for standard error, which is replaced; if None, a temporary file.
 
     Raises:
         ChildFailed: The child failed, with its last line of standard error, or took too long.
@@ -286,13 +289,13 @@ def in_child(
         log.unlink(missing_ok=True)
     start = time.monotonic()
 
-    def left() -> float | None:
+    def seconds_left() -> float | None:
         return None if seconds is None else max(0.0, start + seconds - time.monotonic())
 
     with start_child(function, request, threads=threads, errors=log) as child:
         child.end_input()
-        while not child.closed and left() != 0.0:
-            for line in child.lines(left()):
+        while not child.closed and seconds_left() != 0.0:
+            for line in child.lines(seconds_left()):
                 message: dict[str, Any] = {}
                 with contextlib.suppress(ValueError):  # a killed process may leave half a line
                     message = json_object(line)
@@ -302,24 +305,21 @@ def in_child(
                     on_event(message["event"])
                 elif message:
                     reply = message
-        status = child.wait(left())
-        last_lines = child.last_errors().strip().splitlines()[-1:]
+        status = child.wait(seconds_left())
+        last_line = "".join(child.last_errors().strip().splitlines()[-1:]).strip()
     if "problems" in reply:
         kind: type[SweeperError] = getattr(errors, reply["error"], SweeperError)
         raise kind([Problem(**fields) for fields in reply["problems"]])
     if reply:
         return answer.model_validate(reply["answer"])
     end_text = f"took longer than {seconds:g} s" if status is None else outcome(status)
-    detail = (
-        f": {last_lines[0].strip()[:_MAX_LINE_CHARACTERS]}"
-        if last_lines and status is not None
-        else ""
-    )
+    detail = f": {last_line[:_MAX_LINE_CHARACTERS]}" if last_line and status is not None else ""
     error = ChildFailed(f"{what} {end_text}{detail}", fix=fix, where=where)
     error.status = status
     raise error
 
 
+# The pipe to the parent, while ``answer`` runs.
 _pipe: TextIO | None = None
 
 
@@ -341,17 +341,17 @@ def tell_event(**event: Any) -> None:
 
 
 def tell_progress(what: str, done: int, of: int) -> None:
-    """Send progress to the parent."""
+    """Send the progress of some work to the parent: the amounts done and in total."""
     tell(progress=[what, done, of])
 
 
 def answer(function: str, parent: int, file: Path | None = None) -> None:
-    """Answer the parent's request, and end this process.
+    """Answer the parent's request by calling a function, and end this process.
 
     Args:
         function: ``module:function``. If it raises a ``SweeperError``, that is sent to the parent.
         parent: The process id of the parent; this process ends with it.
-        file: The file with the request; if None, standard input begins with it.
+        file: The file with the request; if None, standard input begins with the request.
     """
     global _pipe
     die_with(parent)
@@ -362,9 +362,9 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     try:
         with no_garbage_collection():
             call = getattr(importlib.import_module(module), name)
-        kind = next(iter(get_type_hints(call).values()))
+        request_type = next(iter(get_type_hints(call).values()))
         text = file.read_bytes() if file else _read(int.from_bytes(_read(_LENGTH_BYTES)))
-        result = call(kind.model_validate(json_object(text)))
+        result = call(request_type.model_validate(json_object(text)))
         tell(answer={} if result is None else result.model_dump(mode="json"))
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]
@@ -379,7 +379,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """A context for imports without garbage collection, which takes a seventh of their time."""
+    """A context for imports without garbage collection, which would take a seventh of the time."""
     gc.disable()
     try:
         yield
@@ -388,7 +388,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 def _read(count: int) -> bytes:
-    """The next bytes of standard input. Those after the request are left to the function."""
+    """The next ``count`` bytes of standard input, read without a buffer: the rest stays there."""
     chunks = bytearray()  # appending to bytes would copy them
     while len(chunks) < count and (chunk := os.read(0, count - len(chunks))):
         chunks += chunk

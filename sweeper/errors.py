@@ -19,7 +19,7 @@
 Without one of these errors, exit code 1 means a bug in sweeper; 130 and 143 mean that a signal
 ended the run.
 
-Each error has a stable ``code``: the code of its case, or else of its class.
+Each error has a stable ``code``: that of its first problem that has one, otherwise its class's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Problem:
         why: Why this is a problem, with the bound. May be empty.
         fix: What the user can do about it. May be empty.
         where: ``file:line key``, a flag, or a path. May be empty.
-        code: Code of the case; if empty, that of the error's class.
+        code: Stable code of this kind of problem; if empty, that of the error's class.
     """
 
     what: str
@@ -59,9 +59,8 @@ class SweeperError(Exception):
     """The base class of errors that users see.
 
     Args:
-        what: What happened, or a list of all problems.
-        where: File and line, flag or path.
-        code: Code of the case; if empty, that of the class.
+        what: What happened; or all problems, which hold the other arguments.
+        why, fix, where, code: As in ``Problem``.
     """
 
     exit_code = 1
@@ -189,6 +188,7 @@ class GateFailed(SweeperError):
     exit_code = 5
 
 
+# Error numbers of writing without space: on the disk, in the quota, or in the file.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FIXES = {
     **dict.fromkeys(NO_SPACE, "Free some space, or choose a place on another disk."),
@@ -212,13 +212,13 @@ def os_problem(error: OSError, where: str = "") -> Problem:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT) and isinstance(path, str)
     return Problem(
         error.strerror or str(error) or type(error).__name__,
-        why=_disk_of(str(path)) if full else "",
+        why=_free_space_sentence(str(path)) if full else "",
         fix=_FIXES.get(error.errno or 0, ""),
         where=path.decode(errors="replace") if isinstance(path, bytes) else str(path or where),
     )
 
 
-def _disk_of(path: str) -> str:
+def _free_space_sentence(path: str) -> str:
     """A sentence with the mount point of a file and its free space."""
     disk = Path(path).absolute()
     while not disk.is_mount():

@@ -9,6 +9,7 @@ from typing import Literal, TypeGuard
 from sweeper.errors import near_match
 
 Scalar = bool | int | float | str
+# Names of parameters, and the values of some of them that code compares with.
 EPOCHS = "num_train_epochs"
 BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
 MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
@@ -29,7 +30,7 @@ SHORT_NAMES: Mapping[str, str] = {
     EPOCHS: "epochs",
 }
 
-#: Maps other names of parameters to ours.
+#: Maps names that users may give by mistake to the names of parameters.
 _OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
     **dict.fromkeys(("lr", "rate"), "learning_rate"),
@@ -41,7 +42,7 @@ _OTHER_NAMES: Mapping[str, str] = {
     "optimizer": OPTIMIZER,
     "warmup": "warmup_ratio",
     "lora_target_modules": TARGET_MODULES,
-    "trainable_token_indices": MODULES_TO_SAVE,  # to train new tokens, all embeddings are saved
+    "trainable_token_indices": MODULES_TO_SAVE,  # new tokens are trained with all embeddings
 }
 
 
@@ -51,7 +52,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def near_parameter(name: str, candidates: Collection[str]) -> str:
-    """A sentence that suggests the known hyperparameter with this or a similar name.
+    """A sentence that suggests the candidate with this meaning or a similar name.
 
     >>> near_parameter("rank", ["r", "lora_alpha"]), near_parameter("lora_alhpa", ["lora_alpha"])
     ("Did you mean 'r'?", "Did you mean 'lora_alpha'?")
@@ -107,18 +108,19 @@ def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
-    """Micro-batch and accumulation steps whose product with ``gpus`` is the effective batch.
+    """The micro-batch and the accumulation steps that make a batch on some GPUs.
 
-    This differs from ``batch`` if ``gpus`` does not divide it.
+    Micro-batch x steps x ``gpus`` is ``batch``, or near it if ``gpus`` does not divide it.
 
     >>> split_batch(12, 8)
     (6, 2)
     >>> split_batch(4, 8)
     (4, 1)
     """
-    share = max(1, batch // gpus)
-    micro = next(size for size in range(min(share, largest_micro), 0, -1) if share % size == 0)
-    return micro, share // micro
+    gpu_batch = max(1, batch // gpus)
+    sizes = range(min(gpu_batch, largest_micro), 0, -1)
+    micro = next(size for size in sizes if gpu_batch % size == 0)
+    return micro, gpu_batch // micro
 
 
 PATIENCE = "early_stopping_patience"

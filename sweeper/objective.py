@@ -11,7 +11,7 @@ The required certainty that a trial exceeds a limit depends on the decision:
   (``Limit.is_surely_broken``): a one-sided 95% interval for a running trial, the report's
   two-sided 95% interval for the exit code.
 
-Without a measurement, no trial exceeds the limit, but the command exits as if one did.
+A trial without a measurement does not exceed the limit, but the command exits as if it did.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ObjectiveInput = Literal["loss", "classes", "answers", "programs"]
 
 
 class Compared(Protocol):
-    """A result or a rung report of a trial, or a baseline."""
+    """What has a loss and maybe an objective: a trial's result or rung report, or a baseline."""
 
     @property
     def validation_loss(self) -> float | None: ...
@@ -45,8 +45,8 @@ class Compared(Protocol):
 class Objective(Record):
     """The quantity by which trials are compared, over the same validation items as the loss.
 
-    Class metrics are computed with the loss, even at rungs, where they prune trials. Answers and
-    users' functions are slow, and wait for the trial's end.
+    Class metrics are computed with the loss, even at rungs, where they prune trials. Metrics of
+    answers and users' functions are slow, and computed only at the trial's end.
     """
 
     name: str = Field("validation_loss", description="as in sweep.yaml")
@@ -112,15 +112,16 @@ class Objective(Record):
         return -cost if self.higher_is_better and not self.at_rungs else self.value(cost)
 
     def measured(self, compared: Compared) -> float | None:
-        """The objective's value of a result, rung report or baseline; None if it has none."""
+        """The value of the objective, such as the loss; None if it was not measured."""
         return compared.validation_loss if self.is_loss else compared.objective
 
     def cost_at_rung(self, report: Compared) -> float | None:
-        """The cost at a rung, by the objective if it is measured there, else the loss."""
+        """The cost at a rung: by the objective if it was measured there, otherwise the loss."""
         measured = self.measured(report) if self.at_rungs else None
         return report.validation_loss if measured is None else self.cost(measured)
 
     def cost_of(self, compared: Compared) -> float | None:
+        """The cost by the objective; None if it was not measured."""
         value = self.measured(compared)
         return None if value is None else self.cost(value)
 
@@ -133,9 +134,9 @@ class Limit(NamedTuple):
 
     Args:
         measure: Name of the limited measure. It also limits ``NAME.*``, such as ``general.text``.
-        most: The largest increase, in the unit of the measure; 0.02 for 2 points of a score.
+        most: Largest allowed increase, in the unit of the measure; 0.02 for 2 points of a score.
         title: The subject of the limit, as in "over the limit on forgetting".
-        every: Largest number of rungs between two measurements of a trial.
+        every: Largest number of rungs from one measurement of a trial to the next.
         remedy: Sentences on what to do if nothing was measured.
     """
 

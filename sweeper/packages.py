@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 DISTRIBUTION = "finetune-sweeper"
 """The name of sweeper for pip. The package ``sweeper`` on PyPI is another program."""
 
+# The folder of the checkout, if sweeper is not an installed wheel.
 _CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = ("torch", "transformers", "peft", "accelerate", "safetensors")
 REPORTS = ("numpy", "scipy", "optuna", "altair", "vl_convert")
 RUNS = (*REPORTS, "sklearn", "threadpoolctl", *TRAINING)
 """Modules that every training (``TRAINING``), report (``REPORTS``) or whole run (``RUNS``) needs.
 
-Modules that only some runs need are left out: bitsandbytes, pyarrow, and metrics of answers.
+Modules that only some runs need are left out: bitsandbytes, pyarrow, and those that score answers.
 """
 
 
@@ -52,7 +53,9 @@ def require(what: str, modules: Iterable[str], fix: str = "") -> None:
 
 
 def missing(what: str, modules: Iterable[str], fix: str = "") -> tuple[Problem, ...]:
-    """One problem that names all missing modules; empty if none is missing. Imports nothing.
+    """A tuple with one problem that names all missing modules; empty if none is missing.
+
+    Imports nothing.
 
     Args:
         what: What needs the modules, as the beginning of a sentence.
@@ -80,7 +83,7 @@ def needed_for(what: str, fix: str, where: str = "") -> Iterator[None]:
         where: A flag, file or path. May be empty.
 
     Raises:
-        NotInstalled: An import failed, unless it is of a module of sweeper.
+        NotInstalled: An import failed. (That of a module of sweeper stays an ``ImportError``.)
     """
     try:
         yield
@@ -109,8 +112,8 @@ Plugin = TypeVar("Plugin")
 
 def entries(group: str) -> list[EntryPoint]:
     """The entry points of a group, sorted by name."""
-    installed = _entry_points()
-    return sorted(installed.select(group=group), key=lambda entry: entry.name) if installed else []
+    points = _entry_points()
+    return sorted(points.select(group=group), key=lambda entry: entry.name) if points else []
 
 
 @lru_cache(maxsize=1)
@@ -127,7 +130,7 @@ def _entry_points() -> Any:
 
 
 def _may_have_plugins(entry: str) -> bool:
-    """Whether packages in an entry of ``sys.path`` may have plug-ins; True for an archive."""
+    """Whether packages in an entry of ``sys.path`` may have plug-ins; True for a zip archive."""
     folder = Path(entry)
     if not folder.is_dir():
         return folder.exists()
@@ -137,6 +140,9 @@ def _may_have_plugins(entry: str) -> bool:
 
 def find(package: ModuleType, kind: type[Plugin], group: str, name: str) -> type[Plugin]:
     """The class of the plug-in with this name; only its module is imported.
+
+    Args:
+        package, kind, group: As in ``find_all``.
 
     Raises:
         UsageError: There is no such plug-in, or an entry point is not a ``kind``.
@@ -156,7 +162,8 @@ def find_all(
 ) -> dict[str, type[Plugin]]:
     """Plug-ins by name: all, or the one named ``only``. Only their modules are imported.
 
-    A plug-in is the class in a module of ``package`` whose ``name`` is the module's name.
+    A plug-in is the class in a module of ``package`` whose ``name`` is the module's name, or an
+    entry point.
 
     Args:
         kind: The base class of the plug-ins.
@@ -197,7 +204,7 @@ def values_in(package: ModuleType) -> list[Any]:
 
 
 def named_classes(package: ModuleType, kind: type[Plugin]) -> set[type[Plugin]]:
-    """All subclasses with a ``name`` in the modules of a package."""
+    """All subclasses of ``kind`` with a ``name`` in the modules of a package."""
     return {
         value
         for value in values_in(package)

@@ -20,6 +20,7 @@ from sweeper.traits.traits import StrategyOnModel
 from sweeper.units import joined, setting
 
 Half = Literal["bfloat16", "float16"]
+"""A 16-bit floating-point type, as torch names it."""
 
 
 def autocast_dtype(precision: str) -> Half | None:
@@ -39,7 +40,7 @@ def frozen_dtype(precision: str) -> Half:
 
 # Two candidates are about as good if each is the better one with at least this probability.
 _MIN_TOSS_UP_PROBABILITY = 0.3
-#: The rule's name in warnings about parameters that the user declared.
+#: What warnings about parameters that the user declared name in place of a rule.
 DECLARED = "parameters"
 
 
@@ -113,7 +114,7 @@ class Reason(Record):
     source: str
     gap: Quality | None = Field(None, description="the quality that it expects of the strategy")
     changes: dict[str, ParameterRange] = Field(
-        default_factory=dict, description="what it gives parameters, by their name"
+        default_factory=dict, description="the ranges that it sets, by parameter"
     )
     applied: bool = Field(
         True, description="False if the user's own strategy file sets these parameters"
@@ -122,7 +123,7 @@ class Reason(Record):
 
 
 class Condition(Record):
-    """A parameter exists only if ``parameter`` has one of ``values``."""
+    """The condition of a parameter that exists only if ``parameter`` has one of ``values``."""
 
     parameter: str
     values: tuple[Scalar, ...]
@@ -145,8 +146,8 @@ class Parameter(ParameterRange):
 
     ``low``/``high``/``choices`` are the best-practice range in which the search starts;
     ``allowed_*`` is the range to which it may widen, and Optuna's distribution. A parameter
-    with ``searched`` False has its default in every trial. If the user declared the range,
-    it is also the allowed one, and ``shipped`` is the rule book's.
+    with ``searched`` False has its default in every trial. A range that the user declared
+    is also the allowed one; ``shipped`` is then the rule book's range.
     """
 
     kind: Literal["float", "int", "categorical"]
@@ -208,22 +209,22 @@ class Duration(Record):
 
     @classmethod
     def sum(cls, parts: Iterable[Self]) -> Self:
-        """The sum of durations. Low ends add up: a machine that is fast runs all parts fast."""
+        """The sum of durations, end by end: a machine that is fast runs all parts fast."""
         ends = zip(*((part.seconds, part.low, part.high) for part in parts), strict=True)
         seconds, low, high = map(math.fsum, ends)
         return cls(seconds=seconds, low=low, high=high)
 
 
 class Stage(Record):
-    """Work of a feature before trials: it makes a base of the model that several trials share.
+    """Work of a feature before trials: it makes a base model that several trials share.
 
     Args:
-        parameter: The parameter whose off value means that a trial does not need the stage.
-        seconds: Seconds to make one base.
-        key: An id that is equal for candidates whose trials may share bases.
-        variants: The number of different bases that a search over the ranges may need.
-        bases: Names of all bases that any trial may need; equal bases have the same name.
-        base_bytes: Bytes of each base on the disk.
+        parameter: The parameter at whose ``off_value`` a trial does not need the stage.
+        seconds: Seconds to make one base model.
+        key: An id that is equal for candidates whose trials may share base models.
+        variants: The number of different base models that a search over the ranges may need.
+        bases: Names of all base models that any trial may need; equal ones have the same name.
+        base_bytes: Bytes of each base model on the disk.
     """
 
     parameter: str
@@ -244,7 +245,7 @@ class StrategySpace(Record):
     strategy: StrategyOnModel
     model: str = Field("", description="tells two candidates of one strategy apart")
     parameters: dict[str, Parameter]
-    begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
+    begins_as_base: bool = Field(False, description="before training, its model is the base model")
     one_trial: bool = Field(False, description="a second trial could not differ from the first")
 
     @property
@@ -280,7 +281,7 @@ class Candidate(StrategySpace):
     device sees ``setup.micro_batch`` examples at a time.
     """
 
-    setup: TrainingSetup = Field(description="of the default")
+    setup: TrainingSetup = Field(description="of a trial with the default parameters")
     fits: bool = True
     reasons: tuple[Reason, ...]
     cautions: tuple[Reason, ...] = ()
@@ -290,10 +291,10 @@ class Candidate(StrategySpace):
     least_gib: float | None = Field(
         None, description="device memory with which its whole range fits"
     )
-    duration: Duration
+    duration: Duration = Field(description="of a trial with the default parameters")
     attention: str = "sdpa"
     stages: dict[str, Stage] = Field(
-        default_factory=dict, description="of features, before trials that share them"
+        default_factory=dict, description="work of features before its trials, by feature"
     )
     stage_notes: tuple[str, ...] = ()
     trainable_parameters: int
@@ -307,8 +308,8 @@ class Candidate(StrategySpace):
     def trial_setup(self, parameters: Mapping[str, Scalar]) -> TrainingSetup:
         """The set-up of a trial with these parameters, which may set its batch and optimizer."""
         planned = self.setup
-        whole = planned.micro_batch * planned.gradient_accumulation_steps * planned.gpus
-        batch = int(parameters.get(BATCH, whole))
+        planned_batch = planned.micro_batch * planned.gradient_accumulation_steps * planned.gpus
+        batch = int(parameters.get(BATCH, planned_batch))
         micro, accumulation = split_batch(batch, planned.micro_batch, planned.gpus)
         return TrainingSetup.taken_from(
             planned,
@@ -327,7 +328,7 @@ class Rejected(Record):
     rule: str = ""
     source: str = ""
     needs_gib: float | None = Field(None, description="the upper end of the 90% interval")
-    peak_gib: float | None = Field(None, description="expected for its smallest set-up")
+    peak_gib: float | None = Field(None, description="expected peak of its smallest set-up")
     has_gib: float | None = None
     remedies: tuple[Remedy, ...] = Field((), description="the cheapest first")
     if_named: bool = Field(False, description="it competes if --strategies names it")
@@ -343,13 +344,13 @@ class Rejected(Record):
 class PhaseCost(Record):
     """The time that a feature's phase takes.
 
-    A phase that is ``optional`` was neither asked for nor switched off. It is ``planned`` if the
-    budget leaves time for it, or if it is cheap compared with the search.
+    A phase that is ``optional`` was neither asked for nor switched off by the user. It is
+    ``planned`` if the budget leaves time for it, or if it is cheap compared with the search.
     """
 
-    title: str = Field(description="in the plan")
+    title: str = Field(description="its name in the plan")
     content: str = Field("", description="what it does, in a few words")
-    flag: str = Field("", description="option that asks for it")
+    flag: str = Field("", description="the flag that asks for it")
     seconds: Seconds = Field(description="of the whole phase, on the clock")
     uncertainty: float = Field(
         1.0, ge=1, description="factor on both ends of its interval, for work of unknown size"
@@ -372,7 +373,7 @@ class TrialBudget(Record):
     trials: a trial with half of the epochs has half of the rungs.
     """
 
-    epochs: float = Field(0.0, ge=0, description="0 if the number is not searched")
+    epochs: float = Field(0.0, ge=0, description="0 if the number of epochs is not searched")
     full_tokens: int = 0
     rungs: int = 8
     first_rung: int = Field(2, description="earliest rung at which a trial may be pruned")
@@ -384,7 +385,9 @@ class TrialBudget(Record):
         False, description="a trial that overfits completes there, with its best rung"
     )
     choose_rung: bool = Field(
-        True, description="by validation; the last weights are kept if it has no rows"
+        True,
+        description="whether the weights of the best rung on validation are kept; if false, as "
+        "without validation rows, the last ones are",
     )
 
     def rungs_of(self, parameters: Mapping[str, Scalar]) -> int:
@@ -398,8 +401,8 @@ class TrialBudget(Record):
 class Budget(TrialBudget):
     """The budget of a study: of a full trial, of all trials, and of the phases after them.
 
-    ``trials`` does not count confirmation runs. ``phases`` has the time of each phase, in the order
-    of a run; ``sweep`` is their sum.
+    ``trials`` does not count confirmation runs. ``phases`` has the time of each phase, the search
+    included, in the order of a run; ``sweep`` is their sum.
     """
 
     trials: int
@@ -416,12 +419,12 @@ class Budget(TrialBudget):
         default_factory=dict, description="phases of features, by the feature's name"
     )
     limit_seconds: float | None = Field(
-        None, description="the user's budget in seconds, if all devices are always busy"
+        None, description="seconds in which the user's budget is spent with all devices busy"
     )
     finalists: int
     confirmation_seeds: int
     extra_seeds: int = Field(
-        0, ge=0, description="for each finalist, if seeds are most of the noise between them"
+        0, ge=0, description="more seeds of each finalist, if seeds cause most of the noise"
     )
     gpu_hours: float | None = None
     cost_usd: float | None = None
@@ -458,7 +461,7 @@ class ProposedTrial(Record):
     strategy: str
     model: str
     parameters: dict[str, Scalar]
-    weight: float = Field(1.0, gt=0, le=1, description="of the prior")
+    weight: float = Field(1.0, gt=0, le=1, description="weight of the prior")
     text: str = Field("", description="why it is proposed, as a line of the run's log")
     record: dict[str, Any] = Field(default_factory=dict)
 
@@ -504,7 +507,9 @@ class ModelOption(Record):
     kind: str
     parameters: int
     strategies: tuple[str, ...] = ()
-    memory: MemoryEstimate | None = Field(None, description="of the first strategy's default")
+    memory: MemoryEstimate | None = Field(
+        None, description="peak of a trial with the first strategy's default parameters"
+    )
     search: Duration | None = Field(
         None, description="time of a search with the first strategy alone, features included"
     )
@@ -526,7 +531,7 @@ class ModelChoice(Record):
 
 
 class Identity(Record):
-    """The identity of a run: a digest of each part, compared on resume."""
+    """What a resumed run must have in common with its beginning: a digest of each part."""
 
     model: str
     data: str
@@ -542,7 +547,7 @@ class Identity(Record):
 
 
 class NoPlan(Artifact):
-    """The result where nothing fits: a plan without candidates and budget."""
+    """The result if no strategy fits: a plan without candidates and budget."""
 
     facts: Facts
     recommended: None = None
@@ -559,8 +564,8 @@ Origin = Literal["default", "user", "search"]
 class Configuration(Record):
     """The configuration of a trial: a candidate, and values of its parameters.
 
-    ``parameters`` has every parameter whose condition holds, searched or not. Before
-    the trial starts, some may be missing: they get the plan's defaults.
+    ``parameters`` has every parameter whose condition holds, searched or not. Before the trial
+    starts, some may be missing; these then get the plan's defaults.
     """
 
     number: int = Field(
@@ -576,7 +581,7 @@ class Space(Record):
     """What a search needs: the candidates with their parameters, a full budget, the seed.
 
     Args:
-        own_trials: The user's configurations, whose values may lie outside of the allowed ranges.
+        own_trials: The user's configurations. Their values may lie outside the allowed ranges.
         proposed: Configurations of features to try early, at most one per candidate.
         facts: Facts from which the pruner computes the loss of guessing; may be None.
     """
@@ -595,11 +600,11 @@ class Space(Record):
         return {self.key(candidate): candidate for candidate in self.candidates}
 
     def key(self, candidate: StrategySpace | Configuration) -> StrategyOnModel:
-        """The name of a candidate in the study: its strategy, with the model if several compete."""
-        competitors = [other for other in self.candidates if other.strategy == candidate.strategy]
+        """A candidate's name in the study: its strategy, and its model if others have it too."""
+        same_strategy = [each for each in self.candidates if each.strategy == candidate.strategy]
         return (
             candidate.strategy
-            if len(competitors) == 1
+            if len(same_strategy) == 1
             else StrategyOnModel(candidate.strategy, candidate.model)
         )
 
@@ -623,9 +628,9 @@ class Plan(Space, Artifact):
     )
     budget: Budget
     search_gain: Quality = Field(
-        Quality(mean=0.0, sd=0.0), description="of the best trial over one default"
+        Quality(mean=0.0, sd=0.0), description="expected gain of the search over the default"
     )
-    identity: Identity | None = Field(None, description="None for a plan that cannot be run")
+    identity: Identity | None = Field(None, description="None if the plan cannot be run")
 
     @property
     def searched_rows(self) -> int:

@@ -15,6 +15,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def _folder(name: str) -> Path:
+    """A folder of data: inside the package in a wheel, beside it in a checkout."""
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
@@ -30,7 +31,7 @@ def table(name: str) -> Any:
 
 
 def part_of_table(name: str, key: str) -> dict[str, Any]:
-    """The entries of a table that have a key; entries without it are not parsed."""
+    """The entries of a table that contain this key. Only these are parsed, which is faster."""
     text = (search_spaces() / name).read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)
     selected = "".join(block for block in blocks if f"\n  {key}:" in block)

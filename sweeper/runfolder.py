@@ -2,7 +2,7 @@
 
 runs/<name>/
   sweep.yaml plan.json                the spec, and the plan with its facts
-  data_changes.jsonl                  changes of rows by features, one in each line
+  data_changes.jsonl                  changes that features of sweeper made to rows, one a line
   study.db                            Optuna storage
   status.json events.jsonl worker-<k>.log
   baselines/<name>.json               results of baselines
@@ -11,10 +11,11 @@ runs/<name>/
     seeds/<s>/                        the same files of each confirmation run
     rows/<n>/<s>/                     the same files of each training on <n> rows
     weights/                          adapter or full weights, head included
-  bases/<id>/                         bases that features made, for the adapters trained on them
+  bases/<id>/                         base models that features made, such as by continued
+                                      pretraining; adapters trained on them need them
   evaluations/                        scores of base and trials on other tasks
-  test.json                           the record of scoring the test split
-  features/<name>/                    files of features
+  test.json                           the ranked finalists, and all scores on the test split
+  features/<name>/                    files of one feature of sweeper
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
   listeners/<feature>/                logs and files of processes that listen to the run
   report.log                          output of a process that died while it made the report
@@ -38,7 +39,7 @@ from typing import TypeVar
 from sweeper.artifact import Artifact
 from sweeper.errors import OtherVersion, RunError, UsageError, near_match, os_problem
 
-# Several tries for the lock, as a check of ``held`` takes it for a moment.
+# The lock is tried several times, as reading ``held`` takes it for a moment.
 _LOCK_TRIES, _LOCK_RETRY_SECONDS = 4, 0.05
 
 #: Names of files in the folder of a trial or of an attempt.
@@ -78,14 +79,14 @@ class RunFolder:
     report = _FileInRun("report.json")
     report_html = _FileInRun("report.html")
     listeners = _FileInRun("listeners")
-    locked = _FileInRun(".lock")
+    lock_file = _FileInRun(".lock")
 
     @classmethod
     def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:
         """The folder of the run with this name.
 
         Raises:
-            RunError: The name is invalid, or as in ``check_regular``.
+            RunError: The name is invalid, or ``check_regular`` refuses the folder.
         """
         if not _NAME.fullmatch(name):
             raise RunError(
@@ -102,8 +103,8 @@ class RunFolder:
         """The folder of an existing run, by its name or path.
 
         Raises:
-            RunError: There is no such run (the error suggests the nearest name), or as in
-                ``check_regular``.
+            RunError: There is no such run (the error suggests the nearest name), or
+                ``check_regular`` refuses the folder.
         """
         for folder in (Path(run), root / run):
             if (folder / "plan.json").is_file():
@@ -141,13 +142,14 @@ class RunFolder:
         return self.trials / str(number)
 
     def seed(self, number: int, seed: int) -> Path:
+        """The folder of a trial's confirmation run with this seed."""
         return self.trial(number) / "seeds" / str(seed)
 
     @property
     def held(self) -> bool:
         """Whether a command holds the lock of this run."""
         try:
-            handle = os.open(self.locked, os.O_RDONLY)
+            handle = os.open(self.lock_file, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -169,7 +171,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.locked, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError([os_problem(error, str(self.path))]) from error
         try:
@@ -184,7 +186,7 @@ class RunFolder:
                     where=str(self.path),
                     code="run-locked",
                 ) from error
-            # The owner is only for error messages; the lock works on a full disk, too.
+            # The text is only for error messages; the lock works on a full disk, too.
             with suppress(OSError):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
@@ -221,7 +223,7 @@ def check_regular(folder: Path) -> None:
 
 
 def read_stored(kind: type[A], path: Path) -> A:
-    """Read an artifact of a run that cannot be made again.
+    """Read an artifact of a run. If it is damaged, the error says so, as it cannot be made again.
 
     Raises:
         OtherVersion: Another version of sweeper wrote it.
@@ -242,6 +244,11 @@ def read_stored(kind: type[A], path: Path) -> A:
 
 
 def _lock(handle: int) -> None:
+    """Lock an open file.
+
+    Raises:
+        OSError: Another process holds the lock.
+    """
     for _ in range(_LOCK_TRIES - 1):
         try:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

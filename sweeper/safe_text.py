@@ -49,7 +49,7 @@ def visible(text: str) -> str:
 
 
 def shortened(text: str, most: int = MAX_CHARACTERS) -> str:
-    """The first ``most`` characters of a text, and the number of the others.
+    """The first ``most`` characters of a text, and the number of omitted ones.
 
     >>> shortened("a" * 50, 10)
     'aaaaaaaaaa… (40 more characters)'
@@ -67,25 +67,29 @@ def _escape_sequence(match: re.Match[str]) -> str:
 
 # Home folders of Linux, macOS and Windows.
 _HOME = re.compile(r"(/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root|[A-Za-z]:\\Users\\[^\\\s:'\"]+)\b")
-# Tokens of the Hugging Face hub and of GitHub, and keys with the common prefix "sk-".
+# Tokens of the Hugging Face hub and of GitHub, and API keys with the common prefix "sk-".
 _TOKEN = re.compile(r"\b(hf_|api_org_|sk-|gh[oprsu]_|github_pat_)[A-Za-z0-9_-]{8,}")
-# A password ends at the last "@" of a word. ":80/" is a port and a path, which may have an "@".
+# The user and the password of a URL. The password ends at the last "@" of a word. ":80/" is a port
+# and the beginning of a path, which may contain an "@".
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):(?!\d{1,5}/)(?:[^\s\"'<>]+|[^/\s]+)@")
+# A secret in the query of a URL, such as "?token=...".
 _QUERY = re.compile(
     r"([?&][\w.-]*(?:password|passwd|token|secret|api_?key)=)[^&\s'\"]+", re.IGNORECASE
 )
-# Excludes TOKENIZERS_PARALLELISM and MAX_TOKENS, whose values are common words.
+# Names of environment variables with secrets. TOKENIZERS_PARALLELISM and MAX_TOKENS are excluded:
+# their values are common words.
 _SECRET_VARIABLE = re.compile(
     r"(?<!MAX_)(?<!MAX_NEW_)(?<!NUM_)TOKEN(?!IZ)|PASSWORD|PASSWD|SECRET|API_?KEY", re.IGNORECASE
 )
 _MIN_SECRET_CHARACTERS = 6
 """Minimum length of a secret value that is replaced everywhere. Words may contain shorter ones."""
 
+# Install paths that are the same on many machines, so that they stay.
 _SYSTEM_PREFIXES = {Path("/"), Path("/usr"), Path("/usr/local")}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.~/-])/(?!/)[^\s:'\"]+")
 
-# A pattern and its replacement.
-_Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
+# A pattern, and what replaces its matches.
+_Replacement = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
 def clean(text: str) -> str:
@@ -101,12 +105,12 @@ def clean(text: str) -> str:
 
 def cleaner() -> Callable[[str], str]:
     """``clean`` for many texts: this process's secrets and names are looked up once."""
-    return partial(_apply, rules=(*_secret_rules(), *_path_and_name_rules()))
+    return partial(_replaced, replacements=(*_secrets(), *_paths_and_names()))
 
 
 def without_secrets(text: str) -> str:
     """The text without tokens and passwords; paths and names stay."""
-    return _apply(text, tuple(_secret_rules()))
+    return _replaced(text, tuple(_secrets()))
 
 
 def without_password(url: str) -> str:
@@ -118,13 +122,13 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(lambda match: f"{match[1]}@", url)
 
 
-def _apply(text: str, rules: tuple[_Rule, ...]) -> str:
-    for pattern, replacement in rules:
+def _replaced(text: str, replacements: tuple[_Replacement, ...]) -> str:
+    for pattern, replacement in replacements:
         text = pattern.sub(replacement, text)
     return text
 
 
-def _secret_rules() -> Iterator[_Rule]:
+def _secrets() -> Iterator[_Replacement]:
     yield _PASSWORD, r"\1:***@"
     yield _QUERY, r"\1***"
     yield _TOKEN, r"\1***"
@@ -154,9 +158,9 @@ def _proxy_password(url: str) -> str:
         return ""
 
 
-def _path_and_name_rules() -> Iterator[_Rule]:
-    """Rules for paths and names. Install paths come first, as they may be in the home folder."""
-    import getpass  # both load more than a plan needs
+def _paths_and_names() -> Iterator[_Replacement]:
+    """Replacements of paths and names. Install paths come first, as home folders may have them."""
+    import getpass  # this and socket load more than a plan needs
     import socket
 
     prefix = Path(sys.prefix)
@@ -170,35 +174,36 @@ def _path_and_name_rules() -> Iterator[_Rule]:
     host = socket.gethostname()
     hosts = [name for name in dict.fromkeys([host, host.partition(".")[0]]) if name]
     with contextlib.suppress(OSError, KeyError, ImportError):  # the account has no name
-        yield from _login_rules(getpass.getuser(), hosts)
+        yield from _login(getpass.getuser(), hosts)
     for name in filter(_is_distinctive, hosts):
-        yield from _name_rules(name, "HOST")
+        yield from _name(name, "HOST")
 
 
 def _path_pattern(folder: Path) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.~-]){re.escape(str(folder))}(?![\w-]|\.\w)")
 
 
-def _login_rules(name: str, hosts: Sequence[str]) -> Iterator[_Rule]:
-    yield _path_rule(name, "USER")
+def _login(name: str, hosts: Sequence[str]) -> Iterator[_Replacement]:
+    yield _folder_in_path(name, "USER")
     host_pattern = "|".join(map(re.escape, hosts))
     yield re.compile(rf"(?<![\w.:/-]){re.escape(name)}@(?:{host_pattern})(?![\w-])"), "USER@HOST"
     if _is_distinctive(name):
-        yield from _name_rules(name, "USER")
+        yield from _name(name, "USER")
 
 
 def _is_distinctive(name: str) -> bool:
+    """Whether a name cannot be an ordinary word."""
     return bool(re.search(r"[A-Za-z]", name) and re.search(r"[\d._-]", name))
 
 
-def _name_rules(name: str, replacement: str) -> Iterator[_Rule]:
-    """Rules that replace a name as a word, unless it is the whole text or in ``owner/model``."""
-    yield _path_rule(name, replacement)
+def _name(name: str, replacement: str) -> Iterator[_Replacement]:
+    """Replaces a name as a word, unless it is the whole text or in ``owner/model``."""
+    yield _folder_in_path(name, replacement)
     word = re.escape(name)
     yield re.compile(rf"(?!\A{word}\Z)(?<![\w./-]){word}(?![\w/-]|\.\w)"), replacement
 
 
-def _path_rule(name: str, replacement: str) -> _Rule:
-    """The rule that replaces a folder of this name in absolute paths."""
+def _folder_in_path(name: str, replacement: str) -> _Replacement:
+    """Replaces a folder of this name in absolute paths."""
     folder = re.compile(rf"(?<=/){re.escape(name)}(?=/|$)")
     return _ABSOLUTE_PATH, lambda match: folder.sub(replacement, match[0])

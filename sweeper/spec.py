@@ -38,13 +38,13 @@ from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
 from sweeper.traits.traits import known_strategies
-from sweeper.yamlfile import Path_, fault, raise_faults
+from sweeper.yamlfile import KeyPath, fault, raise_faults
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
-# Tasks that sweeper does not have, and the tools that have them.
 _TRL = "TRL (https://huggingface.co/docs/trl)"
 _HEADS = "transformers (https://huggingface.co/docs/transformers/tasks/sequence_classification)"
+# Tasks that sweeper does not have, and the tools that have them.
 _OTHER_TOOLS = {
     **dict.fromkeys(("dpo", "kto", "orpo", "grpo", "ppo", "rlhf", "preference", "reward"), _TRL),
     **dict.fromkeys(("vision", "image", "audio", "video", "multimodal"), _TRL),
@@ -64,7 +64,7 @@ def _one_of(candidates: Callable[[], Iterable[str]], kind: str) -> tuple[Any, An
     return AfterValidator(check), schema_names
 
 
-#: The name that means all strategies that have the parameter.
+#: Stands for all strategies that have the parameter, in place of a strategy's name.
 EVERY_STRATEGY = "all"
 StrategyName = Annotated[str, *_one_of(known_strategies, "strategy")]
 _StrategyOrAll = Annotated[str, *_one_of(lambda: (*known_strategies(), EVERY_STRATEGY), "strategy")]
@@ -110,24 +110,24 @@ _Distance = Literal["near", "far"]
 _Direction = Literal["minimize", "maximize"]
 _Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 
-# Default limit. The standard error of an accuracy over n rows is at most 50 / sqrt(n) points
-# (binomial): one point at 2,500 rows.
+# Default of ``data.max_held_out_rows``. The standard error of an accuracy over n rows is at most
+# 50 / sqrt(n) points (binomial): one point at 2,500 rows.
 MAX_HELD_OUT_ROWS = 2500
 
 
-class _Keys(Record):
-    """Base of sections of ``sweep.yaml``: keys have docstrings and may have flags (metadata)."""
+class _Section(Record):
+    """Base of sections of ``sweep.yaml``. The text below a key describes it; a ``Flag`` sets it."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        """Join the lines of each description."""
+        """Join the lines of each key's description."""
         for key in cls.model_fields.values():
             key.description = " ".join((key.description or "").split())
 
 
-class ModelSpec(_Keys):
+class ModelSpec(_Section):
     """One base model."""
 
     id: Annotated[str, Flag("--model", plan=True)] = Field(min_length=1)
@@ -142,7 +142,7 @@ class ModelSpec(_Keys):
 SplitBy = Literal["stratified", "hash", "group", "time"]
 
 
-class SourceSpec(_Keys):
+class SourceSpec(_Section):
     """One of several sources of training data."""
 
     path: str = Field(min_length=1)
@@ -154,7 +154,7 @@ class SourceSpec(_Keys):
     revision: str | None = None
     """a commit or tag of the hub's data set"""
     alias: str | None = Field(None, min_length=1)
-    """what reports call it; the name of the file if null"""
+    """name of the source in reports; that of the file if null"""
     weight: PositiveAmount | None = None
     """share of the training rows, relative to the weights of the other sources; without weights
     every row is seen equally often"""
@@ -170,7 +170,7 @@ class SourceSpec(_Keys):
         return self.alias or stem or self.path
 
 
-class DataSpec(_Keys):
+class DataSpec(_Section):
     """The data set, or its number of examples."""
 
     path: Annotated[str | None, Flag("--data", plan=True)] = None
@@ -215,25 +215,24 @@ class DataSpec(_Keys):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems: list[tuple[Path_, PydanticCustomError]] = []
+        problems: list[tuple[KeyPath, PydanticCustomError]] = []
         if self.examples is not None and self.named is not None:
-            why = "A number of examples replaces data; here there are data."
-            fix = f"Leave it out; to use at most so many, give --max-rows {self.examples}."
-            what = f"examples = {self.examples} beside {self.named}"
+            why = "A number of examples is for a plan without data."
+            fix = f"Leave it out; to read at most so many, give --max-rows {self.examples}."
+            what = f"examples = {self.examples} is given together with {self.named}"
             problems.append((("examples",), fault(what, why, fix)))
         for key in ("path", "validation", "test") if self.sources else ():
             if getattr(self, key) is not None:
                 fix = f"Leave out data.{key}; a source may be a folder with splits of its own."
-                problems.append(((key,), fault(f"{key} beside sources", "", fix)))
+                what = f"{key} is given together with sources"
+                problems.append(((key,), fault(what, "", fix)))
         titles = [source.title for source in self.sources]
         weighted = any(source.weight is not None for source in self.sources)
         for number, source in enumerate(self.sources):
-            path: Path_ = ("sources", number, "path")
+            path: KeyPath = ("sources", number, "path")
             if source.title in titles[:number]:
                 what = f"two sources are called {source.title!r}"
-                problems.append(
-                    (path, fault(what, "", "Give each source a name of its own: alias."))
-                )
+                problems.append((path, fault(what, "", "Give each source its own alias.")))
             if weighted and source.weight is None:
                 fix = "Give every source a weight, or none."
                 problems.append((path, fault(f"{source.title!r} has no weight", "", fix)))
@@ -248,12 +247,12 @@ class DataSpec(_Keys):
 
     @property
     def named(self) -> str | None:
-        """The data in messages: its path, or its sources' paths; None without data."""
+        """The data in messages: the path, or the paths of the sources; None without data."""
         return self.path or ", ".join(source.path for source in self.sources) or None
 
 
-class HardwareSpec(_Keys):
-    """The machine, if it is stated and not detected."""
+class HardwareSpec(_Section):
+    """The machine: what is stated here is not detected."""
 
     gpu: Annotated[str | None, Flag("--gpu", plan=True)] = None
     """plan for this GPU, such as RTX 4090"""
@@ -267,7 +266,7 @@ class HardwareSpec(_Keys):
     """US dollars for an hour of a GPU, or of this machine without GPUs"""
 
 
-class AimSpec(_Keys):
+class AimSpec(_Section):
     """Goals and limits of the sweep."""
 
     strategies: Annotated[_Strategies | None, Flag("--strategies", plan=True)] = None
@@ -284,7 +283,7 @@ class AimSpec(_Keys):
     """differences below this many points of the task's metric do not matter"""
 
 
-class ObjectiveSpec(_Keys):
+class ObjectiveSpec(_Section):
     """The objective that trials are compared by."""
 
     name: Annotated[str, Flag("--objective", plan=True)] = Field("validation_loss", min_length=1)
@@ -296,7 +295,7 @@ class ObjectiveSpec(_Keys):
     """where the function's module is looked for, besides the working directory"""
 
 
-class TrainingSpec(_Keys):
+class TrainingSpec(_Section):
     """Settings of all trials; None leaves them to the plan."""
 
     epochs: Annotated[PositiveAmount | None, Flag("--epochs", plan=True)] = None
@@ -322,7 +321,7 @@ class TrainingSpec(_Keys):
     """weight of rare classes in the training loss of a new head: none, balanced-sqrt or balanced"""
 
 
-class EvaluationSpec(_Keys):
+class EvaluationSpec(_Section):
     """Settings of scoring on the test split."""
 
     generate_items: Annotated[int | None, Flag("--generate-items")] = Field(
@@ -334,7 +333,7 @@ class EvaluationSpec(_Keys):
     """keep no test rows and no answers for the report to show"""
 
 
-class SearchSpec(_Keys):
+class SearchSpec(_Section):
     """Settings of the search."""
 
     trials: Annotated[PositiveInt, Flag("--trials", plan=True)] = 20
@@ -363,11 +362,11 @@ class SearchSpec(_Keys):
     first"""
 
 
-class TrialRequest(_Keys):
+class TrialRequest(_Section):
     """A configuration that the user states, trained before the search."""
 
     strategy: StrategyName
-    """of the configuration"""
+    """strategy to train with"""
     model: str | None = None
     """the id of one of several models; the first that has the strategy if null"""
     parameters: dict[str, Scalar] = Field(default_factory=dict)
@@ -384,7 +383,7 @@ def _scalar(value: object) -> object:
         return ",".join(value)
     if not isinstance(value, Scalar) or value == "":
         fix = "Write a value, a list of choices, or {low: 1e-5, high: 1e-2, log: true}."
-        raise fault(f"{value!r} is no value", "", fix)
+        raise fault(f"{value!r} is not a value", "", fix)
     return value
 
 
@@ -399,15 +398,16 @@ _ValueList = Annotated[list[_Value], Field(min_length=1)]
 _Values = Annotated[
     tuple[_Value, ...],
     AfterValidator(distinct),
+    # Only for the JSON schema, which would otherwise not say that the list has items.
     BeforeValidator(lambda given: given, json_schema_input_type=_ValueList),
 ]
 _Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 
 
-class ParameterSpec(_Keys):
+class ParameterSpec(_Section):
     """The user's declaration of a parameter: choices, or a range.
 
-    A single choice is a fixed value. For fields that are None, the rule book's value stays.
+    A single choice is a fixed value. Where a field is None, the rule book's value stays.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -442,24 +442,25 @@ class ParameterSpec(_Keys):
         high, default = math.inf if self.high is None else self.high, self.default
         has_range = self.has_range
         problems = {
-            "it declares nothing": self.choices == ()
+            "no value is declared": self.choices == ()
             or not (has_range or self.choices or default is not None),
-            "choices and a range, of which one is enough": has_range and self.choices is not None,
+            "both choices and a range are declared": has_range and self.choices is not None,
             f"default = {default!r} is not among choices": default is not None
             and default not in (self.choices or (default,)),
             f"low <= high must hold, but got {low = }, {high = }": low > high,
             f"default = {default!r} lies outside of {low = }, {high = }": is_number(default)
             and not low <= default <= high,
-            "a logarithmic range begins above 0 and has no step": self.log
+            "a logarithmic range must begin above 0 and have no step": self.log
             and (self.step is not None or -math.inf < low <= 0),
         }
-        for what, holds in problems.items():
-            if holds:
+        for what, is_wrong in problems.items():
+            if is_wrong:
                 raise fault(what)
         return self
 
     @model_serializer(mode="wrap")
     def _as_written(self, fields: SerializerFunctionWrapHandler) -> Any:
+        """The declaration as short as in ``sweep.yaml``: a fixed value alone, else stated keys."""
         stated_keys = {key: value for key, value in fields(self).items() if value is not None}
         return (
             stated_keys["choices"][0]
@@ -469,14 +470,14 @@ class ParameterSpec(_Keys):
 
 
 def _as_mapping(value: Any) -> Any:
-    """A value or a list as a mapping with ``choices``; mappings are unchanged."""
+    """A declaration as a mapping: a value or a list becomes ``choices``."""
     if isinstance(value, Mapping | ParameterSpec):
         return value
     return {"choices": value if isinstance(value, list | tuple) else [value]}
 
 
 def _with_module_lists(items: Any) -> Any:
-    """Parameters in which a list of module names is one value; lists of choices stay."""
+    """The declarations with each list of module names as one choice; lists of choices stay."""
     names = TARGETS.keys()
     for name in MODULE_PARAMETERS if isinstance(items, Mapping) else ():
         value = items.get(name)
@@ -486,7 +487,7 @@ def _with_module_lists(items: Any) -> Any:
             items = {**items, name: [value]}
         elif not set(value) <= names:
             fix = f"Write {{choices: [[{value[0]}], all-linear]}} to choose between them."
-            what = f"{name} = {value!r} holds names of layers and {', '.join(names & set(value))}"
+            what = f"{name} = {value!r} mixes names of layers and {', '.join(names & set(value))}"
             raise_faults([((name,), fault(what, "A list of names is one value.", fix))])
     return items
 
@@ -513,14 +514,15 @@ class Places:
 
     Args:
         of: Function from the path of a key to a text such as ``sweep.yaml:12 search.trials``.
-        moved: Absolute to relative paths of a run's file that is read from another folder.
+        moved: Maps absolute paths to the relative ones of the file, if a run's ``sweep.yaml`` is
+            read from another folder.
     """
 
     of: Callable[[tuple[str | int, ...]], str] | None = field(default=None, compare=False)
     moved: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def typed(self, path: str) -> str:
-        """A path as the run's file has it."""
+        """A path of a file or folder, as ``sweep.yaml`` has it."""
         return self.moved.get(path, path)
 
     def where(self, path: tuple[str | int, ...]) -> str:
@@ -528,7 +530,7 @@ class Places:
         return self.of(path) if self.of else ".".join(str(part) for part in path)
 
 
-class Spec(_Keys, Artifact):
+class Spec(_Section, Artifact):
     """The spec of a sweep; these are the keys of ``sweep.yaml``.
 
     The identity of a run depends on ``task``, ``models``, ``data``, ``objective``,
@@ -603,7 +605,10 @@ class Spec(_Keys, Artifact):
         return any(parameter in items for items in self.parameters.values())
 
     def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
-        """A strategy's declarations, or else those for ``all``, with paths, by parameter."""
+        """The declarations that hold for a strategy, each with its path, by parameter.
+
+        The strategy's own declarations override those for ``all``.
+        """
         declarations: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
         for key in (EVERY_STRATEGY, strategy):
             for name, declaration in self.parameters.get(key, {}).items():

@@ -24,7 +24,7 @@ from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_ma
 from sweeper.features import parts
 from sweeper.spec import EVERY_STRATEGY, Places, Spec
 from sweeper.traits.traits import known_strategies
-from sweeper.yamlfile import Document, Path_, parse, problem_of, read
+from sweeper.yamlfile import Document, KeyPath, parse, problem_of, read
 
 
 class FlaggedKey(NamedTuple):
@@ -34,7 +34,8 @@ class FlaggedKey(NamedTuple):
     field: FieldInfo
 
 
-def _flagged_keys(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
+def _flagged_keys(kind: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, FlaggedKey]]:
+    """The keys of a model and its sections that have a flag; of a list, those of its first item."""
     for key, field in kind.model_fields.items():
         for flag in field.metadata:
             if isinstance(flag, parts.Flag) and flag.name:
@@ -45,13 +46,13 @@ def _flagged_keys(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedK
             yield from _flagged_keys(inner_kind, (*path, key, *((0,) if is_list else ())))
 
 
-FLAGGED: dict[Path_, FlaggedKey] = dict(_flagged_keys(Spec))
-# Path of a key to its flag.
-FLAGS: dict[Path_, str] = {path: key.flag.name for path, key in FLAGGED.items()}
+FLAGGED: dict[KeyPath, FlaggedKey] = dict(_flagged_keys(Spec))
+# The flag of each key that has one.
+FLAGS: dict[KeyPath, str] = {path: key.flag.name for path, key in FLAGGED.items()}
 
 
 def resolve(
-    flags: Mapping[Path_, Any],
+    flags: Mapping[KeyPath, Any],
     file: Path | Mapping[str, Any] | None = None,
     *,
     needs_model: bool = True,
@@ -80,7 +81,7 @@ def resolve(
     relative_paths = _make_paths_absolute(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put_value(data, path, value.value if isinstance(value, SetItem) else value)
-    _add_folder(data, file if isinstance(file, Path) else None)
+    _add_function_folder(data, file if isinstance(file, Path) else None)
     for key, flag in (("task", "--task"), *([("models", "--model")] if needs_model else [])):
         if not data.get(key):
             fix = f"Add it to the file, or give {flag}: {Spec.model_fields[key].description}."
@@ -113,7 +114,7 @@ def _read(file: Path) -> Document:
     except UsageError as error:
         runs = [path / "sweep.yaml" for path in (file, Path("runs", file))]
         if run := next((path for path in runs if path.is_file()), None):
-            fix = f"It is a run. Give its request: {run}"
+            fix = f"This is a run. Give its sweep.yaml: {run}"
         elif file.suffix in (".yaml", ".yml"):
             raise
         else:
@@ -157,12 +158,17 @@ def _with_position(problem: Problem, spec: Spec) -> Problem:
 
 
 def _position_of(where: str, spec: Spec) -> str:
-    """The source of a key or flag; ``FILE:LINE KEY: VALUE`` for a value; else ``where``."""
+    """The source of a key, flag or value; ``where`` itself if there is none with a line.
+
+    Args:
+        where: A key, a flag, or a value of the spec such as a path; a value is added to its source.
+    """
     flags = {flag: path for path, flag in FLAGS.items()}
     path = flags.get(where) or tuple(where.split("."))
     if where in flags or path[0] in _SECTIONS:
         position = spec.places.where(path)
-        return position if _FILE_AND_LINE.search(position) or position.startswith("-") else where
+        known = _FILE_AND_LINE.search(position) or position.startswith("-")  # or a flag
+        return position if known else where
     for path, value in _leaves(spec.model_dump()):
         if where and where in (text := str(value), os.path.normpath(text)):
             position = spec.places.where(path)
@@ -170,7 +176,8 @@ def _position_of(where: str, spec: Spec) -> str:
     return where
 
 
-def _leaves(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+def _leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """The single values in nested mappings and lists, with their paths."""
     if not isinstance(value, dict | list | tuple):
         yield path, value
         return
@@ -194,7 +201,7 @@ class SetItem(NamedTuple):
         return f"--set {self.item.partition('=')[0].strip()}"
 
 
-def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
+def settings(items: Sequence[str]) -> dict[KeyPath, SetItem]:
     """The values of ``PATH=VALUE`` items, by the path of their key in ``sweep.yaml``.
 
     A path begins with a key of ``sweep.yaml``, or with a strategy to set its parameters. The
@@ -203,7 +210,7 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
     Raises:
         SpecError: An item has no value, an unknown key, or another value than an earlier item.
     """
-    items_by_path: dict[Path_, SetItem] = {}
+    items_by_path: dict[KeyPath, SetItem] = {}
     problems: list[Problem] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -226,10 +233,11 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
     return items_by_path
 
 
+# The sections of ``sweep.yaml``. A path given to ``--set`` may begin with a key of one of them.
 _SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation", "features")
 
 
-def _path_of(name: str, flag: str) -> Path_:
+def _path_of(name: str, flag: str) -> KeyPath:
     """The path of a key that may be named without its section.
 
     Raises:
@@ -255,8 +263,8 @@ def _path_of(name: str, flag: str) -> Path_:
 
 
 def with_set_items(
-    flags: Mapping[Path_, Any], set_items: Mapping[Path_, SetItem]
-) -> dict[Path_, Any]:
+    flags: Mapping[KeyPath, Any], set_items: Mapping[KeyPath, SetItem]
+) -> dict[KeyPath, Any]:
     """The flags together with the items of ``--set``.
 
     Raises:
@@ -264,7 +272,7 @@ def with_set_items(
     """
     for path, item in set_items.items():
         if path in flags and flags[path] != item.value:
-            what = f"{FLAGS[path]} says {flags[path]!r}"
+            what = f"{FLAGS[path]} has another value, {flags[path]!r}"
             raise SpecError(what, "One of them would be ignored.", "", item.flag)
     return {**flags, **set_items}
 
@@ -272,20 +280,20 @@ def with_set_items(
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
-    Features with only default options are left out. Paths are as in the run's file. Passwords are
-    removed from URLs: drivers find them elsewhere, such as in ``PGPASSWORD`` or ``~/.pgpass``.
+    Features with only default options are left out. Paths are as the user wrote them. URLs have no
+    passwords: drivers find them elsewhere, such as in ``PGPASSWORD`` or ``~/.pgpass``.
     """
     fields = parts.without_passwords(spec).model_dump(mode="json")
     used_features = {name for name, options in spec.features if options != type(options)()}
     fields["features"] = {
-        n: options for n, options in fields["features"].items() if n in used_features
+        name: options for name, options in fields["features"].items() if name in used_features
     }
     for path, value in _path_values(fields):
         _put_value(fields, path, spec.places.typed(value))
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
-def _expand(keys: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
+def _expand(keys: Mapping[str, Any], lines: dict[KeyPath, int]) -> dict[str, Any]:
     """Expand short forms, such as ``model: X``, and remove empty sections."""
     data = {key: value for key, value in keys.items() if value is not None}
     if "model" in data and "models" not in data:
@@ -300,8 +308,8 @@ def _expand(keys: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
     return data
 
 
-def _add_folder(data: dict[str, Any], file: Path | None) -> None:
-    """Set ``objective.folder`` to the folder of the file that names a function."""
+def _add_function_folder(data: dict[str, Any], file: Path | None) -> None:
+    """If the objective is a function, look for its module in the folder of ``sweep.yaml``, too."""
     objective = data.get("objective")
     if (
         isinstance(objective, dict)
@@ -316,28 +324,25 @@ def _make_paths_absolute(data: dict[str, Any], file: Path) -> dict[str, str]:
 
     They are relative to the folder that contains ``runs/NAME``. Returns old paths by new ones.
     """
-    start_folder = file.absolute().parents[2:3]
-    if (
-        not start_folder
-        or start_folder[0] == Path.cwd()
-        or not (file.parent / "plan.json").is_file()
-    ):
+    parents = file.absolute().parents  # NAME, runs, and the folder that the paths start from
+    if len(parents) < 3 or parents[2] == Path.cwd() or not (file.parent / "plan.json").is_file():
         return {}
     old_paths: dict[str, str] = {}
     for path, value in _path_values(data):
-        if (absolute_path := start_folder[0] / value).exists():
+        if (absolute_path := parents[2] / value).exists():
             _put_value(data, path, str(absolute_path))
             old_paths[str(absolute_path)] = value
     return old_paths
 
 
+# Keys, without the indices of lists, whose value may name a file or folder.
 _PATH_KEYS = {
     *(("data", key) for key in ("path", "validation", "test")),
     *(("data", "sources", "path"), ("models", "id"), ("trials", "model"), ("rules",)),
 }
 
 
-def _path_values(data: dict[str, Any]) -> list[tuple[Path_, str]]:
+def _path_values(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     """The key path and value of each text that may name a file or folder."""
     feature_keys = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
     return [
@@ -348,7 +353,11 @@ def _path_values(data: dict[str, Any]) -> list[tuple[Path_, str]]:
     ]
 
 
-def _put_value(data: dict[str, Any], path: Path_, value: Any) -> None:
+def _put_value(data: dict[str, Any], path: KeyPath, value: Any) -> None:
+    """Set the value at a path, and make the mappings and lists on the way to it.
+
+    Columns are added to those that are there.
+    """
     target: Any = data
     for part, next_part in pairwise(path):
         kind = list if isinstance(next_part, int) else dict
@@ -363,7 +372,8 @@ def _put_value(data: dict[str, Any], path: Path_, value: Any) -> None:
     target[last] = value
 
 
-def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
+def _where(loc: KeyPath, document: Document, flags: Mapping[KeyPath, Any]) -> str:
+    """The flag, or file, line and key, that a value at this path comes from."""
     for end in range(len(loc), 0, -1):
         if loc[:end] in flags:
             item = flags[loc[:end]]

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 _decode = json.JSONDecoder().raw_decode
-"""``json.loads`` calls this function; direct calls are much faster on short rows."""
+"""The function behind ``json.loads``. On short rows, direct calls are much faster."""
 
 MAX_FLOAT = 1e39
-"""Larger than any float32; sums of squares of such numbers stay finite."""
+"""Limit on floats in bounded JSON: above any float32, and sums of their squares stay finite."""
 
 
 def _bounded_float(digits: str) -> float:
@@ -58,12 +58,12 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     """
     value = json_value(text)
     if not isinstance(value, dict):
-        raise ValueError(f"no object, but {type(value).__name__}")
+        raise ValueError(f"expected an object, got {type(value).__name__}")
     return value
 
 
 MAX_BYTES = 256 * 2**20
-"""Larger than any configuration of a model or file of a run, smaller than any machine's memory."""
+"""Size limit of files to read: no configuration of a model or file of a run is larger."""
 
 
 def read_text(path: Path, errors: str = "strict") -> str:
@@ -102,17 +102,17 @@ def write_text(path: Path, text: str, *, synced: bool = True) -> None:
     """Replace a file's text atomically.
 
     Args:
-        synced: Whether to sync the text to the disk before the old one is replaced, which takes
-            milliseconds. If False, a power cut may leave an empty file; use it for files that can
-            be made again.
+        synced: Whether to sync the text to the disk before it replaces the old one, which takes
+            milliseconds. If False, a power cut may leave an empty file: only for files that can be
+            made again.
 
     Raises:
         OSError: The folder is not writable or the disk is full; the old file stays complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
-        if synced and part != path:
+        if synced and temporary != path:
             file.flush()
             os.fsync(file.fileno())
 
@@ -128,17 +128,17 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: The disk is full or the folder cannot be written; the error has the file name.
     """
     is_device = path.exists() and not (path.is_file() or path.is_dir())
-    part = path if is_device else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
+    temporary = path if is_device else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
     try:
-        yield part
+        yield temporary
         if not is_device:
-            part.replace(path)
+            temporary.replace(path)
     except BaseException as error:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         elif not is_device:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             filename = str(error.filename2 or error.filename or path)
-            error.filename, error.filename2 = filename.replace(str(part), str(path)), None
+            error.filename, error.filename2 = filename.replace(str(temporary), str(path)), None
         raise

@@ -45,7 +45,7 @@ class TrialConfig(Artifact, Configuration):
     budget: TrialBudget
     setup: TrainingSetup
     train_rows: int | None = Field(
-        None, ge=1, description="how many rows of the train split it trains on; all if None"
+        None, ge=1, description="number of train rows that it trains on; all if None"
     )
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
@@ -56,23 +56,23 @@ class TrialConfig(Artifact, Configuration):
         return self.model_copy(update={"setup": self.setup.model_copy(update=changes)})
 
 
-# Number of first items whose costs are stored one by one, and their significant digits.
+# The costs of this many first items are stored one by one, with so many significant digits.
 MAX_ITEMS, ITEM_DIGITS = 256, 4
 
 
 class FirstItems(Record):
     """A model's costs on the first validation items, on which all rungs of all trials are scored.
 
-    The costs of each item show how much the choice of items matters when two models are compared.
+    The costs of single items show how much the choice of items matters when models are compared.
     """
 
-    cost: float = Field(description="on these items alone")
+    cost: float = Field(description="mean over these items alone")
     each: tuple[float, ...] = Field(
         description="what each of the first 256 adds to the mean: its cost, times its weight over "
         "the mean weight"
     )
-    count: int = Field(description="how many items these are")
-    of: int = Field(description="how many the end is scored on, these among them")
+    count: int = Field(description="number of these items")
+    of: int = Field(description="number of items that a trial's end is scored on, these included")
 
     @classmethod
     def among(
@@ -81,8 +81,8 @@ class FirstItems(Record):
         """The summary of these items' costs, in the order in which every trial is scored.
 
         Args:
-            costs: One or more costs, such as losses.
-            of: Number of items that the end of a trial is scored on.
+            costs: Costs of the items, such as losses; at least one.
+            of: As in the field.
             weights: Weights of the items in the mean; equal if None.
         """
         shares = weights if weights is not None else [1.0] * len(costs)
@@ -102,10 +102,10 @@ class Measure(Record):
     Values of single items, if known, are in the file ``MEASURE_ITEMS``.
     """
 
-    title: str = Field(description="of its change, or of its value where the base has none")
+    title: str = Field(description="title of its change; of its value if the base has none")
     unit: str
     value: float
-    base: float | None = Field(None, description="the same of the untrained base")
+    base: float | None = Field(None, description="its value of the untrained base model")
 
     @property
     def change(self) -> float:
@@ -121,13 +121,13 @@ MEASURE_ITEMS = "measures.json"
 class WorkDone(Record):
     """The work of a training from its start to a rung or to its end.
 
-    ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
+    ``metrics`` are those of the task (``accuracy``, ``macro_f1``, ...) on validation.
     """
 
     number: int = 0
     attempt: int = 1
     objective: float | None = Field(
-        None, description="where it is another than the loss; in a report, if measured at rungs"
+        None, description="None if it is the loss, and in a report if not measured at rungs"
     )
     metrics: dict[str, float] = Field(default_factory=dict)
     measures: dict[str, Measure] = Field(default_factory=dict)
@@ -163,9 +163,9 @@ class RungReport(Artifact, WorkDone):
 
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
-        """The last report of each rung in a ``rungs.jsonl``, by rung, without damaged lines.
+        """The last report of each rung in a ``rungs.jsonl``, in the order of rungs.
 
-        Empty if the file cannot be read.
+        Damaged lines are left out. Empty if the file cannot be read.
         """
         by_rung: dict[int, RungReport] = {}
         with suppress(OSError):
@@ -177,7 +177,7 @@ class RungReport(Artifact, WorkDone):
 
 
 class BaseRef(Record):
-    """A base that a feature made of a model, for trials that share it.
+    """A base model that a feature of sweeper made, for trials that share it.
 
     Args:
         folder: The name of its folder in the cache, and in runs with adapters that need it.
@@ -189,10 +189,10 @@ class BaseRef(Record):
 
 
 class PreparedBase(Record):
-    """The base that a feature made for a trial, and the feature's record of it.
+    """The base model that a feature made for a trial, and the feature's record of it.
 
     Args:
-        seconds: Seconds to make the base, in the trial that made it; 0 in others.
+        seconds: Seconds to make it, in the trial that made it; 0 in others.
     """
 
     base: BaseRef
@@ -202,7 +202,7 @@ class PreparedBase(Record):
 
 
 class Failure(Record):
-    """Why a trial has no result. ``detail`` is the last line of the error, never a traceback."""
+    """Why a trial failed. ``detail`` is the last line of the error, never a traceback."""
 
     kind: FailureKind
     detail: str
@@ -227,7 +227,7 @@ class EncodingNote(Record):
     kind: EncodingKind
     count: int
     of: int
-    tokens: int = Field(description="the cap that it happened for")
+    tokens: int = Field(description="the cap on an item's tokens that caused it")
 
     @property
     def text(self) -> str:
@@ -244,7 +244,7 @@ class EncodingNote(Record):
 
 
 class Seen(Record):
-    """Rows and tokens of one source that were trained on, repetitions included."""
+    """The numbers of rows and tokens of one source that were trained on, with repetitions."""
 
     rows: int
     tokens: int
@@ -263,7 +263,9 @@ class TrialResult(Artifact, WorkDone):
     failure: Failure | None = None
     pruned_at_rung: int | None = None
     pruned_because: str = ""
-    stopped_at_rung: int | None = Field(None, description="it completed there, before its budget")
+    stopped_at_rung: int | None = Field(
+        None, description="where it completed before the end of its budget"
+    )
     stopped_by: StopKind | None = None
     stopped_because: str = ""
     validation_loss: float | None = None
@@ -271,42 +273,42 @@ class TrialResult(Artifact, WorkDone):
     weights: str | None = Field(None, description="folder beside this file, if they were kept")
     weights_bytes: int | None = Field(None, description="of that folder's files")
     base_bytes: int | None = Field(
-        None, description="of the weights of the base that they need; 0 if they need none"
+        None, description="of the base model that these weights need; 0 if they need none"
     )
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     seen: dict[str, Seen] = Field(
         default_factory=dict,
-        description="by source, or the name of rows that features add; empty where all rows are of "
-        "one kind",
+        description="by source, or by the name of rows that features add; empty if all rows are "
+        "of one kind",
     )
     validation_by_source: dict[str, float] = Field(
         default_factory=dict,
-        description="loss on the items of each source, where there are several",
+        description="loss on the items of each source, if there are several",
     )
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="the last one in training")
     base: BaseRef | None = Field(
-        None, description="the base that a feature made for it; None for the model's own"
+        None, description="the base model that a feature made for it; None for the given one"
     )
     preparing_seconds: float = Field(
         0.0, description="seconds to make that base, in the trial that made it"
     )
     features: dict[str, Any] = Field(
-        default_factory=dict, description="what features say of the trial, by their names"
+        default_factory=dict, description="records of features about the trial, by feature"
     )
     item_losses: str | None = None
     setup_seconds: float = 0.0
     feature_seconds: dict[str, float] = Field(
         default_factory=dict,
-        description="by feature, of work for further trials too, in the trial that waited for it",
+        description="by feature: seconds of its work in this trial, even if others use it, too",
     )
     waited_seconds: float = Field(
-        0.0, description="seconds of an attempt on a CPU in which other programs ran on it"
+        0.0, description="seconds in which other programs had the CPU that it trained on"
     )
     evaluation_batch: int | None = Field(None, description="the last one in scoring")
-    attention: str | None = Field(None, description="the implementation in training")
-    padding_free: bool | None = Field(None, description="whether its texts were packed")
+    attention: str | None = Field(None, description="the implementation of attention in training")
+    padding_free: bool | None = Field(None, description="whether it trained without padding")
     worker: str = ""
     started_at: str = ""
     ended_at: str = ""
@@ -327,7 +329,7 @@ class TrialResult(Artifact, WorkDone):
 
 
 def so_far(rungs: Sequence[RungReport]) -> dict[str, Any]:
-    """Steps, tokens and seconds up to the last of these rungs, by their names in a result."""
+    """Steps, tokens and seconds up to the last of these rungs, as fields of a result."""
     names = {"optimizer_steps", "tokens", "training_seconds", "evaluation_seconds"}
     return rungs[-1].model_dump(include=names) if rungs else {}
 
@@ -336,14 +338,16 @@ class Trial(Record):
     """One trial of a run: its configuration, its rungs, and its result.
 
     Until the trial ends, ``result`` has the state ``RUNNING`` or ``WAITING`` and the work up to
-    the last rung.
+    the last rung. Its ``objective`` has the value even if that is the loss.
     """
 
     config: TrialConfig
     rungs: tuple[RungReport, ...] = ()
     result: TrialResult
     attempts: int = 1
-    ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")
+    ended_attempts: tuple[str, ...] = Field(
+        (), description="for each attempt without a result: its number, and why it ended"
+    )
 
     @property
     def number(self) -> int:
@@ -369,7 +373,7 @@ class Trial(Record):
 
     @property
     def seconds(self) -> float | None:
-        """Seconds with set-up; of an unfinished trial, until its last rung."""
+        """``whole_seconds`` of the trial; if it has not ended, until its last rung."""
         return self.result.whole_seconds if self.ended or self.rungs else None
 
     @property
@@ -388,9 +392,9 @@ class AttemptEnd(Artifact):
     """Why an attempt ended without a result: ``ended.json`` in its folder.
 
     ``refused``: an error of the user's code or data, which the next attempt would meet too.
-    ``superseded``: refused, and tried again by a later command. ``damaged``: its last file could
-    not be read, and the work was done again. ``out-of-memory``: the system killed its worker; a
-    worker that notices the shortage itself writes a result.
+    ``superseded``: refused, and tried again by a later command. ``damaged``: one of its files could
+    not be read, and the work was done again. ``out-of-memory``: the system killed its worker. (A
+    worker that notices the shortage itself writes a result.)
     """
 
     kind: AttemptEndKind
@@ -400,34 +404,31 @@ class AttemptEnd(Artifact):
 
 
 class BaselineResult(Artifact):
-    """An untrained or trivially trained model to beat: majority class, TF-IDF, zero-shot, probe.
+    """The scores of a baseline on validation: majority class, TF-IDF, untrained model, probe, ...
 
-    All figures are of validation. ``item_losses`` has the loss of each item in item order,
-    ``item_weights`` the items' weights.
+    ``item_losses`` has the loss of each item in item order, ``item_weights`` the items' weights.
     """
 
     name: str
     title: str
     validation_loss: float | None = None
-    objective: float | None = Field(None, description="where it is another than the loss")
+    objective: float | None = Field(None, description="None if it is the loss")
     metrics: dict[str, float] = Field(default_factory=dict)
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()
     seconds: float = 0.0
     note: str = ""
-    reference: bool = Field(
-        False, description="a model elsewhere, which is no reason against fine-tuning this one"
-    )
+    reference: bool = Field(False, description="for comparison only: no reason against fine-tuning")
 
 
 class GeneratedAnswers(Record):
     """What a model answered to the first ``items`` test items, compared with the references.
 
     ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
-    ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
-    ``max_tokens``. ``greedy_seconds`` is the time of one greedy answer to each item. ``said``
-    has the first items' answers, shortened, by the item's index in the split. ``places`` are the
-    indices of all answered items; ``item_metrics`` has one number for each, whose mean is the
+    ``exact_match`` (0 to 1), ``pass@k`` if code was run. No answer is longer than ``max_tokens``.
+    ``greedy_seconds`` is the time of one greedy answer to each item. ``said`` has the answers to
+    the first items, shortened, by the item's index in the split. ``places`` are the indices of all
+    answered items; ``item_metrics`` has, by metric, one number for each item, whose mean is the
     metric.
     """
 
@@ -456,7 +457,7 @@ class TestScore(Artifact):
     test item (1 or 0 for accuracy) in item order, ``item_weights`` the items' weights in the loss.
     An item with weight 0 was not scored: its figures mean nothing. ``confusion`` has (true class,
     predicted class, number of items) for every pair that occurred, with classes as indices of the
-    sorted class names; ``predicted`` the predicted class of every item, ``confidence`` its
+    sorted class names. ``predicted`` has the predicted class of every item, ``confidence`` its
     probability. ``texts`` has the texts of some items, by index.
     """
 
@@ -476,22 +477,22 @@ class TestScore(Artifact):
     confidence: tuple[float, ...] = ()
     texts: dict[int, ItemText] = Field(default_factory=dict)
     generated: GeneratedAnswers | None = None
-    seconds: float | None = Field(None, description="of scoring all items, already in tokens")
+    seconds: float | None = Field(None, description="of scoring all items, without tokenising")
     notes: tuple[EncodingNote, ...] = Field((), description="of the test split")
 
 
 class TestSeal(Artifact):
-    """The only scoring of the test split: the models to score, fixed beforehand, and the scores.
+    """The record of the only scoring of the test split: the ranking before it, and the scores.
 
-    ``order`` lists the finalists (trial numbers), best first on validation. A resumed run can only
-    finish an interrupted scoring.
+    ``order`` lists the finalists (trial numbers), best first on validation. It is fixed when the
+    split is opened: a resumed run can only finish an interrupted scoring.
     """
 
     __test__ = False
 
     order: tuple[int, ...]
     recommended: int | None = Field(
-        None, description="cheapest to train of those that validation cannot distinguish"
+        None, description="the cheapest trial to train of those that are equal on validation"
     )
     opened_at: str
     headline_metric: str

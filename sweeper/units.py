@@ -53,7 +53,7 @@ def setting(value: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as text, with a suitable unit; a dash if None.
+    """Seconds as text, in a unit that suits their size; a dash if None or not finite.
 
     >>> duration(42), duration(600), duration(9000), duration(0.31)
     ('42 s', '10 min', '2.5 h', '0.3 s')
@@ -78,14 +78,14 @@ def span(low: float, high: float) -> str:
     ('41-55 s', '50 s to 10 min')
     """
     first, second = duration(low), duration(high)
-    (a, unit), (b, other) = first.split(" "), second.split(" ")
+    (start, unit), (end, end_unit) = first.split(" "), second.split(" ")
     if first == second:
         return first
-    return f"{a}-{b} {unit}" if unit == other else f"{first} to {second}"
+    return f"{start}-{end} {unit}" if unit == end_unit else f"{first} to {second}"
 
 
 def count(value: int) -> str:
-    """A large count as K, M or B.
+    """A count, in millions or billions if it is large.
 
     >>> count(2000), count(134_515_008), count(7_240_000_000), count(384), count(1_040_000_000_000)
     ('2,000', '135M', '7.24B', '384', '1,040B')
@@ -97,24 +97,19 @@ def count(value: int) -> str:
 
 
 def gib(value: float | None) -> str:
-    """A size in GiB as text.
+    """A size in GiB as text; a dash if None or not finite.
 
     >>> gib(0.253), gib(23.94), gib(148)
     ('0.25 GiB', '23.9 GiB', '148 GiB')
     """
     if value is None or not math.isfinite(value):
         return _DASH
-    return (
-        f"{value:.2f} GiB"
-        if value < 1
-        else f"{value:.1f} GiB"
-        if value < 100
-        else f"{value:.0f} GiB"
-    )
+    decimals = 2 if value < 1 else 1 if value < 100 else 0
+    return f"{value:.{decimals}f} GiB"
 
 
 def size(value: int | None) -> str:
-    """Bytes on disk as text, in kB, MB or GB.
+    """A number of bytes as text, in kB, MB or GB of powers of ten; a dash if None.
 
     >>> size(2_400), size(538_090_408), size(14_500_000_000)
     ('2.4 kB', '538 MB', '14.5 GB')

@@ -19,8 +19,9 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.textfiles import read_text
 
-Path_ = tuple[str | int, ...]
-WhereIs = Callable[[Path_], str]
+KeyPath = tuple[str | int, ...]
+"""The keys and list indices that lead to a value of a document, such as ``("data", "path")``."""
+WhereIs = Callable[[KeyPath], str]
 """Maps the path of a value to ``file:line key``."""
 
 _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -43,7 +44,7 @@ MAX_LEVELS = 50
 """Largest depth of nesting; files of this project have at most eight levels."""
 
 MAX_NUMBER = 1e18
-"""Larger than any count or size; products of several such numbers stay finite."""
+"""Largest number. Any count or size is smaller, and products of several numbers stay finite."""
 
 MAX_VALUES = 100_000
 """Largest number of values; files of this project have at most 8,000."""
@@ -55,17 +56,17 @@ class Document:
 
     Args:
         name: The file's name for messages.
-        lines: The path of a value, such as ``("data", "path")``, to its 1-based line.
+        lines: The path of a value to its 1-based line.
         problems: Duplicate keys and refused tags.
-        included: The path of a value from another file to that file and the path in it.
+        included: For each value that comes from another file, that file and the value's path there.
         values: Number of values; each use of an alias counts.
     """
 
     name: str
     data: Any
-    lines: dict[Path_, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    included: dict[Path_, tuple[Document, Path_]] = field(default_factory=dict)
+    included: dict[KeyPath, tuple[Document, KeyPath]] = field(default_factory=dict)
     values: int = 0
 
     @property
@@ -73,7 +74,7 @@ class Document:
         """The file's name without folder and suffix."""
         return Path(self.name).stem
 
-    def where(self, path: Path_) -> str:
+    def where(self, path: KeyPath) -> str:
         """``file:line key`` of a value, or of the nearest enclosing value with a line.
 
         If the file is a list, the index of the item is left out, as the line is enough.
@@ -85,7 +86,7 @@ class Document:
                 return f"{position} {key}".rstrip()
         return f"{self.name} {key}".rstrip()
 
-    def _line_of(self, path: Path_) -> str:
+    def _line_of(self, path: KeyPath) -> str:
         """``file:line`` of exactly this value, here or in an included file; else empty."""
         if path in self.lines:
             return f"{self.name}:{self.lines[path]}"
@@ -116,7 +117,12 @@ def read(path: Path) -> Document:
 def read_all(
     paths: Iterable[Path], problems: list[Problem], reader: Callable[[Path], Document] = read
 ) -> Iterator[Document]:
-    """Read several YAML files; problems of unreadable ones are appended to ``problems``."""
+    """Read several YAML files, without those that cannot be read.
+
+    Args:
+        problems: List to append the problems of all files to.
+        reader: Reads one file.
+    """
     for path in paths:
         try:
             document = reader(path)
@@ -155,22 +161,18 @@ def parse(text: str, name: str) -> Document:
     return document
 
 
-def _refusal(node: yaml.Node, name: str, what: str) -> UsageError:
-    return UsageError(
-        what,
-        why="Files for sweeper are a few levels deep, and aliases are used for short values.",
-        fix="Write the values out.",
-        where=f"{name}:{node.start_mark.line + 1}",
-    )
+def _refusal(node: yaml.Node, document: Document, what: str, why: str, fix: str) -> UsageError:
+    return UsageError(what, why, fix, f"{document.name}:{node.start_mark.line + 1}")
 
 
-def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any:
+def _build(loader: Any, node: yaml.Node, path: KeyPath, document: Document) -> Any:
     document.values += 1
     # An alias is the node itself: nested aliases multiply, and an alias to itself never ends.
     # libyaml refuses more than 1,000 levels.
     if len(path) > MAX_LEVELS or document.values > MAX_VALUES:
         what = f"more than {MAX_LEVELS} levels or {MAX_VALUES:,} values, aliases included"
-        raise _refusal(node, document.name, what)
+        why = "Files for sweeper are a few levels deep, and aliases are used for short values."
+        raise _refusal(node, document, what, why, "Write the values out.")
     document.lines.setdefault(path, node.start_mark.line + 1)
     if not str(node.tag).startswith("tag:yaml.org,2002:") or "python/" in node.tag:
         document.problems.append(
@@ -191,7 +193,8 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
         ]
     if node.tag == _TEXT:
         if "\0" in node.value:
-            raise _refusal(node, document.name, "a text contains the character NUL")
+            what, fix = "a text contains the character NUL", "Remove it."
+            raise _refusal(node, document, what, "No file name or program can have it.", fix)
         return node.value
     try:
         value = loader.construct_object(node, deep=True)
@@ -203,11 +206,12 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
         return None
 
 
-def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Document) -> Any:
+def _mapping(loader: Any, node: yaml.MappingNode, path: KeyPath, document: Document) -> Any:
     result: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            raise _refusal(key_node, document.name, "a key must be a single value")
+            why, fix = "This one is a list or a mapping.", "Write a name before the colon."
+            raise _refusal(key_node, document, "a key must be a single value", why, fix)
         key = key_node.value
         if key_node.tag != _TEXT:
             key = loader.construct_object(key_node, deep=True)
@@ -242,7 +246,7 @@ def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
     return PydanticCustomError("fault", "{what}", {"what": what, "why": why, "fix": fix})
 
 
-def raise_faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
+def raise_faults(problems: Sequence[tuple[KeyPath, PydanticCustomError]]) -> None:
     """Raise all faults together, if there are any. Paths are relative to the validated value.
 
     Raises:
@@ -256,7 +260,7 @@ def raise_faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
 def checked(
     kind: TypeAdapter[Checked],
     document: Document,
-    path: Path_,
+    path: KeyPath,
     problems: list[Problem],
     context: object = None,
 ) -> Checked | None:
@@ -279,7 +283,7 @@ def checked(
 
 
 def problem_of(
-    item: ErrorDetails, data: object, kind: TypeAdapter[Any], where_is: WhereIs, base: Path_ = ()
+    item: ErrorDetails, data: object, kind: TypeAdapter[Any], where_is: WhereIs, base: KeyPath = ()
 ) -> Problem:
     """An error of pydantic as a problem.
 
@@ -312,11 +316,11 @@ def problem_of(
     return Problem(assignment, f"{item['msg']}.", _example_at(kind, loc), where)
 
 
-def _existing_path(data: Any, loc: Path_, *, extra: bool) -> Path_:
-    """The path of a value without parts that only pydantic adds: tags of unions, marks of keys.
+def _existing_path(data: Any, loc: KeyPath, *, extra: bool) -> KeyPath:
+    """The path of a value without parts that only pydantic adds: tags of unions, and ``[key]``.
 
     Args:
-        loc: Pydantic's location.
+        loc: Pydantic's location of the error.
         extra: Whether the last part is kept even if there is no such value.
     """
     path: list[str | int] = []
@@ -335,11 +339,15 @@ def _shortened(value: object) -> str:
 
 
 def _quoted_values(expected: str) -> list[str]:
+    """The values that pydantic's text lists, such as ``'a', 'b' or 'c'``."""
     return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
 
 
-def _fields_at(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
-    """The fields of a mapping at this location, by their names in the file."""
+def _fields_at(kind: TypeAdapter[Any], loc: KeyPath) -> dict[str, Any]:
+    """The fields of a mapping at this location, by their names in the file.
+
+    A field whose alias begins with ``*`` is not read from the file, and is left out.
+    """
     return {
         field.alias or name: field
         for model in _models_at(kind, loc)
@@ -348,7 +356,7 @@ def _fields_at(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
     }
 
 
-def _example_at(kind: TypeAdapter[Any], loc: Path_) -> str:
+def _example_at(kind: TypeAdapter[Any], loc: KeyPath) -> str:
     """An example or the description of the field at this location; may be empty."""
     for end in range(len(loc), 0, -1):
         field = _fields_at(kind, loc[: end - 1]).get(str(loc[end - 1]))
@@ -358,7 +366,11 @@ def _example_at(kind: TypeAdapter[Any], loc: Path_) -> str:
     return ""
 
 
-def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:
+def _models_at(kind: TypeAdapter[Any], loc: KeyPath) -> list[type[BaseModel]]:
+    """The models that the value at this location may be.
+
+    A part of the location is a field, or a tag that selects models of a union.
+    """
     models = [*_models(kind._type)]
     for part in loc:
         fields = {f.alias or n: f for m in models for n, f in m.model_fields.items()}

@@ -88,7 +88,7 @@ def test_file_mapping_and_keywords_make_the_same_request(here: Path) -> None:
     [
         ({"modle": "7B"}, "there is no keyword 'modle'\n  Did you mean 'model'?"),
         ({**STATED, "set": {"lora.rank": 8}}, "rank"),
-        ({**STATED, "set": {"training.max_length": 9}, "max_length": 8}, "--max-length says 8"),
+        ({**STATED, "set": {"training.max_length": 9}, "max_length": 8}, "--max-length has"),
         ({**STATED, "strategies": "lroa,full"}, "Did you mean 'lora'?"),
         ({**STATED, "seed": object()}, "seed: <object"),
         ({**STATED, "task": "clasification"}, "Did you mean 'classification'?"),

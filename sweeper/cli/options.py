@@ -19,7 +19,7 @@ from sweeper.errors import SpecError
 from sweeper.features import parts
 from sweeper.spec import names
 from sweeper.specfile import FLAGGED, FLAGS, settings, with_set_items
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 TrialNumber = Annotated[
     int | None,
@@ -55,9 +55,9 @@ _PANELS = {
     "rules": "Search",
     "evaluation": "Test",
 }
-_COLUMNS: Path_ = ("data", "columns")
+_COLUMNS: KeyPath = ("data", "columns")
 # Metavars of keys whose values are written as text on the command line, by path.
-_METAVARS: dict[Path_, str] = {
+_METAVARS: dict[KeyPath, str] = {
     _COLUMNS: "ROLE=COLUMN",
     ("rules",): "FOLDER",
     ("search", "timeout_seconds"): "90s|15m|2h",
@@ -80,7 +80,7 @@ def _option_type(annotation: Any) -> Any:
 class _Flag:
     """The flag of a key of the spec, with the key's type and description."""
 
-    def __init__(self, path: Path_) -> None:
+    def __init__(self, path: KeyPath) -> None:
         self.path = path
         self.flag, self._field = FLAGGED[path]
         kind = _option_type(self._field.annotation)

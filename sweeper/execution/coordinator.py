@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sweeper.backend import TRAINING
+from sweeper.backend import TORCH_BACKEND
 from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
 from sweeper.execution.disk import disk_budget
@@ -70,7 +70,7 @@ def run_sweep(
     spec: Spec,
     plan: Plan,
     *,
-    backend: str = TRAINING,
+    backend: str = TORCH_BACKEND,
     before: Mapping[str, float] | None = None,
     on_event: Callable[[Event, Status], None] = lambda _event, _status: None,
     on_trial_end: Callable[[], None] = lambda: None,

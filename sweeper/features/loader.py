@@ -1,7 +1,7 @@
 """Finds the installed features, and imports a part of one when the core asks for it.
 
-A feature is a folder here, or a package that another distribution names in the entry points group
-``sweeper.features``. Its parts are files with the names in ``PARTS``.
+A feature is a folder here, or a package of another distribution, named by an entry point of the
+group ``sweeper.features``. Its parts are files with the names in ``PARTS``, and the ``FOLDERS``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PARTS = frozenset({
     "commands", "comparison", "constraint", "corrections", "cost", "facts", "listener", "metric",
     "options", "phase", "plan_output", "pool", "remedies", "rows", "section", "starts", "trial",
 })  # fmt: skip
-"""Names of files that are parts; ``sweeper.features.parts`` has the hooks of each."""
+"""Names of modules that are parts; ``sweeper.features.parts`` has the hooks of each."""
 FOLDERS = frozenset({"rules", "parameters"})
 """Names of folders of YAML files that are parts: rules of the planner, and parameters of every
 strategy whose gradients pass through the base model."""
@@ -54,8 +54,8 @@ def installed() -> tuple[Feature, ...]:
     """All features, each after those that it names in ``AFTER``, otherwise sorted by name.
 
     Raises:
-        UsageError: A feature is no package or has a file that is no part, or features wait for each
-            other.
+        UsageError: A feature is not a package or has a file that is not a part, or each of some
+            features names another in ``AFTER``.
     """
     here = Path(__file__).parent
     folders = {
@@ -129,6 +129,7 @@ def _declared_after(package: str) -> tuple[str, ...]:
 
 
 def _in_order(features: dict[str, Feature]) -> Iterable[Feature]:
+    """The features by name, each after those in its ``after``."""
     waiting = dict(sorted(features.items()))
     while waiting:
         ready = [
@@ -136,5 +137,6 @@ def _in_order(features: dict[str, Feature]) -> Iterable[Feature]:
         ]
         if not ready:
             names = ", ".join(waiting)
-            raise UsageError(f"features wait for each other: {names}", fix="Change their AFTER.")
+            what = f"the AFTER of these features form a cycle: {names}"
+            raise UsageError(what, fix="Change one of them.")
         yield waiting.pop(ready[0])

@@ -76,7 +76,7 @@ class Hook(Generic[H]):
     name: str
 
     def all(self) -> Iterator[tuple[str, H]]:
-        """Name and definition of each feature that defines the hook, in the features' order."""
+        """The name and the definition of each feature that defines the hook, in their order."""
         for feature in loader.features_with(self.part):
             if (value := getattr(feature.load(self.part), self.name, None)) is not None:
                 yield feature.name, value
@@ -235,8 +235,7 @@ def without_passwords(spec: Spec) -> Spec:
 # pure: they read the facts that the feature's gather() kept, and no files.
 
 WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
-"""``widen(facts, prediction)``: the factor, at least 1, by which the interval of a prediction gets
-wider.
+"""``widen(facts, prediction)``: the factor, at least 1, by which to widen a prediction's interval.
 
 Args:
     prediction: The name of the prediction.
@@ -245,11 +244,13 @@ Args:
         - ``sweep-time``: the time of the sweep. Its interval is widened by the factor of
           ``trial-time``, too.
         - ``search-gain``: what the search gains over the default configuration.
-        - ``strategy-gap``: the difference between two strategies.
-        - ``rule-gap``: the same as a single rule claims it.
+        - ``strategy-gap``: the difference in quality between a strategy and LoRA.
+        - ``rule-gap``: the same difference as a single rule claims it.
+        - ``more-rows``: by how much twice the rows lower the winner's loss.
         - ``memory-low``, ``memory-high``: the lower and the upper end of the memory's interval.
-        - ``best-strategy``: the probability that a strategy is better than another. The factor
-          applies to its distance from one half.
+        - ``best-strategy``, ``fine-tuning-pays``: the probability that a strategy is better than
+          another, and than one with a frozen base model. The distance from one half is divided by
+          the factor.
 """
 
 
@@ -290,20 +291,20 @@ CONSTRAINTS: Hook[Callable[[Spec], Iterable[Limit]]] = Hook("constraint", "limit
 # facts.py: checks of the request, and facts that the plan needs.
 
 
-# Facts that the conditions of rules and parameters may use, in addition to those of the core. If
-# the user sets a parameter under ``parameters`` in sweep.yaml, Boolean facts whose name ends in
-# _wanted count as true in the parameter's condition: to set it switches its feature on.
+# Facts that the conditions of rules and parameters may use, in addition to those of the core.
+# Boolean facts whose name ends in _wanted count as true in the condition of a parameter that the
+# user sets under ``parameters`` in sweep.yaml: to set the parameter switches its feature on.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Callable[[Spec, bool], Iterable[Problem]]] = Hook("facts", "check")
 """``check(spec, for_run)``: the problems of a request, before data are read.
 
 Args:
-    for_run: Whether the command will train on this machine; false for ``sweeper plan``.
+    for_run: Whether the command will train on this machine; False for ``sweeper plan``.
 """
 
 HARDWARE: Hook[Callable[[HardwareFacts, bool], HardwareFacts]] = Hook("facts", "hardware")
-"""``hardware(hardware, for_run)``: the detected hardware, without the abilities that a check found
-not to work.
+"""``hardware(hardware, for_run)``: the detected hardware, without abilities that do not work in a
+check.
 
 Args:
     for_run: Whether the command will train on this machine. Only then may a child process load
@@ -337,8 +338,8 @@ WARNINGS: Hook[Callable[[Spec, Facts], Iterable[str]]] = Hook("facts", "warnings
 class MachineCheck:
     """The result of one check of ``sweeper doctor``.
 
-    ``off`` means that the user switched the part off. Nothing can be trained unless all ``needed``
-    parts work.
+    ``off`` means that the user switched off what is checked. Nothing can be trained unless all
+    checks with ``needed`` work.
     """
 
     name: str
@@ -372,7 +373,7 @@ Raises:
 
 FAULTS: Hook[Callable[[Spec, Dataset], Iterable[DataFault]]] = Hook("rows", "faults")
 """``faults(spec, dataset)``: faults of the data that the core does not look for. Every plan calls
-this and warns of them, so it should take seconds at most.
+this and warns of the faults, so it should take seconds at most.
 """
 
 
@@ -410,12 +411,12 @@ Raises:
 """
 
 # Searched parameters that choose among the additional rows. The function gets the parameter's value
-# and a row's source, and tells whether a trial trains on the row. An epoch stays as long as it is
+# and a row's source, and returns whether a trial trains on the row. An epoch has as many steps as
 # without the additional rows.
 SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT")
 
 
-# remedies.py: commands, shown as advice, that repair the data.
+# remedies.py: advice on commands that repair the data.
 
 MEND_FAULTS: Hook[Callable[[DataSpec, str], str]] = Hook("remedies", "mend_faults")
 """``mend_faults(data, kind)``: the command that removes faults of this kind from the data; empty if
@@ -456,10 +457,11 @@ Args:
     parameters: The trial's parameters, of which the function reads those in ``STEP_PARAMETERS``.
 """
 
+# The parameters that ``step`` reads.
 STEP_PARAMETERS: Hook[Sequence[str]] = Hook("cost", "STEP_PARAMETERS")
 SCORED_TOKENS: Hook[Callable[[Spec, int], tuple[int, int]]] = Hook("cost", "scored_tokens")
-"""``scored_tokens(spec, cap)``: how many tokens a trial is evaluated on for the feature, at each
-rung and at its end.
+"""``scored_tokens(spec, cap)``: numbers of tokens that a trial is evaluated on for the feature: at
+each rung, and at its end.
 
 Args:
     cap: The maximum number of tokens of an example.
@@ -490,15 +492,15 @@ PROPOSE: Hook[Callable[[Spec, Plan, Callable[[str], None]], Iterable[ProposedTri
 """``propose(spec, plan, tell)``: trials to start with, at most one for each candidate of the plan.
 
 Args:
-    tell: Prints a line to the user.
+    tell: Prints a line for the user.
 """
 
 REMEMBER: Hook[Callable[[RunFolder, Spec, Plan, str], None]] = Hook("starts", "remember")
-"""``remember(run, spec, plan, ended_at)``: saves at the end of a complete run what later runs may
-propose.
+"""``remember(run, spec, plan, ended_at)``: saves what later runs may propose. A complete run calls
+it at its end.
 
 Raises:
-    OSError: It cannot be saved. The core ignores this.
+    OSError: Nothing can be saved. The core ignores this.
 """
 
 
@@ -535,7 +537,7 @@ Args:
 
 
 class OutsideModel(Protocol):
-    """A baseline of the feature: a model that no trial trains, scored on the study's items.
+    """A baseline of the feature: a model that no trial trains, scored on the same items.
 
     Attributes:
         name: A unique name, used for the files of its scores.
@@ -551,7 +553,7 @@ class OutsideModel(Protocol):
         """
 
     def on_test(self) -> TestScore:
-        """Its scores on the test split. Called after all choices were made."""
+        """Its scores on the test split. Called after the finalists are ranked."""
 
 
 BASELINES: Hook[Callable[[ModelContext], Iterable[OutsideModel]]] = Hook("trial", "baselines")
@@ -614,8 +616,8 @@ class Study(Protocol):
 
 
 AFTER_TEST: Hook[Callable[[Study], None]] = Hook("phase", "after_test")
-"""``after_test(study)``: gives the workers work after the test split was scored. An interrupted run
-calls it again, and it continues.
+"""``after_test(study)``: gives the workers work after the test split was scored. A resumed run
+calls it again; it then continues.
 """
 
 FINISH: Hook[Callable[[RunFolder, Spec, Plan, Callable[[str], None]], None]] = Hook(
@@ -628,15 +630,16 @@ It is called whenever a run completes, even if nothing was left to train. The ti
 search does not apply. ``sweeper.steps.winner`` finds the winner and its weights.
 
 Args:
-    say: Prints a line to the user. If the hook calls it, its time is recorded as a phase of the
-        run, which the report lists as unplanned if the feature has no ``cost.py``.
+    say: Prints a line for the user. If the hook calls ``say``, the hook's time is recorded as a
+        phase of the run, which the report lists as unplanned if the feature has no ``cost.py``.
 """
 
 
 # commands.py: the feature's commands, which the core finds without a hook, and their output types.
 
 ANSWERS: Hook[Callable[[], Mapping[str, Any]]] = Hook("commands", "answers")
-"""``answers()``: for each command with ``--json``, such as ``data check``, the type that it prints.
+"""``answers()``: the type that each command with ``--json`` prints, by command, such as
+``data check``.
 """
 
 
@@ -714,7 +717,7 @@ The report shows one next step: the core's own if there is one, otherwise that o
 # comparison.py: a page that compares several runs.
 
 COMPARE: Hook[Callable[[Sequence[RunFolder], Path], Sequence[str]]] = Hook("comparison", "compare")
-"""``compare(runs, path)``: writes a page that compares runs, and returns a line for each pair."""
+"""``compare(runs, path)``: writes a page that compares runs; returns a line for each pair."""
 
 
 # metric.py: a metric that runs generated programs.
@@ -745,11 +748,11 @@ Raises:
 """
 
 
-# listener.py: follows a run in a process of its own, which reads the run's folder.
+# listener.py: follows a run from a process of its own, by reading the run's folder.
 
 
 class Listener(Protocol):
-    """Follows one run. After an exception the user gets a warning, and the call is repeated."""
+    """Follows one run. A call that raises an exception is repeated after a warning."""
 
     def catch_up(self) -> None:
         """Process the new content of the run's folder. Called about once a second."""

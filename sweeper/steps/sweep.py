@@ -278,7 +278,7 @@ def sweep(
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
-            if folder.locked.exists():  # the run's folder was not deleted
+            if folder.lock_file.exists():  # the run's folder was not deleted
                 with contextlib.suppress(OSError):  # the cause of the error may prevent the report
                     maker.finish(try_charts=False)
             raise

@@ -32,7 +32,7 @@ from pydantic_core.core_schema import no_info_wrap_validator_function, str_schem
 from sweeper import packages, resources
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.hyperparameters import Scalar
-from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, raise_faults, read
+from sweeper.yamlfile import Document, FileModel, KeyPath, checked, fault, raise_faults, read
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -242,7 +242,7 @@ def _validated_formula(data: Any, info: ValidationInfo) -> Formula:
         fix = "Write 'base', 'head', or formulas: {target_layer: r * (inputs + outputs)}."
         raise fault("this is not a number of parameters", "", fix)
     terms: list[Term] = []
-    errors: list[tuple[Path_, PydanticCustomError]] = []
+    errors: list[tuple[KeyPath, PydanticCustomError]] = []
     for key, text in data.items():
         try:
             each = _parsed_place(str(key))

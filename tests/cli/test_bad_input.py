@@ -230,7 +230,7 @@ def test_a_run_or_data_in_place_of_a_request_is_told_what_to_give(sweeper, here)
     (here / "runs" / "first" / "sweep.yaml").write_text("task: code\n")
     (here / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     for given in ("first", "runs/first"):
-        assert "Give its request: runs/first/sweep.yaml" in sweeper("run", given).err
+        assert "Give its sweep.yaml: runs/first/sweep.yaml" in sweeper("run", given).err
     assert "data with --data FILE" in sweeper("plan", "rows.jsonl").err
     assert "relative to the current folder" in sweeper("plan", "gone.yaml").err
 

@@ -111,8 +111,8 @@ def test_every_source_that_is_wrong_is_named_with_its_line(two, tmp_path):
         ("[{path: a, weight: .inf}]", ".inf is not a number", 4),
         ("[{path: a, weight: 1}, {path: b}]", "'b' has no weight", 4),
         ("[{path: a}, {path: x/a.csv}]", "two sources are called 'a'", 4),
-        ("[{path: a}]\n  path: b", "path beside sources", 5),
-        ("[{path: a}]\n  test: b", "test beside sources", 5),
+        ("[{path: a}]\n  path: b", "path is given together with sources", 5),
+        ("[{path: a}]\n  test: b", "test is given together with sources", 5),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_line(tmp_path, sources, what, line):

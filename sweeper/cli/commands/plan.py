@@ -10,7 +10,7 @@ import typer
 from sweeper.cli.options import takes_spec
 from sweeper.errors import NothingFits
 from sweeper.features import parts
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 ORDER = 10
 commands = typer.Typer()
@@ -19,7 +19,7 @@ commands = typer.Typer()
 @commands.command("plan")
 @takes_spec()
 def plan(
-    flags: dict[Path_, Any],
+    flags: dict[KeyPath, Any],
     spec_file: Annotated[
         Path | None, typer.Argument(help="A sweep.yaml.", metavar="[SWEEP.YAML]")
     ] = None,

@@ -15,7 +15,7 @@ import typer
 
 from sweeper.cli.options import takes_spec
 from sweeper.views.console import LogFormat, ProgressMode
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 if TYPE_CHECKING:
     from sweeper.steps.sweep import Ended
@@ -29,7 +29,7 @@ BACKEND = "sweeper.training.torch_backend:make"
 @commands.command("run")
 @takes_spec(run=True)
 def run(
-    flags: dict[Path_, Any],
+    flags: dict[KeyPath, Any],
     spec_file: Annotated[
         Path | None, typer.Argument(help="A sweep.yaml.", metavar="[SWEEP.YAML]")
     ] = None,

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import cast
 
-from sweeper.backend import TRAINING, MakeBackend
+from sweeper.backend import TORCH_BACKEND, MakeBackend
 from sweeper.child_process import message_pipe, no_garbage_collection
 from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready, WorkerRequest
@@ -67,7 +67,7 @@ def _work(request: WorkerRequest, link: Link) -> int:
     session = Session(run, plan, link, request.worker)
     backend = load_backend(request.backend)(run, plan, request.spec, session.tell)
     try:
-        link.say(Ready(device=_device() if request.backend == TRAINING else None))
+        link.say(Ready(device=_device() if request.backend == TORCH_BACKEND else None))
         while (job := link.job()) is not None:
             if not session.do(backend, job):
                 return MUST_BE_REPLACED

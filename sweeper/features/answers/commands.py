@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sweeper.cli.options import AsJson, takes_spec
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 ORDER = 165
 commands = typer.Typer(name="data", help="Work with data sets.")
@@ -17,7 +17,7 @@ commands = typer.Typer(name="data", help="Work with data sets.")
 @commands.command("prompts")
 @takes_spec(sections=("task", "data"))
 def prompts(
-    flags: dict[Path_, Any],
+    flags: dict[KeyPath, Any],
     output: Annotated[Path, typer.Option("--output", "-o", help="New file, in JSONL.")],
     file: Annotated[Path | None, typer.Argument(help="The sweep.yaml of the study.")] = None,
     request_model: Annotated[

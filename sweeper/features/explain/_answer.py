@@ -9,7 +9,7 @@ from sweeper.plans import ParameterRange
 
 
 class DeclaredParameter(ParameterRange):
-    """A parameter that the user declared.
+    """A parameter whose range the user declared.
 
     Args:
         shipped: The rule book's range, which the declaration replaces.
@@ -33,7 +33,7 @@ class Explanation(Record):
 
 
 class RuleRow(Record):
-    """A rule, or a note, which has no title and no reason.
+    """A rule, or a note: warnings, advice or answers, without a title and a reason.
 
     Args:
         then: Its effects and texts, one line each.

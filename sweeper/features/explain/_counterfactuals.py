@@ -1,6 +1,7 @@
 """Counterfactuals: the examples, memory or size that would change a plan's decision.
 
-The plan is made again with changed facts. A wish is a strategy with an outcome that it lacks.
+The plan is made again with changed facts. A wish is a strategy and an outcome that this strategy
+does not have in the plan, such as to rank first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sweeper.spec import Spec
 Outcome = Literal["ranks first", "fits"]
 # Changes are tried in steps of half a doubling, up to this number of doublings or halvings.
 DOUBLINGS = 8
-_STEP = math.sqrt(2)
+_HALF_DOUBLING = math.sqrt(2)
 # Model sizes that are tried in each factor of ten.
 _SIZES_PER_DECADE = 200
 
@@ -43,10 +44,12 @@ class Counterfactual:
 
 
 def _size(step: int) -> float:
+    """The model size with a number: billions of parameters, with three digits."""
     return float(f"{10 ** (step / _SIZES_PER_DECADE):.3g}")
 
 
 def _step_of_size(size: float) -> int:
+    """The number of the first model size that is not below this one."""
     step = math.ceil(_SIZES_PER_DECADE * math.log10(size) - 1e-9)
     return step - 1 if _size(step - 1) >= size else step  # sizes are rounded
 
@@ -54,7 +57,7 @@ def _step_of_size(size: float) -> int:
 def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
     """The nearest changes with which another strategy would rank first, or fit.
 
-    Changes are exact to one example, a tenth of a GiB, or a hundredth of the number of parameters.
+    Changes are exact to one example, a tenth of a GiB, or 1% of the parameters.
     """
     book = rule_book(spec.rules)
     wishes = _Ranking(spec, facts, book).wishes()
@@ -77,16 +80,15 @@ def _changes(
 
     @cache
     def ranking(step: int) -> _Ranking:
-        return _Ranking(spec, fact.turn(spec, facts, fact.value(step)), book)
+        return _Ranking(spec, fact.with_value(spec, facts, fact.value(step)), book)
 
     def grants(wish: tuple[str, Outcome], step: int) -> bool:
         return ranking(step).grants(*wish)
 
     for wish in wishes:
-        granted = partial(grants, wish)
-        nearest = _nearest(actual, fact.least, fact.step_of, fact.value, granted)
+        nearest = _nearest(fact, actual, partial(grants, wish))
         if nearest is not None:
-            yield Counterfactual(*wish, fact.fact, actual, fact.value(nearest))
+            yield Counterfactual(*wish, fact.name, actual, fact.value(nearest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +96,17 @@ class _VariedFact:
     """One fact that is varied, over a numbered series of values.
 
     Args:
+        name: Name of the fact in rules.
         read: The actual value of the fact; None if it cannot be varied.
-        turn: All facts with another value of this fact.
+        with_value: All facts, with another value of this one.
         step_of: The number of the first value that is not below the given one.
         value: The value with a number.
         least: The smallest value to try.
     """
 
-    fact: str
+    name: str
     read: Callable[[Facts], float | None]
-    turn: Callable[[Spec, Facts, float], Facts]
+    with_value: Callable[[Spec, Facts, float], Facts]
     step_of: Callable[[float], int]
     value: Callable[[int], float]
     least: float
@@ -114,7 +117,7 @@ def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
     data, examples = facts.data, round(rows)
     official = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
     sizes = {split.name: split.rows for split in planned_splits(examples, spec.data)} | official
-    held_out_rows = sum(rows for name, rows in sizes.items() if name not in (*official, "train"))
+    held_out_rows = sum(size for name, size in sizes.items() if name not in (*official, "train"))
     sizes["train"] = max(examples - held_out_rows, 1)
     splits = tuple(split.model_copy(update={"rows": sizes[split.name]}) for split in data.splits)
     share = examples / data.examples
@@ -175,6 +178,7 @@ class _Ranking:
         self._too_large = {item.strategy for item in rejected if item.needs_gib is not None}
 
     def grants(self, strategy: str, outcome: Outcome) -> bool:
+        """Whether the strategy has this outcome."""
         names = self._fitting_names[:1] if outcome == "ranks first" else self._fitting_names
         return strategy in names
 
@@ -190,44 +194,37 @@ class _Ranking:
         return wishes
 
 
-def _nearest(
-    actual: float,
-    min_value: float,
-    step_of: Callable[[float], int],
-    value: Callable[[int], float],
-    granted: Callable[[int], bool],
-) -> int | None:
+def _nearest(fact: _VariedFact, actual: float, granted: Callable[[int], bool]) -> int | None:
     """The number of the nearest value, up or down and as a ratio, at which a wish is granted.
 
-    ``_VariedFact`` explains the other arguments.
+    None if it is granted at none that is tried.
 
     Args:
         actual: The present value, at which the wish is not granted.
         granted: Whether the wish is granted at the value with a number.
     """
-    actual_step = step_of(actual)
-    last_step = {1: actual_step - (value(actual_step) > actual), -1: actual_step}
-    up, down = (_steps_outwards(actual, min_value, step, step_of) for step in (_STEP, 1 / _STEP))
+    actual_step = fact.step_of(actual)  # its value may be above the actual one
+    denied_at = {"up": actual_step - (fact.value(actual_step) > actual), "down": actual_step}
+    up = _steps_outwards(fact, actual, _HALF_DOUBLING)
+    down = _steps_outwards(fact, actual, 1 / _HALF_DOUBLING)
     for pair in zip(up, down, strict=True):
         granted_steps = []
-        for direction, step_tried in zip(last_step, pair, strict=True):
-            if step_tried is None or step_tried == last_step[direction]:
+        for direction, step_tried in zip(denied_at, pair, strict=True):
+            if step_tried is None or step_tried == denied_at[direction]:
                 continue
             if granted(step_tried):
-                granted_steps.append(_bisect(last_step[direction], step_tried, granted))
-            last_step[direction] = step_tried
+                granted_steps.append(_bisect(denied_at[direction], step_tried, granted))
+            denied_at[direction] = step_tried
         if granted_steps:
-            return min(granted_steps, key=lambda outcome: abs(math.log(value(outcome) / actual)))
+            return min(granted_steps, key=lambda step: abs(math.log(fact.value(step) / actual)))
     return None
 
 
-def _steps_outwards(
-    actual: float, min_value: float, step: float, step_of: Callable[[float], int]
-) -> Iterator[int | None]:
-    """Numbers of values ever farther from the actual one; None below ``min_value``."""
-    for number in range(1, 2 * DOUBLINGS + 1):
-        value = actual * step**number
-        yield step_of(value) if value >= min_value else None
+def _steps_outwards(fact: _VariedFact, actual: float, factor: float) -> Iterator[int | None]:
+    """Numbers of values ever farther from the actual one, by a factor; None below the least."""
+    for exponent in range(1, 2 * DOUBLINGS + 1):
+        value = actual * factor**exponent
+        yield fact.step_of(value) if value >= fact.least else None
 
 
 def _bisect(denied_at: int, granted_at: int, granted: Callable[[int], bool]) -> int:

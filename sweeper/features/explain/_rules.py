@@ -1,6 +1,6 @@
 """The reasons for a plan: rules that fired or nearly did, with their effects.
 
-Also: installed strategies whose marks in the charts are equal.
+Also finds installed strategies whose marks in charts are equal.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 
 # A number within this factor of a bound, above or below, is near it.
 NEAR_FACTOR = 4.0
+# Vega's dash of a line without gaps.
+_SOLID = (1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRule:
     """A rule or note that fired for a model, or that one comparison keeps from firing.
 
+    A note has only texts for the user, no title and no reason.
+
     Args:
         effects: Its effects and texts, one line each. In a near miss, N stands for the fact that
             must change.
         strategies: Strategies that it affects; ``*`` for all.
-        missing: The comparison that keeps the rule from firing, as it must become: negated if it
-            is true now. Empty for a rule that fired.
+        missing: What must hold for the rule to fire, such as ``rows >= 500``: the comparison that
+            keeps it from firing, or its opposite if it is true now. Empty for a rule that fired.
         fact: Name of the fact in this comparison.
-        value: Its value now; None if unknown.
+        value: The fact's value now; None if unknown.
     """
 
     rule: str
@@ -72,7 +76,7 @@ def request_of(plan: Plan) -> Spec:
 
 
 def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
-    """Every rule that fired, model by model, in the order in which rules are applied."""
+    """Every rule and note that fired, model by model, in the order in which they are applied."""
     rules = _rules(spec, facts)
     return tuple(
         _explained_rule(model, values, rule)
@@ -82,29 +86,31 @@ def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
 
 
 def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
-    """Rules that one comparison keeps from firing, the nearest first.
+    """Rules and notes that one comparison keeps from firing, the nearest first.
 
-    Only numbers within ``NEAR_FACTOR`` of their bound count, and facts that the user can set.
+    The comparison is of a number within ``NEAR_FACTOR`` of its bound, or of a fact that the user
+    can set.
     """
     misses: list[tuple[float, ExplainedRule]] = []
     for model, values, rule in _rules(spec, facts):
         if rule.when.holds(values):
             continue
-        for test in comparisons(rule.when):
-            distance = _distance(test, values)
-            if distance is not None and _holds_if_flipped(rule.when, test, values):
-                missing = test.shown(holds=not test.holds(values))
-                explained = _explained_rule(model, {**values, test.fact: "N"}, rule)
-                value = values[test.fact]
-                misses.append(
-                    (distance, replace(explained, missing=missing, fact=test.fact, value=value))
+        for comparison in comparisons(rule.when):
+            distance = _distance(comparison, values)
+            if distance is not None and _holds_if_flipped(rule.when, comparison, values):
+                fact, missing = (
+                    comparison.fact,
+                    comparison.shown(holds=not comparison.holds(values)),
                 )
+                explained = _explained_rule(model, {**values, fact: "N"}, rule)
+                miss = replace(explained, missing=missing, fact=fact, value=values[fact])
+                misses.append((distance, miss))
                 break
     return tuple(miss for _, miss in sorted(misses, key=lambda pair: pair[0]))
 
 
 def _explained_rule(model: str, values: Values, rule: Note) -> ExplainedRule:
-    title, why, strategies = "", "", frozenset(rule.caution)  # cautions by strategy
+    title, why, strategies = "", "", frozenset(rule.caution)  # a caution for each strategy
     if isinstance(rule, Rule):
         title, why, strategies = rule.title, rule.why, strategies | rule.effects.strategies
     return ExplainedRule(
@@ -119,23 +125,25 @@ def _explained_rule(model: str, values: Values, rule: Note) -> ExplainedRule:
     )
 
 
-def _distance(test: FactComparison, values: Values) -> float | None:
+def _distance(comparison: FactComparison, values: Values) -> float | None:
     """Number of doublings between a number and its bound; None if it is not near.
 
-    Facts without such a distance count as farthest if the user can set them, and else not at all.
+    If the comparison is not of a known number, the largest near distance if the user can set the
+    fact, otherwise None.
     """
-    value = values[test.fact]
+    value = values[comparison.fact]
     max_doublings = math.log2(NEAR_FACTOR)
-    if value is not None and test.operator in ("min", "max", "above", "below"):
-        amount, bound = float(value), float(test.bound)  # type: ignore[arg-type]
+    if value is not None and comparison.operator in ("min", "max", "above", "below"):
+        amount, bound = float(value), float(comparison.bound)  # type: ignore[arg-type]
         if amount <= 0 or bound <= 0:
             return None
         doublings = abs(math.log2(amount / bound))
         return doublings if doublings <= max_doublings else None
-    return max_doublings if FACTS[test.fact].chosen else None
+    return max_doublings if FACTS[comparison.fact].chosen else None
 
 
 def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
+    """Each model's id and values of facts, with each rule and note."""
     for model in facts.models:
         values = fact_values(spec, facts, model)
         for rule in rule_book(spec.rules).rules:
@@ -143,7 +151,7 @@ def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
 
 
 def _holds_if_flipped(condition: Condition, flipped: FactComparison, values: Values) -> bool | None:
-    """Whether a condition holds if one comparison is reversed; None if unknown."""
+    """Whether a condition holds if the comparison ``flipped`` is negated; None if unknown."""
     if isinstance(condition, FactComparison):
         result = condition.holds(values)
         return not result if condition is flipped else result
@@ -152,13 +160,13 @@ def _holds_if_flipped(condition: Condition, flipped: FactComparison, values: Val
 
 
 def mark_clashes() -> list[str]:
-    """Sentences on installed strategies with the same shape or line, and on the free ones."""
+    """Sentences on pairs of installed strategies with the same shape or line, and on free ones."""
     marks = {name: traits_of(name).mark for name in known_strategies()}
     lines = {name: (mark.color, *mark.dash) for name, mark in marks.items()}
     shapes = [
         shape for shape in get_args(Shape) if shape not in {mark.shape for mark in marks.values()}
     ]
-    colors = [str(color) for color in COLORS if (color, 1, 0) not in lines.values()]
+    colors = [str(color) for color in COLORS if (color, *_SOLID) not in lines.values()]
     clashes = []
     for first, second in combinations(marks, 2):
         same = f"the charts of {first} and {second} have the same"

@@ -157,12 +157,12 @@ def _print(explanation: Explanation, plan: Plan) -> None:
     from sweeper.views.plan_view import declared_lines, objective_line
 
     changes = [
-        f"{item.strategy} {item.outcome} where {item.fact} = {item.needed:,.10g} "
+        f"{item.strategy} {item.outcome} if {item.fact} = {item.needed:,.10g} "
         f"(now {FACTS[item.fact].shown(item.actual)})"
         for item in explanation.counterfactuals
     ] or [
-        "No other strategy would rank first: other numbers of examples, memory and model sizes "
-        "were tried."
+        "No other number of examples, memory or model size that was tried puts another strategy "
+        "first."
     ]
     epochs = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
     objective = [] if plan.objective.is_loss else [objective_line(plan.objective)]
@@ -171,7 +171,7 @@ def _print(explanation: Explanation, plan: Plan) -> None:
             rule.rule,
             "\n".join(
                 [
-                    f"where {rule.condition}",
+                    f"if {rule.condition}",
                     *rule.effects,
                     f"{rule.why} ({rule.source})".strip(),
                 ]
@@ -181,8 +181,9 @@ def _print(explanation: Explanation, plan: Plan) -> None:
     ]
     near_misses = []
     for miss in explanation.near_misses:
-        yes_or_no = miss.value is None or isinstance(miss.value, bool)  # by the condition
-        current_value = "" if yes_or_no else f" (now {FACTS[miss.fact].shown(miss.value)})"
+        # An unknown value, or True and False, need not be shown: the opposite is missing.
+        hidden = miss.value is None or isinstance(miss.value, bool)
+        current_value = "" if hidden else f" (now {FACTS[miss.fact].shown(miss.value)})"
         near_misses.append(
             (miss.rule, "\n".join([f"fires if {miss.missing}{current_value}", *miss.effects[:3]]))
         )
@@ -209,12 +210,13 @@ def _print(explanation: Explanation, plan: Plan) -> None:
 
 
 def _rule_row(rule: Note) -> RuleRow:
+    """Everything about a rule or note, for ``sweeper rules``."""
     from sweeper.features.explain._answer import RuleRow
     from sweeper.planning.rulebook.book import Rule
     from sweeper.planning.rulebook.conditions import comparisons
     from sweeper.planning.rulebook.fact_table import FACTS
 
-    facts_named = {test.fact for test in comparisons(rule.when)}
+    facts_named = {comparison.fact for comparison in comparisons(rule.when)}
     return RuleRow(
         id=rule.id,
         title=rule.title if isinstance(rule, Rule) else None,

@@ -1,7 +1,7 @@
 """Exports a trial's configuration and rows as a folder for another trainer.
 
-A folder in ``_targets/`` describes a trainer. Its ``target.yaml`` says what the trainer can train,
-and a Jinja template for each file of the trainer uses settings (``settings_of``). A setting with an
+A folder in ``_targets/`` describes a trainer: ``target.yaml`` says what the trainer can train, and
+there is a Jinja template for each file that the trainer reads. A setting (``settings_of``) with an
 effect that no template uses is reported as lost.
 """
 
@@ -40,8 +40,8 @@ from sweeper.features.exporting._weights import (
     facts_of,
     kept_files,
     must_be_new,
-    nearest,
     public_name,
+    suggestion,
     templates,
 )
 from sweeper.findings.compute import compute
@@ -64,11 +64,13 @@ ExportOutput = tuple[dict[str, Any], list[str]]
 """Fields for JSON, and lines for the terminal."""
 RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
 """Row formats that other trainers read."""
+# The folder of the exported rows.
 ROWS = "data"
-# Exports of the weights instead of the configuration.
+# Values of ``--to`` that export the weights instead of the configuration.
 WEIGHTS = ("model", "merged", "peft")
 _CHAT_TEMPLATE, _ADAPTER = "chat_template.jinja", "adapter_config.json"
 _TARGETS = Path(__file__).parent / "_targets"
+# In a trainer's folder: the name of its description, and the suffix of templates.
 _DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
 
 #: Values at which a setting has no effect, so that no trainer needs a key for it.
@@ -87,7 +89,7 @@ _WITHOUT_EFFECT: Mapping[str, Any] = {
     "source_weights": {},
     "chat_template": False,
 }
-# Parameters that only stop a training early, or choose an implementation on this machine.
+# Parameters that are not exported: they stop a training early, or choose an implementation here.
 _PARAMETERS_LEFT_OUT = (PATIENCE, PADDING_FREE, ATTENTION)
 # Number of evaluations in an exported training.
 _EVALUATIONS = 8
@@ -99,15 +101,15 @@ class Target(FileModel):
     title: str
     checked_with: str = Field(description="the release whose schema the keys were checked against")
     strategies: list[str]
-    rows: list[RowForm] = Field(description="forms of rows, the preferred one first")
+    rows: list[RowForm] = Field(description="formats of rows, the preferred one first")
     tasks_left_out: Mapping[str, str] = Field({}, description="task: why it cannot be expressed")
     differs: Mapping[str, str] = Field(
-        {}, description="setting: how the trainer's own differs from ours"
+        {}, description="setting: how the trainer's differs from sweeper's"
     )
     lost: Mapping[str, str] = Field({}, description="setting: what the trainer has in its place")
     implied: list[str] = Field([], description="settings that others already determine")
-    split_names: Mapping[Split, str] = Field({}, description="file names, where they are fixed")
-    command: str = Field(description="to train in the exported folder; a Jinja template, too")
+    split_names: Mapping[Split, str] = Field({}, description="file names, if they are fixed")
+    command: str = Field(description="that trains, in the exported folder; a Jinja template")
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def settings_of(
     parameters: dict[str, Any] = dict(config.parameters)
     batch = config.setup.micro_batch * config.setup.gradient_accumulation_steps
     steps = optimizer_steps(len(dataset.splits["train"]), batch, config.budget.epochs)
-    plan = schedule(parameters, steps)
+    rate_schedule = schedule(parameters, steps)
     for name in ("num_train_epochs", "per_device_train_batch_size", "warmup_ratio"):
         parameters.pop(name, None)
     if TARGET_MODULES in parameters:
@@ -166,7 +168,7 @@ def settings_of(
     left_out = (*_PARAMETERS_LEFT_OUT, *choosing_parameters())
     kept = {name: value for name, value in parameters.items() if not name.startswith(left_out)}
     return {
-        "weight_decay": 0.0,
+        "weight_decay": 0.0,  # these two unless the parameters have them
         "max_grad_norm": 1.0,
         **kept,
         "source_weights": dict(dataset.weights),
@@ -179,16 +181,16 @@ def settings_of(
         "epochs": config.budget.epochs,
         "steps": steps,
         "evaluation_steps": min(rung_steps(steps, _EVALUATIONS)),
-        "lr_scheduler_type": plan.kind,
-        "lr_scheduler_kwargs": dict(plan.options),
-        "warmup_steps": plan.warmup_steps,
+        "lr_scheduler_type": rate_schedule.kind,
+        "lr_scheduler_kwargs": dict(rate_schedule.options),
+        "warmup_steps": rate_schedule.warmup_steps,
         "base_dtype": _base_dtype(config),
         "seed": config.seed,
     }
 
 
 def _base_dtype(config: TrialConfig) -> str:
-    """The dtype of the base: float32 if its weights are trained, except in pure 16-bit training."""
+    """The dtype of the base model's weights."""
     setup = config.setup
     trains_base, mixed = config.strategy == "full", autocast_dtype(setup.precision) is not None
     in_fp32 = setup.precision == "fp32" or (trains_base and mixed)
@@ -232,22 +234,22 @@ def export_configuration(
         chat_template=form != "text" and _CHAT_TEMPLATE in file_names,
     )
     files, command, lost = _render(to, target, settings, form)
-    with replacing(folder) as part:
-        part.mkdir()
+    with replacing(folder) as temporary:
+        temporary.mkdir()
         unsealed: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
         splits: tuple[Split, ...] = ("train", "validation", *unsealed)
         names = {split: target.split_names.get(split, split) for split in splits}
-        (part / ROWS).mkdir()
+        (temporary / ROWS).mkdir()
         for split, name in names.items():
             rows = [
                 _row(example, form, dataset.labels, spec.training.system_prompt)
                 for example in dataset.splits[split]
             ]
-            write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
+            write_text(temporary / ROWS / f"{name}.jsonl", json_lines(rows))
         for name, text in files.items():
-            write_text(part / name, text)
+            write_text(temporary / name, text)
         if settings["chat_template"] and "chat_template" not in {entry.setting for entry in lost}:
-            shutil.copyfile(template, part / _CHAT_TEMPLATE)
+            shutil.copyfile(template, temporary / _CHAT_TEMPLATE)
         text = card(
             "configuration",
             trial=config.number,
@@ -259,7 +261,7 @@ def export_configuration(
             facts=facts,
             about_rows=_about_rows(plan.facts.data.changes, further_rows),
         )
-        write_text(part / CARD, text)
+        write_text(temporary / CARD, text)
     return ExportedConfiguration(folder, command, lost)
 
 
@@ -277,7 +279,7 @@ def _without_off_parameters(config: TrialConfig, plan: Plan) -> TrialConfig:
 def _with_further_rows(
     config: TrialConfig, dataset: Dataset, further_rows: Sequence[Example]
 ) -> tuple[TrialConfig, Dataset]:
-    """A configuration with fewer epochs for the same steps, and data with more rows in train."""
+    """The data with further train rows, and the configuration with epochs for the same steps."""
     if not further_rows:
         return config, dataset
     train = dataset.splits["train"]
@@ -313,7 +315,7 @@ def _instruction(example: Example, turns: Sequence[Message]) -> dict[str, object
     *questions, answer = (turn.content for turn in turns)
     if len(questions) > 1 + (turns[0].role == "system"):
         raise UsageError(
-            f"row {example.line} has several questions, and this trainer reads one question a row",
+            f"row {example.line} has several questions, and this trainer reads one for each row",
             fix="Export to 'trl' or 'axolotl', which read conversations.",
         )
     return {"instruction": "\n\n".join(filter(None, questions)), "output": answer}
@@ -324,7 +326,7 @@ def _target(to: str) -> Target:
     if to not in all_targets:
         names = [*all_targets, *WEIGHTS]
         raise UsageError(
-            f"sweeper exports nothing to {to!r}",
+            f"sweeper cannot export to {to!r}",
             fix=near_match(to, names),
             where="--to",
             code="unknown-trainer",
@@ -333,7 +335,7 @@ def _target(to: str) -> Target:
 
 
 def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
-    """Refuse a trial that the trainer cannot train, and name the nearest one that it can."""
+    """Refuse a trial that the trainer cannot train, and name the best one that it can train."""
     if spec.task == "classification" and spec.training.classes_by == "head":
         raise UsageError(
             f"{target.title} does not train this classification head",
@@ -350,16 +352,16 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
         )
     if config.strategy not in target.strategies:
         raise UsageError(
-            f"{target.title} cannot express trial {config.number}: {config.strategy}",
-            why=f"It trains by {units.joined(list(target.strategies))}.",
-            fix=nearest(findings, target.strategies),
+            f"{target.title} cannot train trial {config.number}: {config.strategy}",
+            why=f"Its strategies are {units.joined(list(target.strategies))}.",
+            fix=suggestion(findings, target.strategies),
             where=f"--to {to}",
         )
     base = next(trial.result.base for trial in findings.trials if trial.number == config.number)
     if base is not None:
         raise UsageError(
-            f"trial {config.number} was trained on a base that was made before it, {base.folder}",
-            why=f"{target.title} trains in one stage, and on the base model as it was published.",
+            f"trial {config.number} was trained on a base model of this sweep, {base.folder}",
+            why=f"{target.title} trains in one stage, from the base model as it was published.",
             fix="'sweeper export RUN --to merged' gives the trained model.",
             where=f"--to {to}",
             code="base-in-run",
@@ -380,7 +382,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
         raise UsageError(
             "some answers in the rows have weight 0",
             why=f"{target.title} would train on them.",
-            fix="Leave these rows out, or end them with the last answer before.",
+            fix="Leave these rows out, or end each before its first answer with weight 0.",
             where=dataset.path,
         )
     if dataset.labels or any(example.messages for example in dataset.splits["train"]):
@@ -395,7 +397,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
         return "text"
     readers = [name for name, entry in targets().items() if "text" in entry.rows]
     raise UsageError(
-        f"{target.title} reads no plain text",
+        f"{target.title} does not read plain text",
         fix=f"These do: {units.joined(readers)}.",
         where=dataset.path,
     )
@@ -409,6 +411,7 @@ def _trained_modules(weights: Path) -> tuple[str, ...] | None:
 
 
 def _about_rows(changes: Sequence[DataChange], further_rows: Sequence[Example]) -> str:
+    """Sentences on the exported rows, for the card."""
     sentences = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
     if changes:
         counts = "; ".join(change.summary for change in changes)
@@ -455,6 +458,11 @@ def _render(
 def _lost_settings(
     target: Target, template_settings: set[str], settings: Settings
 ) -> Iterator[LostSetting]:
+    """The settings with an effect that the trainer lacks, or has in another way.
+
+    Args:
+        template_settings: Settings that the trainer's templates use.
+    """
     for setting, value in settings.items():
         if setting in _WITHOUT_EFFECT and value == _WITHOUT_EFFECT[setting]:
             continue
@@ -483,37 +491,37 @@ def yaml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def export_trial(run: RunFolder, number: int, to: str, target: Path) -> ExportOutput:
+def export_trial(run: RunFolder, number: int, to: str, folder: Path) -> ExportOutput:
     """Export a trial into a new folder, as weights or for a trainer.
 
     Raises:
         SweeperError: The trial cannot be exported like this, or the folder exists.
     """
     if to not in WEIGHTS:
-        exported = export_configuration(run, compute(run), refit_config(run, number), to, target)
+        exported = export_configuration(run, compute(run), refit_config(run, number), to, folder)
         lost = [f"  not supported: {entry}" for entry in exported.lost]
         fields = {
             "command": exported.command,
             "not_taken_over": [vars(entry) for entry in exported.lost],
         }
-        return fields, [*lost, f"train: cd {target} && {exported.command}"]
+        return fields, [*lost, f"train: cd {folder} && {exported.command}"]
     weights = kept_weights(run, number)
     if to == "merged":
-        must_be_new(target)
-        kept_files(weights)
-        return _export_merged(weights, target)
+        must_be_new(folder)
+        kept_files(weights)  # refuses damaged files and secrets
+        return _export_merged(weights, folder)
     if to == "model":
-        left_out = copy_model(weights, target)
+        left_out = copy_model(weights, folder)
         lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
         return {"not_copied": left_out}, lines
     facts = facts_of(run, refit_config(run, number).model)
-    copy_adapter(weights, target, compute(run), facts)
+    copy_adapter(weights, folder, compute(run), facts)
     return {}, []
 
 
-def _export_merged(weights: Path, target: Path) -> ExportOutput:
+def _export_merged(weights: Path, folder: Path) -> ExportOutput:
     require("sweeper export --to merged", RUNS)
-    request = MergeRequest(weights=str(weights), folder=str(target))
+    request = MergeRequest(weights=str(weights), folder=str(folder))
     with leaving_on_signals():
         merge = "sweeper.features.exporting._merge:merge"
         result = in_child(merge, request, MergeRequest, what="merging")

@@ -1,4 +1,4 @@
-"""Merges an adapter into its base, in a process of its own.
+"""Merges an adapter into its base model, in a process of its own.
 
 ``sweeper.load`` loads the resulting whole model. So does transformers, if the model writes text.
 """
@@ -23,7 +23,7 @@ from sweeper.training.trial.reload import reload
 from sweeper.use.trained_model import Model, load
 
 _FULL = "full"
-# Both models are compared on this many first tokens of each passage.
+# The models before and after the merge are compared on this many first tokens of each passage.
 _MAX_TOKENS = 128
 
 
@@ -52,15 +52,15 @@ def merge(request: MergeRequest) -> MergeRequest:
         model.base = strategy.merge(model.base).to(dtype)
     else:
         model = strategy.merge(model).to(dtype)
-    with replacing(Path(request.folder)) as part:
-        no_base = {"strategy": _FULL, "base": None, "base_state": None}
-        merged_record = record.model_copy(update=no_base)
-        save_trained(part, model, strategy_named(_FULL), merged_record, reloaded.task)
-        merged_logits = _logits(load(part))
+    with replacing(Path(request.folder)) as temporary:
+        without_base = {"strategy": _FULL, "base": None, "base_state": None}
+        merged_record = record.model_copy(update=without_base)
+        save_trained(temporary, model, strategy_named(_FULL), merged_record, reloaded.task)
+        merged_logits = _logits(load(temporary))
         agreement = _agreement(torch.cat(trial_logits), torch.cat(merged_logits))
         chosen = "class" if record.labels else "token"
         compared = request.model_copy(update={"chosen": chosen, **agreement})
-        readme = (part / CARD).read_text(encoding="utf-8")
+        readme = (temporary / CARD).read_text(encoding="utf-8")
         readme = readme.replace(
             f"- Strategy: {_FULL}\n", f"- Strategy: {record.strategy}, merged into the base\n"
         )
@@ -71,13 +71,13 @@ def merge(request: MergeRequest) -> MergeRequest:
             passages=len(trial_logits),
             quantised=strategy.quantization_config(record.parameters) is not None,
         )
-        write_text(part / CARD, readme + merge_card)
-        compared.write(part / MERGE_RECORD)
+        write_text(temporary / CARD, readme + merge_card)
+        compared.write(temporary / MERGE_RECORD)
     return compared
 
 
 def _agreement(trial_logits: Tensor, merged_logits: Tensor) -> dict[str, float]:
-    """The largest difference of logits, and the share of places with the same choice."""
+    """The largest difference of logits, and the share of places with the same likeliest choice."""
     is_same_choice = trial_logits.argmax(-1) == merged_logits.argmax(-1)
     return {
         "difference": float((trial_logits - merged_logits).abs().max()),

@@ -28,6 +28,7 @@ from sweeper.runfolder import RunFolder, check_regular
 from sweeper.safe_text import clean
 from sweeper.textfiles import read_json_object, replacing, write_text
 
+# The file in a merged model's folder that says how it compares with the trial.
 MERGE_RECORD = "merged.json"
 
 
@@ -37,9 +38,9 @@ class MergeRequest(Artifact):
     Args:
         weights: The ``weights/`` folder of a trial.
         folder: The folder of the merged model, which appears once it is complete.
-        chosen: The unit that is compared: ``class`` or ``token``.
+        chosen: What the model chooses at each compared place: a ``class`` or a ``token``.
         difference: The largest difference of a logit from the trial's; None before the merge.
-        agreement: The share of places with the same likeliest class or token as the trial.
+        agreement: The share of places with the same likeliest choice as the trial's; None before.
     """
 
     weights: str
@@ -58,6 +59,7 @@ class MergeRequest(Artifact):
         )
 
 
+# In a folder of weights: the record of the training, and the card.
 RECORD, CARD = "sweeper.json", "README.md"
 
 
@@ -68,12 +70,12 @@ class KeptFiles:
     Args:
         record: The content of ``sweeper.json``.
         names: Files to copy, relative to the folder: the record, the files that it names, the card.
-        others: Files that sweeper did not write, which are not copied.
+        left_out: Files that sweeper did not write, which are not copied.
     """
 
     record: dict[str, Any]
     names: tuple[str, ...]
-    others: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def kept_files(weights: Path) -> KeptFiles:
@@ -137,6 +139,7 @@ def _damaged_error(weights: Path, why: str) -> UsageError:
     )
 
 
+# The files of an adapter in PEFT.
 _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Strategies whose adapters give the trial's answers in PEFT alone.
 _PEFT_STRATEGIES = ("lora", "qlora")
@@ -176,8 +179,8 @@ def public_name(facts: ModelFacts) -> str:
     return Path(facts.id).name if facts.source == "local" else facts.id
 
 
-def nearest(findings: Findings, strategies: Sequence[str]) -> str:
-    """A sentence about the best completed trial of these strategies."""
+def suggestion(findings: Findings, strategies: Sequence[str]) -> str:
+    """A sentence that names the best completed trial of these strategies."""
     candidates = [trial for trial in findings.best_first() if trial.strategy.strategy in strategies]
     if not candidates:
         return "No completed trial of this run used one of these."
@@ -194,27 +197,28 @@ def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
         The files that were left out, since sweeper did not write them.
 
     Raises:
-        UsageError: The base is in the run, so the copy would not load, or the folder holds links.
+        UsageError: The run made the base model, so that the copy would not load, or ``kept_files``
+            refuses the folder.
     """
     kept = kept_files(weights)
     _must_have_a_published_base(weights, kept.record)
     must_be_new(folder)
-    with replacing(folder) as part:
-        _copy(weights, kept.names, part)
+    with replacing(folder) as temporary:
+        _copy(weights, kept.names, temporary)
         if _ADAPTER in kept.names:
-            config = read_json_object(part / _ADAPTER)
+            config = read_json_object(temporary / _ADAPTER)
             if Path(str(config["base_model_name_or_path"])).is_absolute():
                 config["base_model_name_or_path"] = kept.record["base_model"]
-            write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return kept.others
+            write_text(temporary / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return kept.left_out
 
 
 def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFacts) -> None:
     """Copy an adapter so that PEFT alone loads it on the published base.
 
     Raises:
-        UsageError: PEFT would not give the trial's answers, the base is in the run, or the folder
-            holds links.
+        UsageError: PEFT would not give the trial's answers, the run made the base model, or
+            ``kept_files`` refuses the folder.
     """
     kept = kept_files(weights)
     record = kept.record
@@ -229,24 +233,24 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     if strategy not in _PEFT_STRATEGIES:
         raise UsageError(
             f"PEFT alone does not give the answers of this trial ({strategy})",
-            fix=f"{nearest(findings, _PEFT_STRATEGIES)} Or export to 'model', for sweeper.load.",
+            fix=f"{suggestion(findings, _PEFT_STRATEGIES)} Or export to 'model', for sweeper.load.",
             where=str(weights),
         )
     _must_have_a_published_base(weights, record)
     adapter = weights if _ADAPTER in kept.names else weights / "adapter"
     base = public_name(facts)
     must_be_new(folder)
-    with replacing(folder) as part:
-        _copy(adapter, [_WEIGHTS], part)
+    with replacing(folder) as temporary:
+        _copy(adapter, [_WEIGHTS], temporary)
         tokenizer = (
             name for name in kept.names for glob in _TOKENIZER_FILES if fnmatchcase(name, glob)
         )
-        _copy(weights, tokenizer, part)
+        _copy(weights, tokenizer, temporary)
         config = read_json_object(adapter / _ADAPTER)
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
-        write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        write_text(temporary / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
         write_text(
-            part / CARD,
+            temporary / CARD,
             card("adapter", strategy=strategy, base=base, dtype=record["base_dtype"], facts=facts),
         )
 
@@ -258,10 +262,15 @@ def _copy(source: Path, names: Iterable[str], to: Path) -> None:
 
 
 def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> None:
+    """Check that the run did not make the base model of these weights.
+
+    Raises:
+        UsageError: It did.
+    """
     if record.get("base"):
         raise UsageError(
-            "these weights need a base that was made for them, which is in the run's folder",
-            fix="'sweeper export RUN --to merged' writes a model that needs no base.",
+            "these weights need a base model that the run made, and that is in its folder",
+            fix="'sweeper export RUN --to merged' writes a model that needs no other.",
             where=str(weights),
             code="base-in-run",
         )
@@ -269,6 +278,7 @@ def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> Non
 
 # The name of a repository on the hub: OWNER/NAME.
 _REPO = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
+# The hub's name of a task, where it is not text-generation.
 _PIPELINES = {"classification": "text-classification"}
 
 
@@ -289,7 +299,7 @@ def check_repo(repo: str) -> None:
 def hub_card(
     readme: str, draft: str, facts: ModelFacts, task: str, library: str, licence: str | None
 ) -> str:
-    """The card of a repository: metadata for the hub, and the figures of the sweep.
+    """The card of a repository: metadata for the hub, the model's card, and the sweep's figures.
 
     Args:
         readme: The card in the folder of the weights.
@@ -325,7 +335,7 @@ def hub_card(
     return clean("\n".join(["---", *metadata, "---", "", readme.strip(), "", demoted, ""]))
 
 
-def upload(folder: Path, repo: str, *, private: bool) -> str:
+def upload_folder(folder: Path, repo: str, *, private: bool) -> str:
     """Create the repository if it does not exist, and upload the folder as one commit.
 
     Args:

@@ -65,12 +65,12 @@ def export(
 
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
-    target = output or folder.path / "exports" / to
-    fields, lines = export_trial(folder, number, to, target)
+    export_folder = output or folder.path / "exports" / to
+    fields, lines = export_trial(folder, number, to, export_folder)
     if as_json:
-        typer.echo(json.dumps({"folder": str(target), "trial": number, **fields}))
+        typer.echo(json.dumps({"folder": str(export_folder), "trial": number, **fields}))
         return
-    show_line(f"trial {number} for {to}: {target}")
+    show_line(f"trial {number} for {to}: {export_folder}")
     for line in lines:
         show_line(line)
 
@@ -103,30 +103,29 @@ def push(
     import tempfile
 
     from sweeper import units
-    from sweeper.features.exporting import _weights as hub
     from sweeper.features.exporting._configuration import export_trial
+    from sweeper.features.exporting._weights import check_repo, facts_of, hub_card, upload_folder
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
     from sweeper.steps.winner import best_trial, refit_config
     from sweeper.views.console import show_line
 
-    hub.check_repo(repo)
+    check_repo(repo)
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
     config = refit_config(folder, number)
-    facts = hub.facts_of(folder, config.model)
+    facts = facts_of(folder, config.model)
     draft = folder.path / "MODEL_CARD.md"
     draft_text = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
         model = Path(temporary) / "model"
         _, lines = export_trial(folder, number, form, model)
-        writes_text = (model / "config.json").is_file() and not (
-            model / "head.safetensors"
-        ).is_file()
-        library = "peft" if form == "peft" else "transformers" if writes_text else "sweeper"
+        names = {path.name for path in model.iterdir()}
+        in_transformers = "config.json" in names and "head.safetensors" not in names
+        library = "peft" if form == "peft" else "transformers" if in_transformers else "sweeper"
         card = model / "README.md"
         readme = card.read_text(encoding="utf-8")
-        text = hub.hub_card(readme, draft_text, facts, config.task, library, licence)
+        text = hub_card(readme, draft_text, facts, config.task, library, licence)
         card.write_text(text, encoding="utf-8")
         files = sorted(path for path in model.rglob("*") if path.is_file())
         for line in () if quiet else lines:
@@ -141,5 +140,5 @@ def push(
             text = f"Nothing was uploaded. With --upload, these go to {repo} ({kind} if it is new)."
             show_line(text)
             return
-        address = hub.upload(model, repo, private=not public)
+        address = upload_folder(model, repo, private=not public)
     show_line(f"trial {number} is at {address}")

@@ -23,14 +23,15 @@ from sweeper.features.ledger._predictions import DIFFERENCES, LEVEL, Scored
 from sweeper.spec import Task
 
 FOLDER = "ledger"
+# Stands for a strategy or rule of a user.
 OTHER = "other"
-# A 90% quantile needs at least this many runs.
+# Fewer runs correct nothing. A conformal 90% quantile needs at least nine.
 MIN_RUNS = 10
-# Largest factor by which a probability is moved towards a half. Then it is hardly above a half.
+# Largest factor by which the distance of a probability from a half is divided.
 MAX_SHRINK_FACTOR = 10.0
 # A plan reads at most this many files.
 MAX_RUNS_READ = 200
-# For each strategy, the points of each run with their standard error.
+# For each strategy, the points of each run above LoRA, with their standard error.
 Gaps = dict[str, tuple[tuple[float, float], ...]]
 
 
@@ -40,7 +41,7 @@ class LedgerEntry(Artifact):
     sweeper_version: str
     device: Literal["cpu", "cuda"]
     task: Task
-    model_kind: str = Field("", description="encoder or decoder; empty where both competed")
+    model_kind: str = Field("", description="encoder or decoder; empty if both competed")
     train_rows: int
     trials: int
     scored: tuple[Scored, ...]
@@ -53,7 +54,7 @@ class KindSummary(Record):
         judged: Predictions with an outcome.
         stated: Mean probability with which judged predictions should hold; None without any.
         hit_rate: Share of judged predictions that held; None without any.
-        clock_hit_rate: ``hit_rate`` if the time of other programs counts.
+        clock_hit_rate: ``hit_rate`` if times include those of other programs.
         width: Median width of an interval: high / low of an amount, high - low of a difference.
         widened: Factor by which plans on this machine widen their intervals now.
     """
@@ -87,13 +88,17 @@ class Export(Artifact):
 
 
 def machine_of(hardware: HardwareFacts) -> str:
-    """A digest of the processor or card."""
+    """A digest of the GPU's name, or of the processor's name and number of cores."""
     cores = (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
     return path_of(hardware.name, cores).stem
 
 
 def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
     """Keep the scores of a run, unless they are kept already or its hardware was stated.
+
+    Args:
+        run: ``Predictions.id`` of the run.
+        trials: Number of trials in its plan.
 
     Raises:
         OSError: The cache folder cannot be written.
@@ -153,14 +158,15 @@ def entries(machine: str = "*", most: int | None = None) -> tuple[list[LedgerEnt
 
 
 def _age(path: Path) -> float:
+    """A sort key that puts new files first."""
     try:
         return -path.stat().st_mtime
-    except OSError:  # it was just deleted, or is a broken link
+    except OSError:  # the file was just deleted, or is a broken link
         return 0.0
 
 
 def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
-    """The gaps of strategies to LoRA that runs of a task observed, by kind of model."""
+    """The points of strategies above LoRA that runs of a task observed, by kind of model."""
     observed: dict[str, Gaps] = {}
     for entry in kept:
         if entry.task != task or not entry.model_kind:
@@ -169,18 +175,18 @@ def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
             if scored.kind == "strategy-gap" and scored.held is not None:
                 by_strategy = observed.setdefault(entry.model_kind, {})
                 previous = by_strategy.get(scored.strategy, ())
-                by_strategy[scored.strategy] = (*previous, (scored.own, scored.error))
+                by_strategy[scored.strategy] = (*previous, (scored.undisturbed, scored.error))
     return observed
 
 
 def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, float] | None:
     """The median best loss of runs of this task and kind of model, and its 90% interval.
 
-    All three are shares of the loss of guessing. The interval is the conformal quantile of the
-    factors to the median. None with fewer than ``MIN_RUNS`` runs.
+    All three are shares of the loss of guessing. The interval is that within a factor of the
+    median: the conformal quantile of the factors of these runs. None with fewer than ``MIN_RUNS``.
     """
     shares = [
-        scored.own
+        scored.undisturbed
         for entry in kept
         if entry.task == facts.task and entry.model_kind == _model_kind(facts)
         for scored in entry.scored
@@ -197,9 +203,11 @@ def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, 
 def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
     """The factors on intervals with which the stated share would have held, by prediction.
 
-    Only factors above 1, of kinds that enough runs of this version have judged. ``best_loss``
-    corrects the best loss instead.
+    Only factors above 1, of kinds that enough runs of this version have judged. There is none for
+    the best loss, which ``best_loss`` corrects.
     """
+    # By prediction, for each run: its number, the needed factor and the level of the interval; for
+    # an event its number, the certainty that the plan had before it was corrected, and the outcome.
     needs: dict[str, list[tuple[int, float, float]]] = {}
     events: dict[str, list[tuple[int, float, bool]]] = {}
     for run, entry in enumerate(entry for entry in kept if entry.sweeper_version == version):
@@ -227,13 +235,13 @@ def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str
 
 
 def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
-    """Name, needed factor and level of each interval of a prediction; memory has two."""
+    """Name, needed factor and level of each interval of a prediction; memory has one an end."""
     if scored.need is None or scored.kind == "best-loss":
         return
     if scored.kind != "memory":
         yield scored.kind, scored.need, scored.stated
         return
-    # Separate ends: trials that need less memory than predicted must not raise the upper end.
+    # Otherwise trials that need less memory than predicted would raise the upper end, too.
     for name, need in zip(("memory-low", "memory-high"), scored.needs_of_ends, strict=True):
         yield name, need, (1 + scored.stated) / 2
 
@@ -243,13 +251,17 @@ def _has_enough_runs(judged: Sequence[tuple[int, float, object]]) -> bool:
 
 
 def _quantile(needs: Sequence[float], level: float) -> float | None:
-    """The conformal quantile; None if there are too few."""
+    """The conformal quantile of needed factors; None if they are too few for the level."""
     rank = math.ceil((len(needs) + 1) * level)
     return sorted(needs)[rank - 1] if rank <= len(needs) else None
 
 
 def _overconfidence(certainties: Sequence[float], held: Sequence[bool]) -> float:
-    """The factor by which stated probabilities were further from a half than the hit rate."""
+    """The factor by which stated probabilities were further from a half than the hit rate was.
+
+    Args:
+        certainties: Distances of the stated probabilities from a half.
+    """
     hit_margin = fmean(held) - 0.5
     stated_margin = fmean(certainties)
     return (
@@ -260,7 +272,11 @@ def _overconfidence(certainties: Sequence[float], held: Sequence[bool]) -> float
 
 
 def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
-    """Hit rate and width of every kind, by version."""
+    """The summary of every kind of prediction, by version.
+
+    Args:
+        damaged: Why files could not be read.
+    """
     by_kind: dict[tuple[str, str], dict[int, list[Scored]]] = {}
     for run, entry in enumerate(kept):
         for scored in entry.scored:
@@ -302,6 +318,7 @@ def _summary_of(
 
 
 def _held_on_the_clock(scored: Scored) -> bool:
+    """Whether a judged prediction held if a time includes that of other programs."""
     if not scored.disturbed or scored.low is None or scored.high is None:
         return bool(scored.held)
     return scored.low <= (scored.observed or 0.0) <= scored.high

@@ -26,13 +26,14 @@ Kind = Literal[
     "rule-gap", "more-rows", "best-strategy", "fine-tuning-pays",
 ]  # fmt: skip
 Unit = Literal["GiB", "s", "USD", "share", "points", "percent", "probability"]
-Open = Literal["not-measured", "other-work", "no-points"]
+WhyNotJudged = Literal["not-measured", "other-work", "no-points"]
 """Why a prediction is not judged: no figure was measured; the run did other work than was planned,
 such as without a phase; or the metric is not in points."""
 
 #: Files of a run, in the folder of this feature.
 PREDICTIONS, SCORES = "predictions.json", "scores.json"
-#: The probability that an interval of a plan contains the measured value, and its normal quantile.
+#: The probability that an interval of a plan contains the measured value, and half the interval's
+#: width in standard deviations.
 LEVEL, DEVIATIONS = 0.9, 1.645
 #: Units of differences, which may be negative.
 DIFFERENCES: frozenset[Unit] = frozenset({"points", "percent"})
@@ -44,7 +45,7 @@ DIFFERENCES: frozenset[Unit] = frozenset({"points", "percent"})
 _LOSS_OF_CLASSES, _LOSS_OF_TEXTS = (0.26, 0.02, 1.0), (0.07, 0.01, 0.5)
 # Per cent by which twice the rows lower the loss of the winner, and half the 90% interval: a
 # prediction interval of six curves with three doublings (benchmarks/data_curve). The exponents of
-# Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, mean 5 to 22 per cent.
+# Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, correspond to 5 to 22 per cent.
 _MORE_ROWS, _MORE_ROWS_HALF_WIDTH = 15.0, 30.0
 # The strategy with which the quality of others is compared.
 _REFERENCE = StrategyOnModel("lora")
@@ -58,7 +59,7 @@ class PlanPrediction(Record):
 
     Args:
         against: The strategy that this one is compared with.
-        rule: Id of the rule that claims it.
+        rule: Id of the rule that makes the prediction; empty for the plan.
         stated: The probability with which the prediction should hold.
         widened: Factor by which earlier scores widened the interval, or moved a probability
             towards a half.
@@ -94,16 +95,16 @@ class Scored(PlanPrediction):
     error: Number = 0.0
     disturbed: float = Field(0.0, ge=0, lt=1)
     held: bool | None = None
-    open: Open | None = None
+    open: WhyNotJudged | None = None
 
     @property
-    def own(self) -> float:
-        """The observed value, without the time of other programs."""
+    def undisturbed(self) -> float:
+        """The observed value; of a time, the part in which no other programs had the processor."""
         return (self.observed or 0.0) * (1 - self.disturbed)
 
     @property
     def need(self) -> float | None:
-        """The factor on the interval, before it was widened, at which the prediction just holds.
+        """The factor on the interval, before earlier scores widened it, that just makes it hold.
 
         It applies to both ends of an amount, and to the width of a difference. None for an event,
         or if not judged.
@@ -113,15 +114,15 @@ class Scored(PlanPrediction):
         if self.unit not in DIFFERENCES:
             return max(self.needs_of_ends)
         half = math.hypot((self.high - self.low) / 2 / self.widened, DEVIATIONS * self.error)
-        return abs(self.own - self.value) / half if half else None
+        return abs(self.undisturbed - self.value) / half if half else None
 
     @property
     def needs_of_ends(self) -> tuple[float, float]:
         """The needed factors on the lower and the upper end of a judged amount."""
         assert self.low is not None
         assert self.high is not None
-        own, high = max(self.own, 1e-9), max(self.high / self.widened, 1e-9)
-        return self.low * (self.widened_low or self.widened) / own, own / high
+        value, high = max(self.undisturbed, 1e-9), max(self.high / self.widened, 1e-9)
+        return self.low * (self.widened_low or self.widened) / value, value / high
 
 
 class Predictions(Artifact):
@@ -145,7 +146,7 @@ class RunScores(Artifact):
 def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     """Every prediction that a plan states as a value."""
     candidates = with_strategies_on_models(plan).candidates
-    names = {(each.strategy.strategy, each.model): each.strategy for each in candidates}
+    names = {(each.strategy.strategy, each.model): each.strategy for each in candidates}  # unique
     for candidate in candidates:
         yield _memory(candidate, MemoryFactors.of(plan.facts))
         yield _seconds(plan, "trial-time", candidate.duration, candidate.strategy)
@@ -247,6 +248,7 @@ def _points(
     against: StrategyOnModel = NO_STRATEGY,
     rule: str = "",
 ) -> PlanPrediction:
+    """The prediction of a difference in points."""
     half = DEVIATIONS * quality.sd
     return PlanPrediction(
         kind=kind,
@@ -264,6 +266,7 @@ def _points(
 def _event(
     plan: Plan, kind: Kind, probability: float, strategy: StrategyOnModel, against: StrategyOnModel
 ) -> PlanPrediction:
+    """The prediction that a strategy's best trial beats that of another."""
     return PlanPrediction(
         kind=kind,
         strategy=strategy,

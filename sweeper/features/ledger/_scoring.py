@@ -15,6 +15,7 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of, default_of
 from sweeper.search.pruner import guessing_loss
 
+# The figures of ``predicted_figures`` by kind of prediction.
 _FIGURES = {"memory": "memory", "trial-time": "trial", "sweep-time": "sweep", "money": "money"}
 # Half the width of a 95% interval in standard errors.
 _DEVIATIONS_95 = 1.96
@@ -38,6 +39,7 @@ def scores_of(predictions: Sequence[PlanPrediction], run: RunFiles) -> Iterator[
 
 
 def _score_amount(prediction: PlanPrediction, figure: PredictedFigure | None) -> Scored:
+    """Score a memory, a time or a price by the run's figure, if that is of the predicted work."""
     if figure is None:
         return Scored.taken_from(prediction, open="not-measured")
     scored = Scored.taken_from(prediction, observed=figure.actual, disturbed=figure.disturbed)
@@ -45,7 +47,7 @@ def _score_amount(prediction: PlanPrediction, figure: PredictedFigure | None) ->
         return scored.model_copy(update={"open": "other-work"})
     assert scored.low is not None
     assert scored.high is not None
-    return scored.model_copy(update={"held": scored.low <= scored.own <= scored.high})
+    return scored.model_copy(update={"held": scored.low <= scored.undisturbed <= scored.high})
 
 
 def _score_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
@@ -59,7 +61,7 @@ def _score_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
 
 
 def _score_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
-    """Score the difference of two trials in points, on the test split or else validation."""
+    """Score the difference of two trials in points: on the test split, otherwise on validation."""
     against_default = prediction.kind == "search-gain"
     first = best_of(run, prediction.strategy)
     second = (default_of if against_default else best_of)(
@@ -99,8 +101,8 @@ def _score_best_loss(prediction: PlanPrediction, run: RunFiles) -> Scored:
 
 def _score_more_rows(prediction: PlanPrediction, run: RunFiles) -> Scored:
     """Score the change of the winner's loss with the last doubling of its rows."""
-    winners = [run.seal.recommended, *run.seal.order] if run.seal else []
-    trials = (run.trial(number) for number in winners if number is not None)
+    finalists = [run.seal.recommended, *run.seal.order] if run.seal else []
+    trials = (run.trial(number) for number in finalists if number is not None)
     trial = next(trials, None)
     measured = _last_doubling(trial, run.plan.searched_rows) if trial else None
     return _judged_difference(prediction, measured)
@@ -110,12 +112,15 @@ def _last_doubling(trial: TrialFiles, rows: int) -> tuple[float, float] | None:
     """Per cent by which twice the rows lowered the loss, with its standard error.
 
     Compares trainings on the most and the second most rows; None without two common seeds.
+
+    Args:
+        rows: Number of rows of the search's trainings.
     """
     by_rows: dict[int, dict[int, float]] = {}
-    for number, training in [*((rows, seed) for seed in trial.trainings()), *trial.parts]:
+    for count, training in [*((rows, seed) for seed in trial.trainings()), *trial.parts]:
         loss = training.result.validation_loss
         if training.result.state == "COMPLETE" and loss is not None and 0 < loss < math.inf:
-            by_rows.setdefault(number, {})[training.result.seed] = loss
+            by_rows.setdefault(count, {})[training.result.seed] = loss
     fewer_rows, more_rows = sorted(by_rows)[-2:] if len(by_rows) > 1 else (rows, rows)
     seeds = sorted(by_rows.get(fewer_rows, {}).keys() & by_rows.get(more_rows, {}).keys())
     if fewer_rows == more_rows or len(seeds) < 2:
@@ -133,9 +138,9 @@ def _difference(first: TrialFiles, second: TrialFiles, run: RunFiles) -> tuple[f
     if first is second:
         return 0.0, 0.0
     by_name = test_scores(run).by_name
-    tests = [by_name.get(trial_name(trial.config.number)) for trial in (first, second)]
+    on_test = [by_name.get(trial_name(trial.config.number)) for trial in (first, second)]
     first_scores, second_scores = (
-        tests if all(tests) else [validation_scores(trial) for trial in (first, second)]
+        on_test if all(on_test) else [validation_scores(trial) for trial in (first, second)]
     )
     if (
         first_scores is None

@@ -10,10 +10,11 @@ from sweeper.features.parts import record_of
 
 
 def widen(facts: Facts, prediction: str) -> float:
-    """The factor by which an interval gets wider; the sweep's is applied after the trials' one.
+    """The factor by which an interval gets wider.
 
-    It is 1 for stated hardware, such as the cards that ``plan --rent`` compares, since the scores
-    are of this machine.
+    The interval of a sweep also gets the factor of trials, so that its own is only the rest. All
+    factors are 1 for stated hardware, such as the cards that ``plan --rent`` compares, since the
+    scores are of this machine.
     """
     record = record_of(facts.features, "ledger", LedgerFacts)
     factors = record.factors if record and facts.hardware.detected else {}

@@ -1,4 +1,4 @@
-"""The scores of earlier runs, for the intervals and the qualities of a plan."""
+"""What a plan takes from the scores of earlier runs, for its intervals and expected qualities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeper.spec import Spec
 
 
 class LedgerFacts(Record):
-    """The corrections and observations that a plan takes from earlier runs.
+    """The corrections and observations of earlier runs.
 
     Args:
         factors: Factors above 1 by which intervals get wider, by the kind of prediction.
@@ -27,7 +27,10 @@ class LedgerFacts(Record):
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
-    """The factors of this machine, if detected, and observations of all machines; None if empty."""
+    """Factors from runs on this machine, if it is detected, and observations of all machines.
+
+    None without any.
+    """
     from sweeper.features.ledger import _ledger
 
     factors: dict[str, float] = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.errors import UsageError
-from sweeper.features.ledger._predictions import SCORES, Open, RunScores, Scored
+from sweeper.features.ledger._predictions import SCORES, RunScores, Scored, WhyNotJudged
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, NotMeasured
@@ -17,7 +17,7 @@ from sweeper.reporting.document import Report
 
 HEADING = Heading(135, "predictions", "Predictions")
 
-_REASONS_NOT_JUDGED: dict[Open, str] = {
+_REASONS_NOT_JUDGED: dict[WhyNotJudged, str] = {
     "not-measured": "not judged: not measured",
     "other-work": "not judged: the run did other work than was planned",
     "no-points": "not judged: the metric has no points",
@@ -98,11 +98,11 @@ def _title(scored: Scored) -> str:
         "trial-time": f"a full trial of {name}",
         "sweep-time": "the sweep",
         "money": "money",
-        "best-loss": "the best loss, as a share of that of guessing",
+        "best-loss": "the best loss, as a share of the loss of guessing",
         "search-gain": f"gain over the default of {name}",
         "strategy-gap": f"{name} against {other}",
         "rule-gap": f"{name} against {other} by the rule {scored.rule}",
-        "more-rows": "what twice the rows take away of the loss",
+        "more-rows": "decrease of the loss with twice the rows",
         "best-strategy": f"{name} better than {other}",
         "fine-tuning-pays": f"{name} better than {other}, whose base stays frozen",
     }[scored.kind]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sweeper
-from sweeper.backend import TRAINING
+from sweeper.backend import TORCH_BACKEND
 from sweeper.data.reading.files import hub_files, is_hub_data
 from sweeper.errors import Problem, SweeperError
 from sweeper.execution.job import Briefing
@@ -61,7 +61,9 @@ def problems_here(run: RunFolder, briefing: RemoteBriefing) -> list[Problem]:
     if problems:
         return problems
     models = (
-        _model_problems(Plan.read(run.plan), briefing.spec) if briefing.backend == TRAINING else ()
+        _model_problems(Plan.read(run.plan), briefing.spec)
+        if briefing.backend == TORCH_BACKEND
+        else ()
     )
     return [*_data_problems(briefing.spec), *models]
 

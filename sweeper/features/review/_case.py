@@ -19,11 +19,12 @@ from sweeper.planning.candidates import RatedModel, rated_model
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.spec import Scalar, Spec, Task
 from sweeper.specfile import resolve
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
-#: The assumed number of rows if it is not known.
+#: The number of rows that is assumed if it is not known.
 TYPICAL_ROWS = 10_000
-_MODEL: Path_ = ("models", 0, "id")
+# Keys of the spec.
+_MODEL: KeyPath = ("models", 0, "id")
 _DATA, _EXAMPLES, _MAX_LENGTH = ("data", "path"), ("data", "examples"), ("training", "max_length")
 
 
@@ -33,7 +34,7 @@ class Case:
 
     Args:
         facts: None if the file names no known model.
-        knows_rows: Whether the number of rows is known; else ``TYPICAL_ROWS`` is assumed.
+        knows_rows: Whether the number of rows is known; otherwise ``TYPICAL_ROWS`` is assumed.
         unknown_model: Reason why ``facts`` is None; empty otherwise.
         on_gpu: Whether a GPU is stated or detected. Without one, fit is not checked.
     """
@@ -73,6 +74,7 @@ class Case:
 
     @property
     def accumulation(self) -> int:
+        """Micro-batches of one optimizer step."""
         if (batch := self.training.global_batch) is not None:
             return max(batch // (self.micro_batch * self.gpus), 1)
         return self.training.gradient_accumulation_steps or 1
@@ -89,14 +91,14 @@ class Case:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest sequence: the file's limit, else the plan's cap; 1 if unknown."""
+        """Tokens of the longest sequence: the file's limit, or else the plan's; 1 if unknown."""
         if self.rated is None or self.training.sequence_length is not None:
             return self.training.sequence_length or 1
         return self.rated.cap.tokens
 
     @property
     def examples(self) -> int | None:
-        """Examples that are trained on; None where the rows are not known."""
+        """Number of examples that are trained on; None if not known."""
         rows = self.facts.data.rows if self.facts else self.spec.data.examples
         if rows is None or not self.knows_rows:
             return None
@@ -105,8 +107,8 @@ class Case:
         return max(round(rows * (1 - share)) if share < 1 else rows - round(share), 1)
 
     @property
-    def rows(self) -> int | None:
-        """Examples, or packed sequences, of one epoch; None where they are not known."""
+    def sequences(self) -> int | None:
+        """Number of examples, or packed sequences, in one epoch; None if not known."""
         if self.examples is None or not self.training.packing:
             return self.examples
         tokens = self.examples * self.mean_tokens
@@ -114,21 +116,21 @@ class Case:
 
     @property
     def steps(self) -> int | None:
-        """Optimizer steps of the whole training; None where they are not known."""
+        """Optimizer steps of the whole training; None if not known."""
         stated = max(self.training.max_steps or 0, 0)
-        if self.rows is None or (stated and not self.training.steps_per_epoch):
+        if self.sequences is None or (stated and not self.training.steps_per_epoch):
             return stated or None
-        epochs, steps_per_epoch = self.training.num_train_epochs or 1, self.rows / self.batch
+        epochs, steps_per_epoch = self.training.num_train_epochs or 1, self.sequences / self.batch
         if self.config.table.whole_batches:
             steps_per_epoch = (
-                math.ceil(self.rows / (self.micro_batch * self.gpus)) // self.accumulation
+                math.ceil(self.sequences / (self.micro_batch * self.gpus)) // self.accumulation
             )
         full_steps = max(math.ceil(epochs * steps_per_epoch), 1)
         return min(stated, full_steps) if stated else full_steps
 
     @property
     def warmup_share(self) -> float:
-        """The share of the steps over which the learning rate rises; 0 where it is not known."""
+        """The share of the steps over which the learning rate rises; 0 if not known."""
         count = self.training.warmup_steps or 0.0
         if count >= 1:
             return count / self.steps if self.steps else 0.0
@@ -142,12 +144,12 @@ class Case:
         ]
 
     def field(self, setting: str) -> str:
-        """The name in the file, or else the trainer's, of a field of ``Training``."""
+        """The name that the file, or else the trainer, has for a field of ``Training``."""
         values = self.file_values(setting)
         return values[0].field if values else self.config.table.field_of(setting)
 
     def in_file_fields(self, change: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
-        """A change of ``Training`` in fields of the file; None if a setting has no field there."""
+        """A change of ``Training`` in fields of the file; None if the trainer lacks one of them."""
         fields = {setting: self.field(setting) for setting in change}
         convert = self.config.table.value_in_field
         values = {fields[key]: convert(fields[key], key, change[key]) for key in change}
@@ -156,7 +158,7 @@ class Case:
 
     @property
     def evaluates(self) -> bool:
-        """Whether the trainer evaluates while it trains, if there are rows for it."""
+        """Whether the trainer is set to evaluate during training. It may still lack rows."""
         training, table = self.training, self.config.table
         has_strategy = str(training.eval_strategy or "no").lower() not in ("no", "false", "none")
         has_interval = bool(training.eval_steps) and "eval_strategy" not in table.defaults
@@ -173,7 +175,7 @@ class Case:
 
         Args:
             change: Values of fields of ``Training`` that remove the finding.
-            details: Fields of the finding, and placeholders of its text.
+            details: Fields of the finding, and values for the placeholders in its text.
         """
         values = self.file_values(*settings)
         in_file = self.in_file_fields(change or {}) or {}
@@ -187,7 +189,7 @@ class Case:
 
 
 def fix_sentence(change: Mapping[str, Scalar]) -> str:
-    """The sentence that says what to set.
+    """A sentence with the values to set.
 
     >>> fix_sentence({"bf16": True, "lora_r": 16})
     'Set bf16: true, lora_r: 16.'
@@ -205,8 +207,8 @@ def yaml_text(value: Scalar) -> str:
     return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
 
 
-def case_of(config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Case:
-    """A configuration with its model, the data and the machine that the flags name.
+def case_of(config: ReadConfiguration, flags: Mapping[KeyPath, Any]) -> Case:
+    """A configuration with the facts about its model, and the data and machine of the flags.
 
     Args:
         flags: Flags of ``sweeper plan``, which override the file.
@@ -228,7 +230,8 @@ def case_of(config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Case:
     try:
         model = model_facts(spec.models[0])
     except ModelError as error:
-        why = f"nothing is known about the model ({error.problems[0].what}); --model names another"
+        what = error.problems[0].what
+        why = f"nothing is known about the model ({what}); name another with --model"
         return Case(config, spec, None, knows_rows, on_gpu, problems, why)
     facts = gather(spec, models=(model,))
     warnings = (

@@ -1,4 +1,4 @@
-"""Checks for settings that contradict each other, do not do what they seem to do, or lack evidence.
+"""Checks for settings that contradict each other, have no effect, or lack evidence.
 
 Each check is a function that yields findings, whose texts are in ``_findings.yaml``; ``CHECKS``
 names all of them. A check that depends on the trainer's behaviour reads its ``Format``.
@@ -28,13 +28,13 @@ _TEMPLATES = Path(__file__).parent / "_templates.yaml"
 _MAX_WARMUP_SHARE = 0.5
 #: Similarity to a known field (difflib, 0 to 1) from which an unknown field is a misspelling.
 _MIN_SIMILARITY = 0.9
-#: With fewer rows, a loss on prompts may help.
+#: With fewer examples, a loss on prompts may help.
 _MIN_ROWS_FOR_ANSWER_LOSS = 10_000
-#: A learning rate beyond the range by more than this factor, half a decade, is a warning.
+#: A learning rate outside the range by more than this factor, half a decade, is a warning.
 _WARNING_FACTOR = 3.0
-#: A batch within this factor of the range gets no note, since rules name powers of two.
+#: A batch within this factor of the range gets no finding, since rules name powers of two.
 _BATCH_TOLERANCE = 2.0
-#: Fields of ``Training`` by differing names of the rule book.
+#: The fields of ``Training`` that the rule book names differently, by its names.
 _SETTINGS = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
 
 
@@ -132,7 +132,7 @@ def _same_rows(case: Case) -> Iterator[Finding]:
 
 
 def _rows_key(item: Mapping[str, object]) -> tuple[str, ...]:
-    """The values that identify the rows of one data set in the file."""
+    """The values in the file that identify the rows of one data set."""
     keys = ("path", "name", "split", "data_files", "shards")
     return tuple(str(item.get(key, "")) for key in keys)
 
@@ -216,7 +216,7 @@ def _epochs_without_effect(case: Case) -> Iterator[Finding]:
 def _context(case: Case) -> Iterator[Finding]:
     length, model = case.training.sequence_length, case.model
     changes_context = any(
-        matches(name, "*rope*|overrides_of_model_config*") for name in case.config.names
+        matches(name, "*rope*|overrides_of_model_config*") for name in case.config.field_lines
     )
     unsure_context = model is not None and model.weights_note and not model.parameters_exact
     if model is None or unsure_context or not length or changes_context:
@@ -230,12 +230,12 @@ def _context(case: Case) -> Iterator[Finding]:
 
 
 def _misspelt_fields(case: Case) -> Iterator[Finding]:
-    table, names = case.config.table, case.config.names
-    fields = [name for name in (*table.fields, *table.noted) if name not in names]
+    table, lines = case.config.table, case.config.field_lines
+    fields = [name for name in (*table.fields, *table.noted) if name not in lines]
     for name in case.config.unknown:
         for match in difflib.get_close_matches(name, fields, 1, _MIN_SIMILARITY):
             finding = case.finding("unknown-field", (), title=table.title, name=name)
-            details = {"fields": (name,), "line": names[name], "fix": f"Did you mean {match}?"}
+            details = {"fields": (name,), "line": lines[name], "fix": f"Did you mean {match}?"}
             yield finding.model_copy(update=details)
 
 
@@ -249,7 +249,7 @@ def _outside_evidence(case: Case) -> Iterator[Finding]:
     for name, (parameter, rule) in _parameters(case).items():
         setting_name = _SETTINGS.get(name, name)
         is_batch, is_rate = name == BATCH, name == "learning_rate"
-        # The trainer's default rate is judged, too: it is seldom meant for an adapter.
+        # A default learning rate of the trainer is judged, too: few are meant for an adapter.
         is_judged = case.file_values(setting_name) or (is_rate and case.config.format != "peft")
         value = case.batch if is_batch else getattr(training, setting_name, None)
         low, high = _range(parameter)
@@ -298,7 +298,7 @@ def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
 
 
 def _range(parameter: Parameter) -> tuple[float | None, float | None]:
-    """Both ends of a searched parameter's range, or else of its allowed range; None if open."""
+    """Both ends of a parameter's range, or of its allowed range if not searched; None if open."""
     if parameter.kind == "categorical":
         numbers = [float(choice) for choice in parameter.choices or () if is_number(choice)]
         return (min(numbers), max(numbers)) if numbers else (None, None)

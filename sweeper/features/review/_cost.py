@@ -20,6 +20,7 @@ from sweeper.units import gib
 
 #: Share of the time that a change must save to be reported.
 _MIN_SHARE_SAVED = 0.1
+# New values by field of ``Training``.
 _Change = dict[str, Scalar]
 
 
@@ -28,6 +29,7 @@ class ReviewedCost:
 
     Attributes:
         assumed: The assumptions of the estimate, as sentences.
+        setup: The set-up for the memory formula; None if nothing can be estimated.
     """
 
     def __init__(self, case: Case) -> None:
@@ -101,11 +103,11 @@ class ReviewedCost:
             test_rows=0, item_tokens=max(round(tokens), 1), scoring_tokens=tokens, classes=0,
             longest=case.longest,
         )  # fmt: skip
-        clocks = [
+        time_models = [
             clock_of(case.model, timed_setup, machine)
             for machine in possible_machines(facts.hardware)
         ]
-        spans = [clock.speed.duration(clock.training(workload)) for clock in clocks]
+        spans = [model.speed.duration(model.training(workload)) for model in time_models]
         return Duration(
             seconds=sorted(span.seconds for span in spans)[len(spans) // 2],
             low=min(span.low for span in spans), high=max(span.high for span in spans),
@@ -131,7 +133,10 @@ class ReviewedCost:
         )
 
     def _change_to_fit(self) -> tuple[_Change, MemoryEstimate | None]:
-        """The first changes with which the training fits, and its memory then; None if none do."""
+        """The fewest changes with which the training fits, and its memory then.
+
+        Each change is made in addition to those before it. Empty and None if all are not enough.
+        """
         case, change = self.case, _Change()
         setup = self.setup
         for fields, update in self._smaller_setups():
@@ -144,6 +149,7 @@ class ReviewedCost:
         return {}, None
 
     def _smaller_setups(self) -> Iterator[tuple[dict[str, Any], _Change]]:
+        """Changes that save memory: of the set-up, and of ``Training``."""
         case, training = self.case, self.case.training
         if not training.gradient_checkpointing:
             yield {"gradient_checkpointing": True}, {"gradient_checkpointing": True}
@@ -179,6 +185,7 @@ class ReviewedCost:
                 yield PossibleGain(what=reason, saved=round(saved, 3), change=in_file)
 
     def _faster_setups(self) -> Iterator[tuple[str, dict[str, Any], _Change]]:
+        """Changes that may save time: why, of the set-up, and of ``Training``."""
         case = self.case
         if case.training.gradient_checkpointing:
             fields: dict[str, Any] = {"gradient_checkpointing": False}
@@ -207,6 +214,7 @@ def _reason_not_estimated(case: Case) -> str:
 
 
 def _precision(case: Case) -> str:
+    """The precision of the training, as ``training.precision`` in sweep.yaml names it."""
     training, table = case.training, case.config.table
     weights_in_bf16 = (
         training.weights_dtype in ("bfloat16", "auto") or table.full_bf16 == "bf16-pure"

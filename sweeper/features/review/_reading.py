@@ -1,7 +1,7 @@
 """Reads configurations from a file: YAML, JSON, command lines in a script, calls in Python.
 
-Tables of their fields tell which trainer they are for: one in ``_formats/`` for each trainer.
-Nothing runs, and only variables that the script itself sets are expanded.
+A table in ``_formats/`` describes the fields of each trainer; the table that explains the most
+fields tells the trainer. Nothing runs, and only variables that a script itself sets are expanded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sweeper.textfiles import read_text
 from sweeper.yamlfile import FileModel
 
 _FOLDER = Path(__file__).parent / "_formats"
-#: A file with none of these settings is no training configuration.
+#: A file with none of these settings is not a training configuration.
 _TRAINING_SETTINGS = {"learning_rate", "num_train_epochs", "max_steps", "r"}
 
 
@@ -34,9 +34,9 @@ class Meaning(FileModel):
 
     Args:
         to: The field of ``Training`` that it sets.
-        values: Values to set, by pattern of the file's value; ``none`` sets nothing. Other values
-            are set as they are.
-        folder: Whether the value is a folder that is named after the model.
+        values: Values to set, by pattern of the file's value; ``none`` sets nothing. Values that
+            match no pattern are set as they are.
+        folder: Whether the value is a folder whose name is that of the model.
         layers: Target modules that the value ``true`` adds.
     """
 
@@ -53,15 +53,15 @@ class Format(FileModel):
     """The table of one trainer.
 
     Args:
-        extends: Another table, whose fields and defaults this one adds to.
-        fields: Meanings by name, with dots between nested names.
-        noted: Patterns of fields that do not affect a review.
+        extends: Another table, whose entries this one also has.
+        fields: Meanings by field or pattern, with dots between nested names.
+        noted: Patterns of known fields that do not affect a review.
         required: Patterns, one of which must match a field of the file.
         defaults: The trainer's own values, for settings that a file lacks.
-        full_bf16: Precision of full fine-tuning if the file says bf16.
-        setup: Further fields of the memory formula's set-up.
+        full_bf16: Precision of full fine-tuning if the file has ``bf16: true``.
+        setup: Further fields of ``sweeper.memory.setup.Setup``, for the memory formula.
         packing_needs: Patterns of the implementations that keep attention within packed examples.
-        own_layers: Whether layers have other names than in transformers.
+        own_layers: Whether the trainer's layers have other names than in transformers.
         packing_masked: Whether attention always stays within a packed example.
         whole_batches: Whether an incomplete last batch of an epoch is dropped.
         evaluates_if_held_out: Whether the trainer evaluates only if the file holds out rows.
@@ -132,6 +132,7 @@ def formats() -> dict[str, Format]:
 
 
 def _extended_table(table: Format, base: Format) -> Format:
+    """A table together with the one that it extends; its own entries win."""
     names = ("fields", "defaults", "setup")
     merged = {name: {**getattr(base, name), **getattr(table, name)} for name in names}
     return table.model_copy(update={**merged, "noted": [*base.noted, *table.noted]})
@@ -142,7 +143,7 @@ class ReadConfiguration(NamedTuple):
 
     Args:
         file_values: Values of the file by field of ``Training``, the last in the file first.
-        names: Line numbers by field of the file.
+        field_lines: Line numbers by field of the file; 0 if unknown.
         unknown: Fields that the table does not explain.
         problems: Invalid values.
     """
@@ -152,7 +153,7 @@ class ReadConfiguration(NamedTuple):
     table: Format
     training: Training
     file_values: Mapping[str, tuple[FileValue, ...]]
-    names: Mapping[str, int]
+    field_lines: Mapping[str, int]
     unknown: tuple[str, ...]
     problems: tuple[Finding, ...]
 
@@ -179,7 +180,7 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> ReadCo
     if not candidates:
         titles = ", ".join(table.title for table in formats().values())
         raise UsageError(
-            "this is no training configuration that sweeper knows",
+            "this is not a training configuration that sweeper knows",
             fix=f"Give the file with the learning rate or adapter, of one of {titles}.",
             where=file,
         )
@@ -189,17 +190,18 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> ReadCo
 def _read(
     file: str, name: str, table: Format, values: Mapping[str, tuple[object, int]]
 ) -> ReadConfiguration:
-    raw: dict[str, Any] = {}
+    """The configuration as read by the table of one trainer."""
+    settings: dict[str, Any] = {}
     file_values: dict[str, tuple[FileValue, ...]] = {}
     problems: list[Finding] = []
     unknown = [field for field in values if table.meanings(field) is None]
     for field, (value, line) in values.items():
         for meaning in table.meanings(field) or ():
-            setting = _setting_value(meaning, value, raw.get(meaning.to))
+            setting = _setting_value(meaning, value, settings.get(meaning.to))
             if setting is None:
                 continue
             try:
-                raw[meaning.to] = _setting_type(meaning.to).validate_python(setting)
+                settings[meaning.to] = _setting_type(meaning.to).validate_python(setting)
             except ValidationError as error:
                 message = error.errors(include_url=False)[0]["msg"]
                 placeholders = {
@@ -215,23 +217,30 @@ def _read(
                 continue
             earlier_values = file_values.get(meaning.to, ())
             file_values[meaning.to] = (FileValue(field, line, value), *earlier_values)
-    training = Training.model_validate(_with_derived_values({**table.defaults, **raw}))
-    lines = {field: line for field, (_, line) in values.items()}
+    training = Training.model_validate(_with_derived_values({**table.defaults, **settings}))
+    field_lines = {field: line for field, (_, line) in values.items()}
     return ReadConfiguration(
-        file, name, table, training, file_values, lines, tuple(unknown), tuple(problems)
+        file, name, table, training, file_values, field_lines, tuple(unknown), tuple(problems)
     )
 
 
 @cache
 def _setting_type(setting: str) -> TypeAdapter[Any]:
+    """The type of a field of ``Training``."""
     return TypeAdapter(Training.model_fields[setting].rebuild_annotation())
 
 
 def _setting_value(meaning: Meaning, value: object, earlier_value: object) -> object:
-    """The value to which a field sets its setting; None if unchanged."""
+    """The value to which a field sets its setting; None if the field does not set it.
+
+    Args:
+        value: The value in the file.
+        earlier_value: What earlier fields of the file set; target modules are added to it.
+    """
     if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
         return None
     if meaning.folder and isinstance(value, str):
+        # Llama's weights are in a folder "original" inside that of the model.
         *_, folder = ("", *(part for part in Path(value).parts if part != "original"))
         return folder or None
     if meaning.layers:
@@ -252,19 +261,20 @@ def _setting_value(meaning: Meaning, value: object, earlier_value: object) -> ob
 
 
 def _mapped_value(values: Mapping[str, str], value: object) -> object:
+    """The value of a setting by ``Meaning.values``; None if it is not set."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
     mapped = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
     return value if mapped is None else None if mapped == "none" else mapped
 
 
-def _with_derived_values(raw: dict[str, Any]) -> dict[str, Any]:
-    """The values, with ``qlora`` and ``max_steps`` where other values imply them."""
-    four_bits = raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
-    if raw.get("method") == "lora" and four_bits:
-        raw["method"] = "qlora"
-    if raw.get("steps_per_epoch"):
-        raw["max_steps"] = round(raw["steps_per_epoch"] * (raw.get("num_train_epochs") or 1))
-    return raw
+def _with_derived_values(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with ``qlora`` and ``max_steps`` if others imply them."""
+    four_bits = settings.get("load_in_4bit") or str(settings.get("quantization")).startswith("nf4")
+    if settings.get("method") == "lora" and four_bits:
+        settings["method"] = "qlora"
+    if steps := settings.get("steps_per_epoch"):
+        settings["max_steps"] = round(steps * (settings.get("num_train_epochs") or 1))
+    return settings
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -277,14 +287,17 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
 
 
 #: Limit on the characters of a script.
-MAX_BYTES = 2**20
-#: Flags that a table must explain for a command to count as a training.
+MAX_CHARACTERS = 2**20
+#: A command or a call is a training if a table explains at least this many of its flags.
 _MIN_KNOWN_FLAGS = 3
+# In a script: the assignment of a variable, and its use.
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\S+)\s*$")
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 
+# In Python: nodes that name the function of a call, and ends of names of training classes.
 _NAME_NODES, _TRAINING_SUFFIXES = (ast.Name, ast.Attribute), ("Config", "Trainer", "Arguments")
 
+# Value and line by field.
 _ValuesByName = dict[str, tuple[object, int]]
 
 
@@ -314,13 +327,13 @@ def read(path: Path) -> list[ReadConfiguration]:
             text = read_text(path, "replace")
         except OSError as error:
             raise UsageError(f"cannot read this file ({error.strerror})", where=where) from error
-        if len(text) > MAX_BYTES:
-            raise UsageError(f"larger than {MAX_BYTES >> 20} MiB", where=where)
+        if len(text) > MAX_CHARACTERS:
+            raise UsageError(f"longer than {MAX_CHARACTERS:,} characters", where=where)
         calls = _calls(text) if path.suffix == ".py" else []
         candidates = [values for values in (*calls, *_commands(text)) if _is_training(values)]
     if not candidates:
         raise UsageError(
-            "no command or call with training settings is in this script",
+            "this script has no command or call with training settings",
             fix="Give the YAML or JSON file, or a script with a command such as 'trl sft --...'.",
             where=where,
         )
@@ -329,6 +342,7 @@ def read(path: Path) -> list[ReadConfiguration]:
 
 
 def _is_training(values: _ValuesByName) -> bool:
+    """Whether a table explains enough of these fields."""
     known_flags = max(sum(table.meanings(name) is not None for name in values)
                     for table in formats().values())  # fmt: skip
     return known_flags >= _MIN_KNOWN_FLAGS
@@ -345,7 +359,7 @@ def _commands(text: str) -> Iterator[_ValuesByName]:
         continues = line.rstrip().endswith("\\")
         for word in _words(line.rstrip().rstrip("\\")):
             word = _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), word)
-            if word.startswith("--"):
+            if word.startswith("--"):  # ``--flag=value``, or ``--flag`` and values in further words
                 name, equals, value = word[2:].partition("=")
                 name = name.replace("-", "_")
                 values[name] = (_scalar(value) if equals else True, number)
@@ -367,6 +381,7 @@ def _commands(text: str) -> Iterator[_ValuesByName]:
 
 
 def _words(line: str) -> list[str]:
+    """The words of a shell's line, without comments."""
     try:
         return shlex.split(line, comments=True)
     except ValueError:  # the quote ends on another line
@@ -374,6 +389,7 @@ def _words(line: str) -> list[str]:
 
 
 def _scalar(text: str) -> object:
+    """The value of a flag, read as YAML if that gives a single value."""
     try:
         value = yamlfile.parse(text, "value").data
     except UsageError:
@@ -404,6 +420,7 @@ def _calls(text: str) -> list[_ValuesByName]:
 
 
 def _literal(node: ast.expr) -> Any:
+    """The value of a literal; None if the expression is not one."""
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):

@@ -50,14 +50,16 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Training(Record):
     """The settings of a training. Names are those of transformers and PEFT if these have one.
 
-    A setting has the file's value, else the default in the trainer's table (``_formats/``), which
-    translates the fields of the file. Else it has the default here, which is None if unknown. A few
-    settings are derived from others, such as ``max_steps`` from ``steps_per_epoch``.
+    A setting has the value in the file, or else the trainer's default, or else the default here,
+    which is None if unknown. The trainer's table in ``_formats/`` has its defaults and translates
+    its fields. A few settings are derived from others, such as ``max_steps`` from
+    ``steps_per_epoch``.
 
     Args:
         precision: Set by trainers that have one field for it; others set ``bf16``, ``fp16`` and
             ``pure_bf16``.
-        quantization: Likewise; others set ``load_in_4bit`` and ``load_in_8bit``.
+        quantization: Set by trainers that have one field for it; others set ``load_in_4bit`` and
+            ``load_in_8bit``.
         optimizer_variant: Another method that replaces ``optim``, such as GaLore, or a precision
             such as fp8. Memory and time are not estimated with it.
         releases_gradients: Whether the optimizer steps within the backward pass.
@@ -146,7 +148,7 @@ class Finding(Record):
         value: The value of the file, or the trainer's default.
         low: Lower end of the accepted range; ``high`` is the upper one.
         source: Paper, documentation or measurement.
-        change: The fields of the file with the values that remove the finding.
+        change: Values that remove the finding, by field of the file.
     """
 
     kind: str
@@ -176,7 +178,7 @@ def finding_of_kind(kind: str, documentation: str, **details: Any) -> Finding:
 
     Args:
         documentation: The trainer's documentation, for ``{trainer}`` in the text.
-        details: Fields of the finding, and placeholders of its text.
+        details: Fields of the finding, and values for the placeholders in its text.
     """
     placeholders = {"trainer": documentation, **details}
     texts = {name: text.format_map(placeholders) for name, text in _texts_by_kind()[kind].items()}
@@ -201,7 +203,7 @@ class Review(Record):
 
     Args:
         understood: Number of the ``fields`` that the trainer's table has.
-        unknown: The other fields.
+        unknown: The fields that the table does not have.
         memory: Peak of one GPU; ``fits`` is None if no GPU is known or nothing can be estimated.
         seconds: Time without validation; None if it is unknown or memory is too small.
         cost_usd: Lower end, middle and upper end; None without a price or a time.

@@ -17,13 +17,13 @@ from sweeper.features.review._reading import ReadConfiguration, read
 from sweeper.features.review._record import LEVELS, Finding, PossibleGain, Review
 from sweeper.spec import Scalar
 from sweeper.textfiles import read_text
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
-#: Limit on rounds of review and change. Two or three suffice, unless two changes alternate.
+#: Limit on rounds of review and change. Two or three suffice, unless two changes undo each other.
 _MAX_PASSES = 5
 
 
-def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
+def reviews(file: Path, flags: Mapping[KeyPath, Any]) -> list[Review]:
     """A review of each configuration in a file.
 
     Args:
@@ -32,7 +32,7 @@ def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
     Raises:
         SweeperError: The file cannot be read or trains nothing, or a flag is wrong.
     """
-    return [_review(number, config, flags) for number, config in enumerate(read(file))]
+    return [_review(index, config, flags) for index, config in enumerate(read(file))]
 
 
 def _findings(case: Case, cost: ReviewedCost) -> list[Finding]:
@@ -42,18 +42,18 @@ def _findings(case: Case, cost: ReviewedCost) -> list[Finding]:
     return sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.line))
 
 
-def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Review:
+def _review(index: int, config: ReadConfiguration, flags: Mapping[KeyPath, Any]) -> Review:
     case = case_of(config, flags)
     cost = ReviewedCost(case)
     memory, seconds, findings = cost.memory(), cost.seconds(), _findings(case, cost)
     gpu_memory = memory if case.on_gpu else None
     if gpu_memory is not None and gpu_memory.peak_gib > gpu_memory.limit_gib:
-        seconds = None
+        seconds = None  # it would not run
     assumed = list(cost.assumed)
     if not case.knows_rows:
-        assumed.append(f"the evidence is that for {TYPICAL_ROWS:,} rows; --data or --examples say")
+        assumed.append(f"the evidence is for {TYPICAL_ROWS:,} rows; state yours with --examples")
     if not case.on_gpu:
-        assumed.append("no GPU is stated or found: --gpu or --gpu-memory say whether it fits")
+        assumed.append("no GPU is stated or found, so fit is not checked; state one with --gpu")
     price = case.facts.hardware.price_per_gpu_hour if case.facts else None
     usd_per_hour = (price or 0.0) * case.gpus
     seconds_range = (
@@ -68,8 +68,8 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
     return Review(
         file=config.file,
         format=config.format,
-        fields=len(config.names),
-        understood=len(config.names) - len(config.unknown),
+        fields=len(config.field_lines),
+        understood=len(config.field_lines) - len(config.unknown),
         unknown=config.unknown,
         training=config.training,
         memory=memory,
@@ -80,29 +80,33 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
         assumed=tuple(assumed),
         findings=tuple(findings),
         gains=(*towards_evidence, *sorted(cost.gains(), key=lambda gain: -(gain.saved or 0))),
-        patch=_patch(number, case, findings, flags),
+        patch=_patch(index, case, findings, flags),
     )
 
 
-def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[Path_, Any]) -> str:
-    """A unified diff of this review's changes and of those that reviews of the result add."""
+def _patch(index: int, case: Case, findings: list[Finding], flags: Mapping[KeyPath, Any]) -> str:
+    """A unified diff of this review's changes and of those that reviews of the result add.
+
+    Args:
+        index: Place of the configuration in its file.
+    """
     file, config = case.config.file, case.config
     before = text = read_text(Path(file), "replace")
     with TemporaryDirectory() as folder:
         copy = Path(folder, Path(file).name)
         for _ in range(_MAX_PASSES):
-            after = changed_text(file, text, config.names, changes(findings))
+            after = changed_text(file, text, config.field_lines, changes(findings))
             if after == text:
                 break
             copy.write_text(text := after, encoding="utf-8")
-            config = read(copy)[number]
+            config = read(copy)[index]
             case = case_of(config, flags)
             findings = _findings(case, ReviewedCost(case))
     return diff(file, before, text)
 
 
 def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
-    """The changes of errors and warnings; if several change a field, the first one counts."""
+    """The changes of errors and warnings. If several change a field, the first finding's counts."""
     merged: dict[str, Scalar] = {}
     for finding in findings:
         if finding.level != "note":
@@ -111,22 +115,22 @@ def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
 
 
 def changed_text(
-    file: str, text: str, names: Mapping[str, int], change: Mapping[str, Scalar]
+    file: str, text: str, field_lines: Mapping[str, int], change: Mapping[str, Scalar]
 ) -> str:
-    """The text with changed values; a value that is not on its field's line stays.
+    """The text with changed values. A value stays if it is not on its field's line.
 
     A missing field is added above its siblings, or at the end of a YAML file or the start of JSON.
 
     Args:
-        names: Lines by field of the file.
+        field_lines: Line numbers from 1, by field of the file.
         change: New values by field.
     """
     lines, suffix = text.splitlines(keepends=True), Path(file).suffix
     additions: list[tuple[int, str]] = []
     for field, value in change.items():
-        index = names.get(field, 0) - 1
-        if field not in names:
-            additions += filter(None, [_added_line(lines, field, value, names, suffix)])
+        index = field_lines.get(field, 0) - 1
+        if field not in field_lines:
+            additions += filter(None, [_added_line(lines, field, value, field_lines, suffix)])
         elif index < len(lines) and (new := _changed_line(lines[index], field, value, suffix)):
             lines[index] = new
     for index, new_line in sorted(additions, key=lambda item: -item[0]):
@@ -164,7 +168,7 @@ def _changed_line(line: str, field: str, value: Scalar, suffix: str) -> str | No
 
 
 def _added_line(
-    lines: list[str], field: str, value: Scalar, names: Mapping[str, int], suffix: str
+    lines: list[str], field: str, value: Scalar, field_lines: Mapping[str, int], suffix: str
 ) -> tuple[int, str] | None:
     """The index of the line to add, and the line; None if it must be added by hand."""
     parent, _, key = field.rpartition(".")
@@ -174,7 +178,7 @@ def _added_line(
         return None
     if not parent:
         return len(lines), f"{key}: {yaml_text(value)}\n"
-    siblings = [line for name, line in names.items() if name.rpartition(".")[0] == parent]
+    siblings = [line for name, line in field_lines.items() if name.rpartition(".")[0] == parent]
     if not siblings:
         return None
     first = lines[min(siblings) - 1]

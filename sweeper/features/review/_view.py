@@ -29,7 +29,8 @@ def show(review: Review) -> None:
 
 def _fields(review: Review) -> str:
     understood = f"{review.understood} of {review.fields} fields understood"
-    return f"{understood}, not {', '.join(review.unknown)}" if review.unknown else understood
+    unknown = ", ".join(review.unknown)
+    return f"{understood}; unknown: {unknown}" if unknown else understood
 
 
 def _memory(review: Review) -> str:

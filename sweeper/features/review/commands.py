@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sweeper.cli.options import AsJson, takes_spec
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import KeyPath
 
 ORDER = 95
 commands = typer.Typer()
@@ -17,7 +17,7 @@ commands = typer.Typer()
 @commands.command("review")
 @takes_spec(sections=("task", "models", "data", "hardware"))
 def review(
-    flags: dict[Path_, Any],
+    flags: dict[KeyPath, Any],
     file: Annotated[
         Path, typer.Argument(help="A trainer's configuration, or a script with a training command.")
     ],
@@ -29,14 +29,15 @@ def review(
 ) -> None:
     """Say what is wrong with a training configuration before it runs.
 
-    Memory, time and price on your GPU, faults of the data, contradictory settings, values outside
-    the range that published evidence supports, and a patch. Nothing is loaded or trained.
+    Prints memory, time and price on your GPU, faults of the data, contradictory settings, values
+    outside the range of published evidence, and a patch. Nothing is loaded or trained.
     """
     import json
 
     from sweeper.errors import GateFailed
     from sweeper.features.review._review import reviews
     from sweeper.features.review._view import show
+    from sweeper.units import plural
 
     levels = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
     file_reviews = reviews(file, flags)
@@ -48,7 +49,7 @@ def review(
     findings = [finding for item in file_reviews for finding in item.findings]
     count = sum(finding.level in levels[fail_on] for finding in findings)
     if count:
-        raise GateFailed(f"{count} findings at --fail-on {fail_on}", where=str(file))
+        raise GateFailed(f"{plural(count, 'finding')} of level {fail_on} or above", where=str(file))
 
 
 def answers() -> dict[str, Any]:

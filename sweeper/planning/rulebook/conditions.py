@@ -17,9 +17,9 @@ from pydantic_core import PydanticCustomError
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Fact, Values
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.yamlfile import Path_, fault, raise_faults
+from sweeper.yamlfile import KeyPath, fault, raise_faults
 
-Fault = tuple[Path_, PydanticCustomError]
+Fault = tuple[KeyPath, PydanticCustomError]
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "min": ge,
     "max": le,
@@ -135,7 +135,7 @@ def parse_condition(data: Any) -> FactComparison | Group:
     return condition
 
 
-def _parsed(data: Any, path: Path_, problems: list[Fault]) -> FactComparison | Group:
+def _parsed(data: Any, path: KeyPath, problems: list[Fault]) -> FactComparison | Group:
     if not isinstance(data, Mapping):
         problems.append((path, fault(f"{data!r} is not a mapping", "", "Write {fact: value}.")))
         return ALWAYS
@@ -160,7 +160,7 @@ def _parsed(data: Any, path: Path_, problems: list[Fault]) -> FactComparison | G
 
 
 def _comparisons(
-    fact: Fact, written: Any, path: Path_, problems: list[Fault]
+    fact: Fact, written: Any, path: KeyPath, problems: list[Fault]
 ) -> Iterator[FactComparison]:
     """The comparisons with a fact. ``code`` is short for ``{equals: code}``, a list for ``in``.
 

@@ -31,7 +31,7 @@ from sweeper.planning.rulebook.strategy_files import (
 from sweeper.plans import Quality
 from sweeper.spec import Scalar
 from sweeper.units import joined, setting
-from sweeper.yamlfile import FileModel, Path_, fault, raise_faults
+from sweeper.yamlfile import FileModel, KeyPath, fault, raise_faults
 
 Question = Literal["full-or-lora", "learning-rate", "how-much-data", "fine-tune-at-all"]
 QUESTIONS: Mapping[Question, str] = {
@@ -215,7 +215,7 @@ class Change(FileModel):
 
     def _bound_errors(
         self, target: NumberParameter | ChoiceParameter
-    ) -> Iterable[tuple[Path_, PydanticCustomError]]:
+    ) -> Iterable[tuple[KeyPath, PydanticCustomError]]:
         name = self.parameter
         if isinstance(target, ChoiceParameter):
             allowed = target.allowed_choices or target.choices

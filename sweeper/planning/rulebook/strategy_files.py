@@ -39,7 +39,7 @@ from sweeper.traits.traits import document_of as installed_file
 from sweeper.yamlfile import (
     Document,
     FileModel,
-    Path_,
+    KeyPath,
     checked,
     fault,
     raise_faults,
@@ -134,7 +134,7 @@ class NumberParameter(_Parameter):
 
     @model_validator(mode="after")
     def _within(self) -> Self:
-        faults: list[tuple[Path_, PydanticCustomError]] = []
+        faults: list[tuple[KeyPath, PydanticCustomError]] = []
         outer = self.allowed or self.range
         why = f"The allowed range is {outer[0]:g} to {outer[1]:g}."
         if not within(self.range, outer):
@@ -258,7 +258,7 @@ class SharedParameters:
         """
         complete: dict[str, Any] = {}
 
-        def take(name: str, item: object, source: tuple[Document, Path_], layer: int) -> None:
+        def take(name: str, item: object, source: tuple[Document, KeyPath], layer: int) -> None:
             complete[name] = item
             file.document.included[("parameters", name)] = source
             file.layers[name] = layer
@@ -389,7 +389,7 @@ class BookStrategy(FileModel):
     @classmethod
     def _conditions_can_hold(cls, parameters: dict[str, BookParameter]) -> dict[str, BookParameter]:
         """Check that the parent of a condition is declared before it and can have its values."""
-        faults: list[tuple[Path_, PydanticCustomError]] = []
+        faults: list[tuple[KeyPath, PydanticCustomError]] = []
         before: dict[str, BookParameter] = {}
         for name, declared in parameters.items():
             condition, parents = declared.condition, dict(before)

@@ -18,7 +18,7 @@ def test_explain_names_what_would_change_the_decision(sweeper, here):
     changes, rules = ran.out.split("Changes ")[1].split("Rules that fired")
     fired, near = rules.split("Rules that nearly fired")
     assert "memory_gib = " in changes
-    assert "start-with-lora where" in " ".join(fired.split())
+    assert "start-with-lora if" in " ".join(fired.split())
     assert " fires if " in near
 
 

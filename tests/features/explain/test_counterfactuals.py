@@ -55,12 +55,12 @@ def test_every_counterfactual_is_true_at_its_value_and_not_before(
 
     def turned(value: float) -> tuple[Spec, Facts]:
         """The scene made anew where it can be, not by what is tested."""
-        if knob.fact == "examples":
+        if knob.name == "examples":
             return scene(**known | {"rows": round(value)})
-        if knob.fact == "memory_gib":
+        if knob.name == "memory_gib":
             named = {"gpu_gib": value} if gpus else {"hardware": {"memory_gib": value}}
             return scene(**known | named)
-        return spec, knob.turn(spec, facts, value)
+        return spec, knob.with_value(spec, facts, value)
 
     spec, facts = scene(**known)
     for item in _changes(spec, facts, BOOK, knob, _Ranking(spec, facts, BOOK).wishes()):
@@ -75,7 +75,7 @@ def test_every_counterfactual_is_true_at_its_value_and_not_before(
 
 
 def test_a_size_is_found_to_a_hundredth() -> None:
-    knob = next(one for one in _VARIED_FACTS if one.fact == "parameters_billion")
+    knob = next(one for one in _VARIED_FACTS if one.name == "parameters_billion")
     for billion in (0.00999, 0.134515008, 6.74, 9.995, 70.0):
         assert billion * 0.998 <= knob.value(knob.step_of(billion)) <= billion * 1.013
     assert all(knob.step_of(knob.value(step)) == step for step in range(-600, 500))

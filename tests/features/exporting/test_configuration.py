@@ -152,7 +152,7 @@ def test_a_strategy_that_a_trainer_lacks_is_refused_with_the_nearest_trial(finis
     run = finished(questions, "--task", "instruction", strategies="prefix,full,lora")
     with pytest.raises(UsageError) as refused:
         export(run, "axolotl")
-    assert "cannot express trial 0: prefix" in str(refused.value)
+    assert "cannot train trial 0: prefix" in str(refused.value)
     assert "The best such trial is 1 (full): --trial 1." in str(refused.value)
     assert not (run.path / "axolotl-0").exists()
 

@@ -47,7 +47,7 @@ def test_the_files_of_the_record_are_copied_and_others_stay_behind(weights):
     (weights / "adapter" / "notes.txt").write_text("mine")
     kept = kept_files(weights)
     assert kept.names == ("README.md", *FILES[:2], "sweeper.json", "tokenizer.json")
-    assert kept.others == ("adapter/notes.txt",)
+    assert kept.left_out == ("adapter/notes.txt",)
 
 
 def link_a_file(weights, secret):

@@ -18,7 +18,7 @@ from sweeper.training.trial.reload import reload
 @pytest.mark.parametrize("task", ["classification", "by name", "instruction"])
 def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, tmp_path, task):
     folder, before = saved(task, "lora")
-    assert kept_files(folder).others == ()
+    assert kept_files(folder).left_out == ()
     request = MergeRequest(weights=str(folder), folder=str(tmp_path / "merged"))
     merge(request)
     made = Path(request.folder)

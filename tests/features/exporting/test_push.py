@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import constants
 
 from sweeper.errors import UsageError
-from sweeper.features.exporting._weights import check_repo, hub_card, upload
+from sweeper.features.exporting._weights import check_repo, hub_card, upload_folder
 
 WEIGHTS = b"\0\1weights" * 100
 README = "---\nlicense: mit\n---\n# A model trained by sweeper\n\nHow to load it.\n"
@@ -102,7 +102,7 @@ def folder(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # huggingface_hub's own
 def test_the_folder_becomes_one_commit_in_a_private_repository(hub, folder):
-    address = upload(folder, "acme/winner", private=True)
+    address = upload_folder(folder, "acme/winner", private=True)
     assert address.endswith("acme/winner")
     (made,) = hub.created
     assert (made["name"], made["organization"]) == ("winner", "acme")
@@ -118,7 +118,7 @@ def test_the_folder_becomes_one_commit_in_a_private_repository(hub, folder):
 def test_a_refusal_says_what_to_do(hub, folder, monkeypatch, status):
     monkeypatch.setattr(Hub, "status", status)
     with pytest.raises(UsageError, match=str(status)) as refused:
-        upload(folder, "acme/winner", private=True)
+        upload_folder(folder, "acme/winner", private=True)
     assert "HF_TOKEN" in refused.value.problems[0].fix
     assert "hf_secret" not in str(refused.value)
 
@@ -126,7 +126,7 @@ def test_a_refusal_says_what_to_do(hub, folder, monkeypatch, status):
 def test_a_hub_that_is_not_there_is_a_message(hub, folder, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UsageError):
-        upload(folder, "acme/winner", private=True)
+        upload_folder(folder, "acme/winner", private=True)
 
 
 @pytest.mark.parametrize("repo", ["winner", "a/b/c", "acme/", "../x", "acme/a b"])

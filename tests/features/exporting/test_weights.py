@@ -52,7 +52,7 @@ def test_an_adapter_names_its_published_base_and_how_to_load_it(
     [
         ({"pooling": "mean"}, "does not load this classification head"),
         ({"strategy": "prefix"}, "does not give the answers of this trial"),
-        ({"base": BASE}, "need a base that was made for them"),
+        ({"base": BASE}, "need a base model that the run made"),
     ],
 )
 def test_what_peft_would_answer_otherwise_is_refused(weights, tiny_facts, tmp_path, record, told):

@@ -15,8 +15,10 @@ SCRIPT = "trl sft --model_name_or_path gpt2 \\\n  --learning_rate 1e-5 --lora-r=
 
 def changed(name: str, text: str, **change) -> str:
     Path(name).write_text(text)
-    names = read(Path(name))[0].names
-    return changed_text(name, text, names, {k.replace("__", "."): v for k, v in change.items()})
+    field_lines = read(Path(name))[0].field_lines
+    return changed_text(
+        name, text, field_lines, {k.replace("__", "."): v for k, v in change.items()}
+    )
 
 
 def test_a_value_of_yaml_is_replaced_and_its_comment_stays(here):

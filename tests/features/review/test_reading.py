@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.features.review._reading import MAX_BYTES, read
+from sweeper.features.review._reading import MAX_CHARACTERS, read
 from tests.features.review.configurations import AXOLOTL, SOUND, TORCHTUNE
 
 
@@ -139,7 +139,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("empty.yaml", ""),
         ("other.yaml", "compute_environment: LOCAL_MACHINE\nnum_processes: 8\n"),
         ("quotes.sh", "trl sft --learning_rate '"),
-        ("large.sh", "# \n" * MAX_BYTES),
+        ("large.sh", "# \n" * MAX_CHARACTERS),
         ("merge.yaml", "<<: *x\n"),
     ],
 )
