@@ -120,7 +120,7 @@ class Table(Block):
 
         Args:
             name: The table's id on the page.
-            items: Items with their JSON pointers in report.json (see ``with_pointers``).
+            items: Items with their JSON pointers in report.json (see ``with_json_pointers``).
             trial: Function from an item to its trial number, or None.
         """
         rows = []
@@ -131,10 +131,10 @@ class Table(Block):
         return cls(name, caption, tuple(columns), tuple(rows), **more)
 
 
-def with_pointers(items: Iterable[Item], parent: str = "") -> list[tuple[str, Item]]:
+def with_json_pointers(items: Iterable[Item], parent: str = "") -> list[tuple[str, Item]]:
     """Items with their JSON pointers in report.json; the pointers are empty without ``parent``.
 
-    >>> with_pointers(["first", "second"], "/findings/gains")
+    >>> with_json_pointers(["first", "second"], "/findings/gains")
     [('/findings/gains/0', 'first'), ('/findings/gains/1', 'second')]
     """
     return [(f"{parent}/{number}" if parent else "", item) for number, item in enumerate(items)]

@@ -15,7 +15,7 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     strategy_cell,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.document import Report
 from sweeper.traits.traits import StrategyOnModel
@@ -40,7 +40,7 @@ def plan_table(report: Report) -> Table:
         Number.of("trained parameters", "/trainable_parameters", units.count),
         Column("search space (default)", _search_spaces),
     ]
-    rows = with_pointers(report.plan.strategies, "/plan/strategies")
+    rows = with_json_pointers(report.plan.strategies, "/plan/strategies")
     return Table.of("plan", "The plan (estimates)", columns, rows)
 
 
@@ -67,7 +67,7 @@ def declared_table(report: Report) -> list[Block]:
     ]
     rows = [
         (f"{parent}/parameters/{name}", (planned.strategy, name, parameter))
-        for parent, planned in with_pointers(report.plan.strategies, "/plan/strategies")
+        for parent, planned in with_json_pointers(report.plan.strategies, "/plan/strategies")
         for name, parameter in planned.parameters.items()
         if parameter.shipped
     ]
@@ -86,4 +86,6 @@ def rejected_table(report: Report) -> Table:
         Column("reason", lambda why: why[0]),
         Column("what would change it", lambda why: why[1] or words.DASH),
     ]
-    return Table.of("left-out", "Left out by the plan", columns, with_pointers(names_by_reason))
+    return Table.of(
+        "left-out", "Left out by the plan", columns, with_json_pointers(names_by_reason)
+    )

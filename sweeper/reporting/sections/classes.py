@@ -14,7 +14,7 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import model_title, scores_by_model, trial_name
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, with_json_pointers
 from sweeper.reporting.document import Report
 from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 
@@ -118,7 +118,7 @@ def _class_table(figures: Figures) -> Table:
         *(Number.of(name, f"/{name.lower()}", words.percent, "%") for name in _SHARES),
     ]
     ranking = sorted(
-        with_pointers(figures.classes, "/sections/by-class/classes"),
+        with_json_pointers(figures.classes, "/sections/by-class/classes"),
         key=lambda entry: (2.0 if entry[1].f1 is None else entry[1].f1, entry[1].label),
     )
     shown = ranking[:MAX_ROWS]
@@ -147,7 +147,7 @@ def _confusion_matrix(figures: Figures) -> Table:
         f"Confusion matrix on the test split: {figures.title}; rows are true classes, "
         "columns predicted ones, in test items",
         columns,
-        with_pointers(rows),
+        with_json_pointers(rows),
     )
 
 
@@ -165,6 +165,6 @@ def _confusion_list(figures: Figures) -> Table:
         "confusion",
         f"Most common confusions on the test split: {figures.title}",
         columns,
-        with_pointers(errors[:MAX_ROWS]),
+        with_json_pointers(errors[:MAX_ROWS]),
         note="The whole confusion matrix is in report.json.",
     )

@@ -33,7 +33,7 @@ from sweeper.reporting.blocks import (
     Table,
     existing_panels,
     strategy_cell,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import Cost, cost_panel, measure_cost, quality_scale
@@ -236,7 +236,7 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
         "gains",
         f"Default against best found, {words.on_validation(metric)} ({metric.direction_in_words})",
         columns,
-        with_pointers(figures.gains, "/sections/cost/gains"),
+        with_json_pointers(figures.gains, "/sections/cost/gains"),
         trial=lambda g: g.best_trial,
         note="A positive gain is an improvement. Means over all seeds of a trial. The best was "
         "chosen on these items, so that its gain looks too large; figures of the test split do not "
@@ -273,7 +273,7 @@ def _baseline_table(report: Report) -> Table:
     ]
     caption = "Baselines: models to beat, without fine-tuning"
     return Table.of(
-        "baselines", caption, columns, with_pointers(findings.baselines, "/findings/baselines")
+        "baselines", caption, columns, with_json_pointers(findings.baselines, "/findings/baselines")
     )
 
 

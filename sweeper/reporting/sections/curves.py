@@ -29,7 +29,7 @@ from sweeper.reporting.blocks import (
     existing_panels,
     strategy_cell,
     style_of,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
@@ -193,9 +193,9 @@ def _table(report: Report) -> Table:
     ]
     rows = [
         (pointer, (trial, point))
-        for parent, trial in with_pointers(report.findings.trials, "/findings/trials")
+        for parent, trial in with_json_pointers(report.findings.trials, "/findings/trials")
         if trial.number in best
-        for pointer, point in with_pointers(trial.rungs, f"{parent}/rungs")
+        for pointer, point in with_json_pointers(trial.rungs, f"{parent}/rungs")
     ]
     caption = "The curves of the best trials (all of them: curves.csv)"
     return Table.of("curve-points", caption, columns, rows, trial=lambda row: row[0].number)

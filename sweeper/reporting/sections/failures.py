@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_json_pointers
 from sweeper.reporting.document import Report
 from sweeper.trials import Trial
 
@@ -39,7 +39,7 @@ def finding(figures: None, report: Report) -> str:
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """A table of failed trials, with needed and available memory and the last line of the error."""
-    trials = with_pointers(report.findings.trials, "/findings/trials")
+    trials = with_json_pointers(report.findings.trials, "/findings/trials")
     failed_trials = [(pointer, trial) for pointer, trial in trials if trial.result.state == "FAIL"]
     columns: list[Column[Trial]] = [
         Column("kind", lambda t: words.failure(_kind(t)), "/result/failure/kind"),

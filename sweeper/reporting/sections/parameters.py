@@ -49,7 +49,7 @@ from sweeper.reporting.blocks import (
     existing_panels,
     strategy_cell,
     style_of,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
@@ -507,7 +507,7 @@ def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
         "parameter-table",
         "Every searched parameter",
         columns,
-        with_pointers(parameters, "/sections/hparams/parameters"),
+        with_json_pointers(parameters, "/sections/hparams/parameters"),
         trial=lambda p: p.best_trial,
     )
 

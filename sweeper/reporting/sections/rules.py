@@ -9,7 +9,7 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.plans import DECLARED, Reason
-from sweeper.reporting.blocks import Block, Column, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Table, with_json_pointers
 from sweeper.reporting.document import PlanExcerpt, Report
 from sweeper.reporting.sections._plan import declared_table
 from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
@@ -80,14 +80,15 @@ def _listed_rules(plan: PlanExcerpt) -> list[tuple[str, _ListedRule]]:
     """
     rules = [
         (pointer, _ListedRule(reason, strategy.strategy))
-        for parent, strategy in with_pointers(plan.strategies, "/plan/strategies")
-        for pointer, reason in with_pointers(strategy.reasons, f"{parent}/reasons")
+        for parent, strategy in with_json_pointers(plan.strategies, "/plan/strategies")
+        for pointer, reason in with_json_pointers(strategy.reasons, f"{parent}/reasons")
     ]
-    for parent, strategy in with_pointers(plan.strategies, "/plan/strategies"):
+    for parent, strategy in with_json_pointers(plan.strategies, "/plan/strategies"):
         rules += [
-            (p, _ListedRule(r)) for p, r in with_pointers(strategy.cautions, f"{parent}/cautions")
+            (p, _ListedRule(r))
+            for p, r in with_json_pointers(strategy.cautions, f"{parent}/cautions")
         ]
-    rules += [(p, _ListedRule(r)) for p, r in with_pointers(plan.warnings, "/plan/warnings")]
+    rules += [(p, _ListedRule(r)) for p, r in with_json_pointers(plan.warnings, "/plan/warnings")]
     first_rules: dict[str, tuple[str, _ListedRule]] = {}
     for pointer, rule in rules:
         if rule.reason.rule != DECLARED:  # which is the user's choice, no rule

@@ -34,7 +34,7 @@ from sweeper.reporting.blocks import (
     Sample,
     Samples,
     Table,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.document import Report
 from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
@@ -241,7 +241,7 @@ def _open_table(figures: Figures, report: Report) -> Table:
     suspects = next((group.of for group in figures.groups if group.kind == "suspect"), 0)
     note = f"{units.plural(suspects, 'test row')} may have a wrong class." if suspects else ""
     return Table.of(
-        "samples-open", "Outputs on test items", columns, with_pointers(items), note=note
+        "samples-open", "Outputs on test items", columns, with_json_pointers(items), note=note
     )
 
 
@@ -305,7 +305,7 @@ def _table(figures: Figures, group: OutputGroup, pointer: str) -> Table:
         Column(f"{model.role}: {model.title}", partial(_answer, index))
         for index, model in enumerate(figures.models)
     ]
-    items = with_pointers(group.items, f"{pointer}/items")
+    items = with_json_pointers(group.items, f"{pointer}/items")
     return Table.of(f"samples-{group.kind}", _title(group), columns, items)
 
 

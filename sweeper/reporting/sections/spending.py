@@ -11,7 +11,7 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_json_pointers
 from sweeper.reporting.document import Report
 
 # Figure (``PredictedFigure.what``) to its title.
@@ -74,7 +74,10 @@ def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
         Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
     return Table.of(
-        "predicted", caption, columns, with_pointers(predictions, "/sections/spending/predictions")
+        "predicted",
+        caption,
+        columns,
+        with_json_pointers(predictions, "/sections/spending/predictions"),
     )
 
 

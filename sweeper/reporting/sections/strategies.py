@@ -24,7 +24,7 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of
-from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_json_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections._plan import rejected_table
 from sweeper.traits.traits import StrategyOnModel
@@ -227,7 +227,7 @@ def _table(report: Report) -> Table:
         "strategy-table",
         "Strategies, each over all of its trials",
         columns,
-        with_pointers(findings.strategies, "/findings/strategies"),
+        with_json_pointers(findings.strategies, "/findings/strategies"),
         trial=lambda s: s.best_trial,
     )
 

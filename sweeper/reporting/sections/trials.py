@@ -22,7 +22,7 @@ from sweeper.reporting.blocks import (
     Table,
     Text,
     strategy_cell,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import trial_scale
@@ -138,7 +138,7 @@ def _table(report: Report) -> Table:
         f"{units.plural(len(findings.trials), 'trial')}, best first",
         columns,
         sorted(
-            with_pointers(findings.trials, "/findings/trials"),
+            with_json_pointers(findings.trials, "/findings/trials"),
             key=lambda entry: _sort_key(entry[1], findings.objective),
         ),
         trial=lambda t: t.number,

@@ -23,7 +23,7 @@ from sweeper.reporting.blocks import (
     VerdictCard,
     existing_panels,
     style_of,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
@@ -89,8 +89,8 @@ def _comparison_table(report: Report) -> Table:
         Number.of("p, Holm", "/adjusted_p", lambda p: "<0.001" if p < 0.001 else f"{p:.2g}"),
         Number.of("to settle it", "/more_items", words.more),
     ]
-    rows = with_pointers(verdict.comparisons, "/findings/verdict/comparisons")
-    rows += with_pointers(verdict.in_loss, "/findings/verdict/in_loss")
+    rows = with_json_pointers(verdict.comparisons, "/findings/verdict/comparisons")
+    rows += with_json_pointers(verdict.in_loss, "/findings/verdict/in_loss")
     return Table.of(
         "comparisons",
         f"On the test split, item by item: A is {first}",
@@ -151,7 +151,7 @@ def _test_table(report: Report) -> Table:
         "tested",
         "Every model that was scored on the test split",
         columns,
-        with_pointers(models, "/findings/tested"),
+        with_json_pointers(models, "/findings/tested"),
         trial=lambda m: m.trial,
         note=_note(models),
     )
