@@ -38,7 +38,7 @@ from sweeper.trials import BaselineResult
 
 @dataclass(frozen=True)
 class FinalistComparisons:
-    """The models that the verdict compares.
+    """The comparisons of the chosen finalist on the test split, and the compared models.
 
     Args:
         chosen: The finalist recommended on validation: the cheapest that is not clearly worse.
@@ -122,6 +122,7 @@ def compare_finalists(run: RunFiles) -> FinalistComparisons:
         *_compare(run, metric, scores, chosen, baseline_names, rival_names),
         *_compare(run, metric, scores, chosen, references),
     )
+    # Two questions, as in the headline metric: is it better than a baseline, and than its default?
     own_default = [default] if default else []
     in_loss = (
         *_loss_comparisons(
@@ -191,7 +192,8 @@ def _ranked(
 
     def place(baseline: BaselineResult) -> tuple[float, float, str]:
         cost = finite_value(objective.cost_of(baseline))
-        figure = finite_value(validation_figure(baseline, metric))
+        loss = baseline.validation_loss if metric.name == "loss" else None
+        figure = finite_value(baseline.metrics.get(metric.name, loss))
         return (
             math.inf if cost is None else cost,
             math.inf if figure is None else metric.as_cost(figure),
@@ -199,12 +201,6 @@ def _ranked(
         )
 
     return sorted(baselines, key=place)
-
-
-def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:
-    """A baseline's validation figure of the headline metric."""
-    loss = baseline.validation_loss if metric.name == "loss" else None
-    return baseline.metrics.get(metric.name, loss)
 
 
 def _compare(

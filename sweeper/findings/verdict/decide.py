@@ -77,10 +77,11 @@ def _verdict_of_complete_study(
     # A baseline that the best trial does not clearly beat is preferred, since it takes seconds.
     unbeaten = contest.unbeaten
     against = contest.against(unbeaten.name) if unbeaten else None
-    rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
+    rival_names = {trial_name(finalist.trial) for finalist in contest.rivals}
+    rivals = [c for c in contest.comparisons if c.second in rival_names]
     best_of_all = bool(rivals) and all(c.outcome == "better" for c in rivals)
-    is_worse = against is not None and against.outcome == "worse"
-    kind: VerdictKind = "recommend" if is_worse or (best_of_all and not unbeaten) else "tie"
+    baseline_wins = against is not None and against.outcome == "worse"
+    kind: VerdictKind = "recommend" if baseline_wins or (best_of_all and not unbeaten) else "tie"
     needed: bool | None = None
     if unbeaten is not None and against is not None:
         needed = False if against.outcome in _BASELINE_AS_GOOD else None
@@ -197,10 +198,6 @@ def _baseline_answer(
     )
 
 
-def _finalist_names(run: RunFiles) -> set[str]:
-    return {trial_name(number) for number in run.seal.order} if run.seal else set()
-
-
 def _missing_requirement(run: RunFiles, summary: RunSummary, contest: FinalistComparisons) -> str:
     """Why this study does not allow a recommendation; empty if it does."""
     if summary.status != "complete":
@@ -302,6 +299,7 @@ def _worse_answer_metrics(run: RunFiles, first: str, others: list[str]) -> Itera
                 pairs[second, name] = pair
     for (second, name), compared in compare(pairs).items():
         metric = _metric(name)
+        # Metrics that are no shares, such as BLEU, are from 0 to 100.
         margin = run.margin if metric.unit == "points" else 100 * run.margin
         comparison = compared.comparison((first, second), metric, margin)
         if comparison.outcome == "worse":
@@ -311,7 +309,7 @@ def _worse_answer_metrics(run: RunFiles, first: str, others: list[str]) -> Itera
 def _shared_item_scores(
     name: str, first: GeneratedAnswers, second: GeneratedAnswers
 ) -> tuple[Scores, Scores] | None:
-    """A metric of both models on the items that both answered; None if there are none."""
+    """A metric of both models on the items that both answered; None with fewer than two items."""
     if name not in second.item_metrics:
         return None
     own, other = (

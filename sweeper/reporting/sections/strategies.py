@@ -65,9 +65,7 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     """
     planned = [(item.strategy, item.strategy.traits) for item in run.plan.candidates]
     if run.plan.objective.function or planned[0][0].model:
-        return (
-            None  # a function's zero may mean anything; each base model has another untrained loss
-        )
+        return None  # a function's zero may mean anything; untrained losses of models differ
     low_rank = [
         strategy
         for strategy, traits in planned
@@ -98,7 +96,7 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
             continue
         try:
             estimate = ratio(low_rank_scores, full_scores, floor)
-        except ValueError:  # other items, or full fine-tuning is no better than the untrained model
+        except ValueError:  # other items, or the loss of full fine-tuning is the untrained model's
             return None
         if lacking(estimate) or min(low_rank_scores.seeds, full_scores.seeds) < MIN_SEEDS:
             return None
