@@ -92,19 +92,21 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
 
 def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
     """The measures of completed trials that also have a value of the base, by name."""
-    by_name: dict[str, tuple[Measure, dict[int, float]]] = {}
+    measures: dict[str, Measure] = {}
+    by_trial: dict[str, dict[int, float]] = {}
     for trial in run.ranked:
-        for name, item in trial.result.measures.items():
-            if item.base is not None:
-                by_name.setdefault(name, (item, {}))[1][trial.config.number] = item.change
+        for name, measure in trial.result.measures.items():
+            if measure.base is not None:
+                measures.setdefault(name, measure)
+                by_trial.setdefault(name, {})[trial.config.number] = measure.change
     return {
         name: MeasuredTrials(
             title=measure.title,
             unit=measure.unit,
-            limit=next((item.most for item in run.limits if item.holds_for(name)), None),
-            changes=values,
+            limit=next((limit.most for limit in run.limits if limit.holds_for(name)), None),
+            changes=by_trial[name],
         )
-        for name, (measure, values) in by_name.items()
+        for name, measure in measures.items()
     }
 
 
@@ -141,8 +143,8 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
 class TaskChange(ScoredTask):
     """One trial against its base on one task that it was not trained for, on the same items.
 
-    ``lost`` is in points, with its interval over items. ``detectable_points`` is
-    the smallest true loss that would be significant with these items in four of five studies.
+    ``lost`` is in points, with its interval over items. ``detectable_points`` is the smallest true
+    loss that would be significant with these items in four of five studies.
     """
 
     items: int

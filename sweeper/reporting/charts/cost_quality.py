@@ -69,11 +69,11 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     front = front_of([(cost.values[t.number], as_cost(t.value or 0.0), t.number) for t in trials])
     x = x_scale.x(7, title=cost.title, grid=False)
     y = y_scale.y(title=draw.value_title(findings))
-    intervals = {
+    best_intervals = {
         s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None
     }
-    rows = [_row(t, cost, t.number in front, intervals, y_scale) for t in trials]
-    rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
+    rows = [_row(t, cost, t.number in front, best_intervals, y_scale) for t in trials]
+    rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))  # the front on top
     sheet = draw.Sheet()
     visible_rows = draw.inside(rows, y_scale)
     other_rows = [*(r for r in visible_rows if not r["best"]), *baseline_rows]
@@ -153,17 +153,22 @@ def _values(findings: Findings) -> list[float]:
 
 
 def _row(
-    trial: Trial, cost: Cost, on_front: bool, best: dict[int, Interval | None], scale: Scale
+    trial: Trial,
+    cost: Cost,
+    on_front: bool,
+    best_intervals: dict[int, Interval | None],
+    scale: Scale,
 ) -> dict[str, Any]:
+    """The row of a trial; ``best_intervals`` has the best trial of each strategy."""
     value = trial.value or 0.0
     return draw.row_of(
         trial.strategy,
         trial.number,
         x=cost.values[trial.number],
         y=value,
-        best=trial.number in best,
+        best=trial.number in best_intervals,
         fill=style_of(trial.strategy).color if on_front else draw.PAPER,
-        **draw.clipped_ends(best.get(trial.number) or Interval(value=value), scale),
+        **draw.clipped_ends(best_intervals.get(trial.number) or Interval(value=value), scale),
     )
 
 

@@ -93,8 +93,8 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     findings = report.findings
     caption = _finding_sentence(report)
     if panels := existing_panels(curves(findings, caption)):
-        names = dict.fromkeys(t.strategy for t in findings.trials if t.rungs)
-        ends = (
+        strategies = dict.fromkeys(t.strategy for t in findings.trials if t.rungs)
+        symbols = (
             LegendEntry("pruned", "", "┆"),
             LegendEntry("failed", "", "✕"),
             LegendEntry("training loss of the best (dotted)", "", "┈"),
@@ -104,7 +104,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
             finding=caption,
             note=_note(report, figures.rung_items),
             panels=panels,
-            legend=draw.legend(list(names), *ends),
+            legend=draw.legend(list(strategies), *symbols),
             tables=(_table(report),),
         )
     if sentences := _pruning_sentences(figures, report):

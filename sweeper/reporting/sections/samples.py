@@ -89,7 +89,7 @@ class OutputGroup(Record):
 
 
 class Figures(Record):
-    """Test items with the answers of the models that the verdict compares."""
+    """Groups of test items with the answers of ``models``, in their order."""
 
     models: tuple[ComparedModel, ...]
     groups: tuple[OutputGroup, ...]
@@ -114,11 +114,11 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     labels = sorted(label.label for label in run.plan.facts.data.labels)
     # An edited file may have fewer scores than items, or invalid class numbers.
     item_count = min(len(row) for score in scores for row in _rows(score))
-    readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
+    numbers = [number for score in scores for number in score.predicted]
+    has_valid_classes = all(0 <= number < len(labels) for number in numbers)
     scored_indices = np.flatnonzero(scored_items(run)[:item_count]).tolist()
-    texts_by_item = stored_texts(run)
-    texts = {item: text for item, text in texts_by_item.items() if item < item_count and readable}
-    if not texts:
+    texts = {item: text for item, text in stored_texts(run).items() if item < item_count}
+    if not texts or not has_valid_classes:
         return NotMeasured(reason="This run kept no texts of test rows.")
     winner = next(s for s, model in zip(scores, models, strict=True) if model.role == "winner")
     written = not winner.predicted
