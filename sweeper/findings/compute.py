@@ -20,7 +20,7 @@ from sweeper.findings.study.reading import (
     RunFiles,
     TrialFiles,
     encoding_notes,
-    finite,
+    finite_metrics,
     finite_value,
     read_run,
 )
@@ -87,7 +87,7 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
         update={
             "validation_loss": finite_value(baseline.validation_loss),
             "objective": finite_value(run.plan.objective.measured(baseline)),
-            "metrics": finite(baseline.metrics),
+            "metrics": finite_metrics(baseline.metrics),
             "item_losses": (),
             "item_weights": (),
         }
@@ -101,6 +101,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     ranks = {number: place for place, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
+        """(0, place) of a finalist, (1, number) of another trial, (2, 0) of a baseline."""
         trial = models[name][0].trial
         return (2, 0) if trial is None else (int(trial not in ranks), ranks.get(trial, trial))
 
@@ -112,7 +113,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             seeds=len(models[name]),
             score=score,
             test_loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
-            metrics=finite(scores.metrics.get(name, {})),
+            metrics=finite_metrics(scores.metrics.get(name, {})),
             generated=_without_items(written_answers(models[name])),
             seconds_per_thousand=_seconds_per_thousand(models[name]),
         )
@@ -122,9 +123,9 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
 
 
 def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
-    """Median seconds of the trainings to answer or score 1,000 items; None if unknown.
+    """Seconds to answer 1,000 items, or to score them if no answers were generated.
 
-    The first training may wait for files and compilers.
+    A median, since the first training may wait for files and compilers; None if unknown.
     """
     answer_times = [(s.generated.greedy_seconds, s.generated.items) for s in scores if s.generated]
     scoring_times = [(s.seconds, len(s.item_scores)) for s in scores]
@@ -138,5 +139,7 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
 
 def _without_items(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
     """Generated answers without the data of single items."""
-    items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
-    return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})
+    emptied: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
+    return answers and answers.model_copy(
+        update={"metrics": finite_metrics(answers.metrics), **emptied}
+    )

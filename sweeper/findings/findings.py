@@ -17,7 +17,7 @@ from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, Trial
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
-# Why no claim is made from a difference: under 20 items, or no model trained more than once.
+# Why a difference supports no claim: under 20 items, or no model was trained more than once.
 Lacking = Literal["items", "seeds"]
 
 
@@ -63,26 +63,26 @@ class Comparison(Record):
     metric: str
     difference: Interval
     outcome: Outcome
-    lacking: Lacking | None = Field(None, description="why no claim is made from it")
+    lacking: Lacking | None = Field(None, description="why the difference supports no claim")
     adjusted_p: float | None = Field(None, description="Holm, over trials or over baselines")
     comparisons: int = Field(1, description="number of comparisons in Holm's correction")
     not_worse: bool | None = Field(
         None,
-        description="whether the first is shown to be worse by less than the margin, if at all: "
-        "the interval's end says so; None if nothing is claimed",
+        description="whether the interval excludes that the first is worse by the margin or more; "
+        "None if nothing is claimed",
     )
-    more_items: int | None = Field(None, description="further test items that would decide it")
+    more_items: int | None = Field(None, description="further test items that would settle it")
     seed_share: float | None = Field(
         None, description="share of the variance from seeds; the rest is from items"
     )
 
 
 class Gain(Record):
-    """The gain of one of two trials over the other on the same validation items."""
+    """The gain of one trial over another on the same validation items."""
 
     gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
-    outcome: Outcome | None = Field(None, description="of the trial that is to have gained")
-    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
+    outcome: Outcome | None = Field(None, description="of the trial whose gain this is")
+    lacking: Lacking | None = Field(None, description="why the gain supports no claim")
     comparisons: int = Field(1, description="number of comparisons in Holm's correction")
 
 
@@ -95,6 +95,9 @@ class NotMeasured(Record):
 
 def front_of(points: Iterable[tuple[float, float, int]]) -> list[int]:
     """The trials that no other trial beats in both costs, sorted by the first cost.
+
+    Args:
+        points: First cost, second cost and number of each trial.
 
     >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
     [0, 1]
@@ -140,8 +143,9 @@ class Finalist(Record):
 class TestedModel(Record):
     """One model on the opened test split, over all of its seeds.
 
-    ``score`` is the headline metric's, ``test_loss`` in ``loss_unit``; ``generated`` is of one
-    training. ``seconds_per_thousand``: to generate answers to 1,000 items, else to score them.
+    ``score`` is the headline metric's, ``test_loss`` is in ``loss_unit``. ``generated`` has the
+    answers of one training. ``seconds_per_thousand`` is the time to generate answers to 1,000
+    items, or to score them if none were generated.
     """
 
     __test__ = False
@@ -179,14 +183,14 @@ class Verdict(Record):
     )
     comparisons: tuple[Comparison, ...] = ()
     in_loss: tuple[Comparison, ...] = Field(
-        (), description="likewise in test loss, where the metric is another"
+        (), description="the same in test loss, if the headline metric is another"
     )
     worsened: tuple[Comparison, ...] = Field(
         (),
         description="metrics in which the winner is worse than a model that it beats in loss",
     )
     fine_tuning_needed: bool | None = None
-    test_items: int | None = Field(None, description="that were scored")
+    test_items: int | None = Field(None, description="number of scored test items")
     seeds: int | None = Field(None, description="fewest trainings of a finalist that is compared")
 
     @property
@@ -207,16 +211,16 @@ class StrategySummary(Record):
     best_interval: Interval | None = None
     best_metrics: dict[str, float] = Field(default_factory=dict)
     seconds_per_trial: float | None = Field(
-        None, description="median of its full trials; of all that completed where none was full"
+        None, description="median of its full trials; of all completed ones if none was full"
     )
     peak_memory_gib: float | None = None
     trainable_share: float | None = None
 
 
 class MeasuredTrials(Record):
-    """One measure over the completed trials that have it.
+    """One measure in the completed trials that have it.
 
-    ``changes`` are in its unit, by trial. ``limit`` is the most that the user allows.
+    ``changes`` are in its unit, by trial. ``limit`` is the largest change that the user allows.
     """
 
     title: str
@@ -231,8 +235,8 @@ class Limitation(Record):
     id: str
     text: str
     action: str
-    rows: int | None = Field(None, description="of the data, that have the fault")
-    share: float | None = Field(None, description="of the test items that it concerns")
+    rows: int | None = Field(None, description="rows of the data with the fault")
+    share: float | None = Field(None, description="share of the test items that it concerns")
     could_change_verdict: bool = Field(
         False, description="it concerns more test items than the verdict's closest comparison needs"
     )
@@ -242,10 +246,10 @@ class RunSummary(Record):
     """The run and its progress."""
 
     name: str
-    place: str = Field("", description="the run's folder, as a command names it")
+    place: str = Field("", description="path of the run's folder, for commands")
     task: Task
     models: tuple[str, ...]
-    device: str = Field(description="that it trains on: cpu or cuda")
+    device: str = Field(description="device of its trainings: cpu or cuda")
     status: RunStatus
     failed_because: str = Field("", description="the error that ended the run")
     trials_requested: int
@@ -254,8 +258,8 @@ class RunSummary(Record):
     failed: int
     started_at: str = ""
     ended_at: str = ""
-    seconds: float | None = None
-    confirmation_seconds: float | None = None
+    seconds: float | None = Field(None, description="of all trials")
+    confirmation_seconds: float | None = Field(None, description="of all confirmation runs")
     search_ended: str = Field("", description="why the search ended before its last trial")
     outlook: str = Field("", description="what more trials may bring and cost; empty if unknown")
 
@@ -321,7 +325,7 @@ class Findings(Artifact):
     baselines: tuple[BaselineResult, ...] = ()
     finalists: tuple[Finalist, ...] = ()
     tested: tuple[TestedModel, ...] = ()
-    notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
+    notes: tuple[EncodingNote, ...] = Field((), description="changes of examples by tokenising")
     strategies: tuple[StrategySummary, ...] = ()
     trials: tuple[Trial, ...] = ()
     measures: dict[str, MeasuredTrials] = Field(

@@ -1,4 +1,4 @@
-"""Scores and differences as text, with unit and interval, rounded to the interval."""
+"""Scores, differences, strategies and parameters as text; figures are rounded to their interval."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DASH = "–"
 def strategy(pair: StrategyOnModel) -> str:
     """A strategy's name in a sentence, with its base model if several compete.
 
-    A strategy that is not installed keeps its name in the run.
+    A strategy that is not installed is shown by its name in the plan.
 
     >>> strategy(StrategyOnModel("lora")), strategy(StrategyOnModel("my-method"))
     ('LoRA', 'my-method')
@@ -58,7 +58,7 @@ def sentence(text: str) -> str:
 
 
 def fitted(text: str, room: int) -> str:
-    """A text cut to the available width.
+    """A text cut to ``room`` characters.
 
     >>> fitted("all-linear", 6), fitted("r", 6)
     ('all-l…', 'r')
@@ -75,15 +75,15 @@ def failure(kind: str) -> str:
     return kind.replace("-", " ")
 
 
-def digits_for(width: float) -> int:
+def digits_for(half_width: float) -> int:
     """Meaningful decimal places of a figure, by the half-width of its interval.
 
     >>> digits_for(2.4), digits_for(0.31), digits_for(0.004)
     (1, 2, 4)
     """
-    if not math.isfinite(width) or width <= 0:
+    if not math.isfinite(half_width) or half_width <= 0:
         return 3
-    return max(0, min(6, 1 - math.floor(math.log10(width))))
+    return max(0, min(6, 1 - math.floor(math.log10(half_width))))
 
 
 def score(value: float | None, metric: Metric, interval: Interval | None = None) -> str:
@@ -167,7 +167,7 @@ def column_unit(metric: Metric) -> str:
 
 
 def amount(gain: Interval, metric: Metric) -> str:
-    """A gain in the metric's unit, without plus sign and interval.
+    """A gain as a number in the metric's unit, without unit, plus sign and interval.
 
     >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")
     >>> amount(Interval(value=0.1234, low=0.1, high=0.2), loss)
@@ -181,7 +181,7 @@ def amount(gain: Interval, metric: Metric) -> str:
 
 
 def better_by(gain: Interval, metric: Metric) -> str:
-    """A gain as text with its direction and interval.
+    """A gain in words, with its direction, unit and interval.
 
     >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats")
     >>> better_by(Interval(value=0.02, low=-0.19, high=0.25), loss)
@@ -195,11 +195,12 @@ def better_by(gain: Interval, metric: Metric) -> str:
     return f"worse by {difference(Interval(value=-gain.value, low=low, high=high), metric)[1:]}"
 
 
+# What a comparison lacks for a claim, in words.
 _LACKING = {"items": "too few items", "seeds": "one seed each"}
 
 
 def outcome(compared: Comparison | Gain, margin: float) -> str:
-    """An outcome in words, with the reason if the interval alone suggests another one.
+    """An outcome in words; with a reason if it is "within noise" though the interval excludes 0.
 
     Args:
         margin: The margin, in the same unit as the interval.
@@ -213,21 +214,21 @@ def outcome(compared: Comparison | Gain, margin: float) -> str:
     'within noise (one seed each)'
     """
     word = compared.outcome
-    difference = compared.gain if isinstance(compared, Gain) else compared.difference
-    if word is None or difference is None:
+    interval = compared.gain if isinstance(compared, Gain) else compared.difference
+    if word is None or interval is None:
         return DASH
     if compared.lacking:
         return f"{word} ({_LACKING[compared.lacking]})"
-    low, high = difference.low, difference.high
+    low, high = interval.low, interval.high
     if word != "within noise" or low is None or high is None or low <= 0 <= high:
         return word
-    if abs(difference.value) < margin:
+    if abs(interval.value) < margin:
         return f"{word} (smaller than the margin)"
     return f"{word} after correcting for {compared.comparisons} comparisons"
 
 
 def number(value: float | None, interval: Interval | None = None) -> str:
-    """A number with the digits that its interval supports, else with three significant digits."""
+    """A number, rounded to its interval; to three significant digits without one."""
     if value is None or not math.isfinite(value):
         return DASH
     if interval is None or interval.low is None or interval.high is None:
@@ -248,7 +249,7 @@ def minutes(seconds: float | None) -> str:
 
 
 def minus(text: str) -> str:
-    """A number's text with a true minus sign; ``-0.0`` loses its sign.
+    """A number's text with a typographic minus sign; zero has no sign.
 
     >>> minus("-1.2"), minus("-0.0"), minus("+0.3")
     ('−1.2', '0.0', '+0.3')
@@ -299,10 +300,10 @@ def span(low: object, high: object) -> str:
 
 
 def search_space(parameter: Parameter, name: str = "") -> str:
-    """The range or the choices of a parameter, with its default.
+    """The range or choices of a parameter, then its default; the default alone if not searched.
 
     Args:
-        name: The parameter's name; epochs are shown as fractions.
+        name: The parameter's name: epochs have a format of their own.
     """
 
     def show(scalar: Scalar | None) -> str:

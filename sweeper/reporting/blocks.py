@@ -43,8 +43,8 @@ class Column(Generic[Item]):
 
     Args:
         cell: Function from an item to its text or cell.
-        pointer: Path of the item's field, such as ``/failure/kind``. After the pointer of a row,
-            it tells where report.json has the number.
+        pointer: Path of the field in the item, such as ``/failure/kind``. The pointer of a row and
+            this path together are the JSON pointer of a cell's value in report.json.
         unit: Shown in the header.
     """
 
@@ -62,7 +62,8 @@ class Column(Generic[Item]):
         """The column of a field; a dash where it is None.
 
         Args:
-            pointer: The path of the field, such as ``/failure/kind``: attributes and keys.
+            pointer: Path of the field as attributes and keys, such as ``/failure/kind``.
+            text: Function from the field's value to its text or cell.
         """
 
         def cell(item: Any) -> Cell | str:
@@ -82,7 +83,10 @@ class Number(Column[Item]):
 
 @dataclass(frozen=True)
 class Row:
-    """A row; ``trial`` makes it selectable, ``pointer`` is its JSON pointer in report.json."""
+    """A row of a table.
+
+    With ``trial``, it can be selected. ``pointer`` is the JSON pointer of its item in report.json.
+    """
 
     cells: tuple[Cell, ...]
     trial: int | None = None
@@ -91,7 +95,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table(Block):
-    """A table. ``sortable`` adds buttons to headers; ``strategies`` and ``states`` add filters."""
+    """A table. ``sortable`` makes headers buttons; ``strategies`` and ``states`` add filters."""
 
     id: str
     caption: str
@@ -116,21 +120,21 @@ class Table(Block):
 
         Args:
             name: The table's id on the page.
-            items: JSON pointers and the items there (see ``with_pointers``).
+            items: Items with their JSON pointers in report.json (see ``with_json_pointers``).
             trial: Function from an item to its trial number, or None.
         """
         rows = []
         for pointer, item in items:
-            cells = [column.cell(item) for column in columns]
-            cells_ = tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
-            rows.append(Row(cells_, trial(item), pointer))
+            texts = [column.cell(item) for column in columns]
+            cells = tuple(Cell(text) if isinstance(text, str) else text for text in texts)
+            rows.append(Row(cells, trial(item), pointer))
         return cls(name, caption, tuple(columns), tuple(rows), **more)
 
 
-def with_pointers(items: Iterable[Item], parent: str = "") -> list[tuple[str, Item]]:
-    """Items with their JSON pointers, which are empty for items that are not in report.json.
+def with_json_pointers(items: Iterable[Item], parent: str = "") -> list[tuple[str, Item]]:
+    """Items with their JSON pointers in report.json; the pointers are empty without ``parent``.
 
-    >>> with_pointers(["first", "second"], "/findings/gains")
+    >>> with_json_pointers(["first", "second"], "/findings/gains")
     [('/findings/gains/0', 'first'), ('/findings/gains/1', 'second')]
     """
     return [(f"{parent}/{number}" if parent else "", item) for number, item in enumerate(items)]
@@ -146,7 +150,7 @@ class Folded(Block):
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A strategy's style, or another symbol of a chart, with its meaning."""
+    """A symbol of a chart with its meaning. ``css`` are CSS classes, such as a strategy's."""
 
     label: str
     css: str
@@ -170,7 +174,7 @@ class Drawing:
 
 
 def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
-    """The charts that are not None, as panels of a figure."""
+    """The panels of a figure that exist."""
     return tuple(panel for panel in panels if panel is not None)
 
 
@@ -193,7 +197,7 @@ class Figure(Block):
 
 @dataclass(frozen=True)
 class Empty(Block):
-    """A part without numbers: the reason (id and text), and the command that computes them."""
+    """A part without numbers: ``reason`` is an id for ``text``, ``command`` would compute them."""
 
     reason: str
     text: str
@@ -264,7 +268,7 @@ class VerdictCard(Block):
 
     Args:
         lead: The verdict in a few words, before ``sentence``.
-        because: Further sentences below it: of the report's sections, or on further pairs of runs.
+        because: Further sentences below ``sentence``.
         css: CSS classes of the recommended trial's strategy.
         trial: Number of the recommended trial.
     """
@@ -320,8 +324,8 @@ class Page:
     footer: str = ""
 
 
-#: Shape to its symbol in text; the stylesheet has the same symbols. "stroke" marks an unknown
-#: strategy: a line in charts, a hollow symbol in text.
+# Shapes of strategies and their symbols in text, which the stylesheet also has. "stroke" is for a
+# strategy that is not installed: a line in charts, a hollow symbol in text.
 GLYPHS: dict[Shape, str] = {
     "circle": "●",
     "square": "■",
@@ -347,7 +351,7 @@ class StrategyStyle:
 
 
 def style_of(strategy: StrategyOnModel) -> StrategyStyle:
-    """The style of a strategy in the whole report, on any base model."""
+    """The style of a strategy, the same in the whole report and on every base model."""
     traits = strategy.traits
     mark = traits.mark if traits else UNKNOWN
     return StrategyStyle(

@@ -42,7 +42,7 @@ from sweeper.reporting.blocks import Empty, Page, Section, Text
 from sweeper.reporting.document import PlanExcerpt, PlannedData, Report
 from sweeper.runfolder import RunFolder
 
-# Sentences below the verdict, among its limits, and in MODEL_CARD.md.
+# Fields of a report for sentences of sections, and the hooks that return them.
 _SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}
 TERMS = {
     "nats/decision": "minus the natural logarithm of the probability of the right class, "
@@ -52,16 +52,16 @@ TERMS = {
     "bits/byte": "minus the binary logarithm of the probability of the reference answer, "
     "divided by its bytes",
     "points": "percentage points of a score: from 80% to 82% are 2 points",
-    "rung": "a moment of a trial at which it is compared with others, and stopped if it is poor",
+    "rung": "a point of a training at which the trial is compared with others, and stopped if poor",
     "finalist": "one of the best trials on validation, each strategy's best one first, which "
     "is trained again with other seeds",
-    "95% CI": "the range that holds the true value in 95 of 100 such studies",
-    "within noise": "the interval of the difference holds 0, or the difference is smaller than "
+    "95% CI": "the range that contains the true value in 95 of 100 such studies",
+    "within noise": "the interval of the difference contains 0, or the difference is smaller than "
     "the margin",
     "test split": "rows that are scored once, after the finalists are ranked on validation",
     "seed": "a repetition of the same training with other random numbers",
 }
-"""The explained terms of a page."""
+"""Terms of a page with their meanings, which tooltips show."""
 
 
 @cache
@@ -197,7 +197,8 @@ def page(report: Report) -> Page:
     if run.ended and run.failed == run.ended:
         # If all trials failed, the failures come right after the verdict.
         shown_sections = [
-            _unfolded_section(part) if part.id == "failures" else part for part in shown_sections
+            _unfolded(section) if section.id == "failures" else section
+            for section in shown_sections
         ]
         shown_sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
     if missing_blocks := tuple(_missing_blocks(report)):
@@ -216,7 +217,7 @@ def page(report: Report) -> Page:
     )
 
 
-def _unfolded_section(section: Section) -> Section:
+def _unfolded(section: Section) -> Section:
     return replace(section, finding="", blocks=(Text((section.finding,)), *section.blocks))
 
 
@@ -256,7 +257,7 @@ def _call_hook(hook: Hook[Any], module: ModuleType, report: Report) -> Any:
 
 
 def banner(report: Report) -> str:
-    """The notice for a run that is not complete; else empty."""
+    """The notice of a run that is not complete; empty for a complete one."""
     run = report.findings.run
     if run.status == "complete":
         return ""
@@ -273,6 +274,7 @@ def _ended(run: RunSummary) -> str:
 
 
 def _no_charts(report: Report) -> str:
+    """The notice of a page without charts; empty for a page with charts."""
     if not report.no_charts:
         return ""
     command = f"sweeper report {shlex.quote(report.findings.run.place)}"
@@ -283,6 +285,7 @@ def _no_charts(report: Report) -> str:
 
 
 def _facts(report: Report) -> Iterator[str]:
+    """Task, base models, data, progress and machine, for the head of the page."""
     run, data = report.findings.run, report.plan.data
     classes = f", {units.plural(data.classes, 'class', 'classes')}" if data.classes else ""
     yield run.task

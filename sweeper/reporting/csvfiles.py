@@ -14,8 +14,9 @@ from sweeper.findings.study.reading import loss_note, memory_note
 from sweeper.safe_text import visible
 from sweeper.trials import RungReport, Trial, TrialResult
 
+# First characters of a formula in a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-# Columns of a trial, and their paths; the most important ones come first.
+# Columns of trials.csv and the paths of their values in a ``Trial``, the most important ones first.
 _FIRST_PATHS = {
     "trial": "config.number",
     **{name: f"config.{name}" for name in ("strategy", "model", "origin")},
@@ -25,7 +26,7 @@ _FIRST_PATHS = {
     "failure_detail": "result.failure.detail",
     "base": "result.base.folder",
 }
-# Mappings, and fields of a result that have another column.
+# Fields of a result without a column of their own: mappings, and those in ``_FIRST_PATHS``.
 _EXCLUDED_FIELDS = {
     "schema_version", "number", "features", "metrics", "measures", "seen", "notes", "versions",
     "feature_seconds", "validation_by_source", *_FIRST_PATHS,
@@ -33,11 +34,11 @@ _EXCLUDED_FIELDS = {
 _PATHS = _FIRST_PATHS | {
     name: f"result.{name}" for name in TrialResult.model_fields if name not in _EXCLUDED_FIELDS
 }
+# Columns of curves.csv: of the trial, then of the rung.
 _TRIAL_COLUMNS = ("trial", "strategy", "state")
 _RUNG_COLUMNS = (
     "rung", "optimizer_steps", "tokens", "epochs", "validation_loss", "train_loss", "seconds",
 )  # fmt: skip
-
 
 Table = tuple[Sequence[str], list[list[object]]]
 """Column names and rows."""
@@ -75,7 +76,7 @@ def curves_table(findings: Findings) -> Table:
 
 
 def _cell(row: Trial | RungReport, path: str) -> object:
-    """The value at a path; None if it is empty or missing."""
+    """The value at a path of attributes; None if it is empty or missing."""
     value: object = row
     for name in path.split("."):
         value = None if value is None else getattr(value, name)

@@ -65,7 +65,7 @@ class PlanExcerpt(Record):
 class Report(Artifact):
     """The content of a report.
 
-    Sections add sentences below the verdict (``because``), to its limits (``confidence``) and to
+    Sections add sentences below the verdict (``because``), below its limits (``confidence``) and to
     ``MODEL_CARD.md`` (``card``).
     """
 
@@ -89,23 +89,23 @@ class Report(Artifact):
 
     def data_lines(self) -> tuple[str, ...]:
         """The parts of the training data, and how much of each the best trial was trained on."""
-        data, row = self.plan.data, self.findings.best
+        data, trial = self.plan.data, self.findings.best
         lines = []
         for part in data.sources:
             weight = "" if part.weight is None else f", weight {units.number(part.weight)}"
             rows = ", ".join(f"{count:,} {split}" for split, count in part.rows.items())
-            loss = row.result.validation_by_source.get(part.title) if row else None
+            loss = trial.result.validation_by_source.get(part.title) if trial else None
             scored = "" if loss is None else f"; validation loss {words.number(loss)}"
             lines.append(f"Source {part.title}: {rows} rows{weight}{scored}")
         if data.further_rows:
             further = ", ".join(
                 f"{count:,} {source}" for source, count in data.further_rows.items()
             )
-            lines.append(f"Further rows, in train alone: {further}")
-        if row is not None and row.result.seen:
+            lines.append(f"Further rows, only in train: {further}")
+        if trial is not None and trial.result.seen:
             seen = "; ".join(
                 f"{part.rows:,} rows ({part.tokens:,} tokens) of {name}"
-                for name, part in row.result.seen.items()
+                for name, part in trial.result.seen.items()
             )
-            lines.append(f"Trial {row.number} trained on {seen}, repetitions included")
+            lines.append(f"Trial {trial.number} was trained on {seen}, counting repetitions")
         return tuple(lines)

@@ -3,8 +3,8 @@
 The page has autoescaped templates and a strict content security policy: style and script are part
 of the file and allowed by their hashes; nothing else may run, and nothing may be fetched.
 ``report.md`` has at most 60 lines, for a comment on a pull request. Its first line is a hidden
-marker with the run's name, to find and update the comment. ``MODEL_CARD.md`` is a draft for the
-model that a run recommends, with gaps marked.
+marker with the run's name, by which a script finds the comment to update. ``MODEL_CARD.md`` is a
+draft for the best model, in which gaps are marked.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ from sweeper.reporting.document import Report
 from sweeper.safe_text import shortened, visible
 
 _TEMPLATES = resources.reports() / "templates"
+# A term with its tooltip: id, text, id, meaning.
 _TERM = Markup(
     '<span class="term"><button type="button" aria-describedby="{}">{}</button>'
     '<span role="tooltip" id="{}">{}</span></span>'
 )
-# Most lines of report.md, and rows of its table.
-MAX_LINES, _MAX_ROWS = 60, 8
+# Maximum number of lines of report.md, and of models and limits in it.
+MAX_LINES, _MAX_ITEMS = 60, 8
+# Characters with a meaning in Markdown.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~&])")
-UNKNOWN = "[More Information Needed]"  # as in the Hugging Face Hub's template
+# Marks a gap in MODEL_CARD.md, as in the template of the Hugging Face Hub.
+UNKNOWN = "[More Information Needed]"
 
 
 def render(page: Page) -> str:
@@ -51,7 +54,7 @@ def render(page: Page) -> str:
     Raises:
         NotDrawn: A chart could not be drawn.
     """
-    page = replace(page, terms=dict(page.terms))
+    page = replace(page, terms=dict(page.terms))  # a copy, since ``_explained`` removes terms
     return render_file(_TEMPLATES / "page.html.j2", stylesheet(), _asset("report.js"), page=page)
 
 
@@ -138,7 +141,7 @@ def _explained(text: str, terms: dict[str, str]) -> Markup:
         return _TERM.format(name, Markup(match[0]), name, meaning) if meaning else match[0]
 
     html = str(escape(_escaped(text)))
-    names = "|".join(map(re.escape, terms)) or "(?!)"
+    names = "|".join(map(re.escape, terms)) or "(?!)"  # which matches nothing
     return Markup(re.sub(rf"(?<![\w-])({names})s?(?![\w-])", with_tooltip, html))
 
 
@@ -151,7 +154,7 @@ def _escaped_in_markdown(value: object) -> str:
     return value if isinstance(value, Markup) else plain(str(value))
 
 
-def _rendered(template: str, report: Report, **values: object) -> str:
+def _rendered_markdown(template: str, report: Report, **values: object) -> str:
     findings = report.findings
     common_values = {"report": report, "findings": findings, "run": findings.run}
     return (
@@ -162,18 +165,18 @@ def _rendered(template: str, report: Report, **values: object) -> str:
 
 
 def markdown(report: Report) -> str:
-    """The report as Markdown."""
+    """The text of ``report.md``."""
     findings = report.findings
     command = findings.reproduction.command
-    lines = {HEADING.required(part).title: finding_of(part, report) for part in sections()}
+    lines = {HEADING.required(module).title: finding_of(module, report) for module in sections()}
     summary = limits_line(findings)
-    text = _rendered(
+    text = _rendered_markdown(
         "report.md.j2",
         report,
         marker=re.sub(r"[^A-Za-z0-9._-]", "-", findings.run.name).replace("--", "-"),
         notice=banner(report),
         board=scoreboard(findings),
-        most=_MAX_ROWS,
+        max_items=_MAX_ITEMS,
         figures=headline_figures(findings)[1:],
         lines={title: line for title, line in lines.items() if line not in ("", command)},
         summary=summary,
@@ -185,20 +188,21 @@ def markdown(report: Report) -> str:
 
 def model_card(report: Report) -> str:
     """The draft of a model card, or a note that no trial has completed."""
-    findings, row = report.findings, report.findings.best
-    if row is None:
+    findings, trial = report.findings, report.findings.best
+    if trial is None:
         name = plain(findings.run.name)
         return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"
-    traits = row.strategy.traits
-    return _rendered(
+    traits = trial.strategy.traits
+    return _rendered_markdown(
         "model_card.md.j2",
         report,
-        row=row,
-        needs_base=row.result.base is not None and not (traits is not None and traits.trains_base),
+        trial=trial,
+        needs_base=trial.result.base is not None
+        and not (traits is not None and traits.trains_base),
         data=report.plan.data,
         reproduction=findings.reproduction,
-        parameters=words.configuration(row.config.parameters),
-        mix=report.data_lines(),
-        figures=figure_lines(findings, row.number),
+        parameters=words.configuration(trial.config.parameters),
+        data_lines=report.data_lines(),
+        figures=figure_lines(findings, trial.number),
         card=report.card,
     )

@@ -42,24 +42,24 @@ def write_report(run: RunFolder, report: Report) -> Report:
 
 def _write_forest(run: RunFolder, report: Report) -> None:
     """Write ``forest.svg`` and ``forest.png``, the verdict's plot for slides and pull requests."""
-    lead = report.findings.verdict.answer
-    plot = forest(scoreboard(report.findings), lead)
+    title = report.findings.verdict.answer
+    plot = forest(scoreboard(report.findings), title)
     if plot is None or report.no_charts:
         return
     with suppress(NotDrawn):
-        picture, png = pictures(plot, lead, light_colors())
-        write_text(run.path / "forest.svg", picture)
+        svg, png = pictures(plot, title, light_colors())
+        write_text(run.path / "forest.svg", svg)
         with replacing(run.path / "forest.png") as part:
             part.write_bytes(png)
 
 
 def _render_page(report: Report) -> tuple[Report, str]:
+    """The report and its page; both are without charts if one of these cannot be drawn."""
     try:
         return report, html(report)
     except NotDrawn as error:
-        without_charts = report.model_copy(
-            update={"no_charts": clean(f"the drawing engine said: {error}")}
-        )
+        reason = clean(f"the drawing engine said: {error}")
+        without_charts = report.model_copy(update={"no_charts": reason})
         return without_charts, html(without_charts)
 
 

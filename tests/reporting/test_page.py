@@ -174,7 +174,7 @@ def test_one_trial_has_numbers_but_no_comparison_front_or_importance(pages):
     page = pages["one"]
     charts = {figure.attributes["data-chart"] for figure in page.all("figure")}
     assert charts == {"forest", "learning-curves"}
-    assert "no comparison possible" in page.one("section", id="cost").text
+    assert "nothing to compare" in page.one("section", id="cost").text
 
 
 def test_a_loss_that_is_no_number_keeps_its_row_with_the_reason(pages):
@@ -244,7 +244,7 @@ def test_the_test_table_holds_every_scored_model_with_its_answers_in_writing(pag
         assert any(text.startswith(head) for text in heads), head
     first = table.one("tbody").all("tr")[0]
     assert "trial" in first.all("td")[0].text
-    note = next(p.text for p in pages["text"].all("p") if "written greedily" in p.text)
+    note = next(p.text for p in pages["text"].all("p") if "decoded greedily" in p.text)
     assert "first 32 test items" in note
     assert "at most 96 tokens" in note
 
@@ -252,7 +252,7 @@ def test_the_test_table_holds_every_scored_model_with_its_answers_in_writing(pag
 def test_what_a_trial_costs_to_use_stands_beside_its_scores(pages):
     table = pages["text"].one("table", id_="tested")
     assert cells(table, "weights on disk")[0] == ["2.4 MB"]
-    assert cells(table, "their base")[0] == ["90.9 MB"]
+    assert cells(table, "base on disk")[0] == ["90.9 MB"]
     assert float(cells(table, "use")[0][0]) > 0
 
 
@@ -344,7 +344,7 @@ def test_an_outcome_that_the_correction_took_back_says_so_in_the_tables(parse, r
     told = "within noise after correcting for 3 comparisons"
     assert cells(page.one("table", id_="comparisons"), "A against B")[0] == [told]
     assert [told] in cells(page.one("table", id_="gains"), "best against default")
-    assert f"(CI 0.010 to 0.090): {told}. The default would" in page.one("section", id_="cost").text
+    assert f"(CI 0.010 to 0.090), {told}. The default would" in page.one("section", id_="cost").text
 
 
 def test_what_the_user_declared_is_beside_what_the_rule_book_has(report):

@@ -9,7 +9,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Findings, Metric
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Table, with_json_pointers
 from sweeper.reporting.document import Report
 
 HEADING = Heading(15, "answers", "Saved answers")
@@ -92,5 +92,5 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         ),
         Column("result", lambda row: sentence(row, figures), "/comparison/not_worse"),
     ]
-    rows = with_pointers(figures.models, "/sections/answers/models")
+    rows = with_json_pointers(figures.models, "/sections/answers/models")
     yield Table.of("answers-table", "Trial minus model, on the test split", columns, rows)

@@ -36,7 +36,7 @@ from sweeper.reporting.blocks import (
     Table,
     existing_panels,
     strategy_cell,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
@@ -444,8 +444,8 @@ def _table(need: Figures) -> Table:
     ]
     rows = [
         (pointer, (curve, point))
-        for curve_pointer, curve in with_pointers(need.curves, "/sections/data-need/curves")
-        for pointer, point in with_pointers(curve.points, f"{curve_pointer}/points")
+        for curve_pointer, curve in with_json_pointers(need.curves, "/sections/data-need/curves")
+        for pointer, point in with_json_pointers(curve.points, f"{curve_pointer}/points")
     ]
     caption = f"Validation {need.metric.title} by training rows"
     return Table.of("data-points", caption, columns, rows, trial=lambda row: row[0].trial)

@@ -23,7 +23,7 @@ from sweeper.findings.study.trained_changes import (
     measure_points,
     task_changes,
 )
-from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_json_pointers
 from sweeper.reporting.document import Report
 from sweeper.traits.traits import StrategyOnModel
 
@@ -108,7 +108,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         Column("front", lambda t: "yes" if t.trial in figures.front else ""),
     ]
     ordered = sorted(
-        with_pointers(figures.trials, "/sections/forgetting/trials"),
+        with_json_pointers(figures.trials, "/sections/forgetting/trials"),
         key=lambda row: (row[1].trial not in figures.front, row[1].task_loss, row[1].trial),
     )
     yield Table.of(

@@ -12,7 +12,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings, NotMeasured
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, with_json_pointers
 from sweeper.reporting.document import Report
 
 HEADING = Heading(135, "predictions", "Predictions")
@@ -87,7 +87,7 @@ def _table(scored: Sequence[Scored]) -> Table:
         "Times are judged without those of other programs; differences are in points, and judged "
     )
     note += "with their noise. An event has a probability, and is observed with 100% or 0%."
-    rows = with_pointers(scored, "/sections/predictions/scored")
+    rows = with_json_pointers(scored, "/sections/predictions/scored")
     return Table.of("predictions", caption, columns, rows, note=note)
 
 

@@ -17,7 +17,7 @@ from sweeper.reporting.blocks import (
     Section,
     Table,
     Text,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.render import render
 
@@ -68,7 +68,7 @@ def _summary(checked: Checked) -> Iterator[Block]:
         Column("rows that ...", lambda finding: finding.title),
     ]
     caption = "Kinds of faults, the most serious first"
-    yield Table.of("faults", caption, columns, with_pointers(checked.findings))
+    yield Table.of("faults", caption, columns, with_json_pointers(checked.findings))
     if any(finding.safe for finding in checked.findings):
         yield Code("Apply all safe remedies", checked.mend_all)
 
@@ -81,7 +81,7 @@ def _details(finding: FaultFinding) -> Iterator[Block]:
         Column("text", lambda e: e.text),
     ]
     yield Table.of(
-        f"{finding.kind}-rows", "The first rows", columns, with_pointers(finding.examples)
+        f"{finding.kind}-rows", "The first rows", columns, with_json_pointers(finding.examples)
     )
     lines = tuple(
         f"{Path(path).name}: {ranges(numbers)}" for path, numbers in finding.lines.items()

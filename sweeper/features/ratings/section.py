@@ -28,7 +28,7 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings, Interval, NotMeasured
 from sweeper.findings.study.item_scores import model_title
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_json_pointers
 from sweeper.reporting.document import Report
 
 HEADING = Heading(98, "preferences", "Preferences")
@@ -207,7 +207,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         "preference-table",
         f"How often people prefer {figures.winner}",
         columns,
-        with_pointers(figures.preferences, "/sections/preferences/preferences"),
+        with_json_pointers(figures.preferences, "/sections/preferences/preferences"),
         note="A tie is half a win, and so are two identical answers. Intervals (Wilson) "
         "are over items, however many people rated one. 'preferred' and 'not preferred' keep their "
         "level over all comparisons of this table (Bonferroni).",

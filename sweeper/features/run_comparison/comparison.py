@@ -37,7 +37,7 @@ from sweeper.reporting.blocks import (
     Section,
     Table,
     VerdictCard,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.compose import TERMS
@@ -282,7 +282,7 @@ def _runs_table(runs: Sequence[ComparedRun]) -> Table:
         "run-table",
         "Each run with its winner on its own test split",
         columns,
-        with_pointers(runs),
+        with_json_pointers(runs),
         note="Scores on different rows cannot be compared, even if they are close.",
     )
 
@@ -301,7 +301,7 @@ def _pairs_table(pairs: Sequence[Pair]) -> Table:
         "pair-table",
         "The winners of every two runs",
         columns,
-        with_pointers(pairs),
+        with_json_pointers(pairs),
         note="A comparison is fair if task, metric and test rows are the same. Its difference is "
         "over the same items, with the spread between seeds; Holm's correction covers all fair "
         "ones. If the runs differ in several settings, it is not known which of them causes it.",
@@ -315,4 +315,4 @@ def _differences_table(runs: Sequence[ComparedRun], values: Mapping[str, tuple[s
     columns: list[Column[str]] = [Column("setting", lambda name: name)]
     columns += [Column(run.name, partial(value, column)) for column, run in enumerate(runs)]
     caption = "Settings and facts that are not the same in all runs"
-    return Table.of("difference-table", caption, columns, with_pointers(values))
+    return Table.of("difference-table", caption, columns, with_json_pointers(values))

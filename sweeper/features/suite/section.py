@@ -26,7 +26,7 @@ from sweeper.reporting.blocks import (
     Text,
     existing_panels,
     style_of,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit
@@ -152,7 +152,7 @@ def _table(figures: Figures) -> Table:
         "task-table",
         "Base against tuned on the same items; a negative loss is a gain",
         COLUMNS,
-        with_pointers(figures.tasks, "/sections/suite/tasks"),
+        with_json_pointers(figures.tasks, "/sections/suite/tasks"),
         trial=lambda t: t.trial,
     )
 

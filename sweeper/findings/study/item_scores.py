@@ -1,4 +1,4 @@
-"""The test items, with their scores and texts, and the validation scores of trials."""
+"""Scores and texts of test items, and validation scores of trials."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.traits.traits import changes_base
 from sweeper.trials import GeneratedAnswers, ItemText, TestScore
 
-# Fewest items of a mean with a spread.
+# Fewest items from which a spread can be estimated.
 _MIN_ITEMS = 2
-# Highest probability of the class in the data for an item to be suspected.
+# A label is suspected only if the model gives it at most this probability.
 _MAX_CLASS_PROBABILITY = 0.05
 
 
 @dataclass(frozen=True)
 class TestScores:
-    """Test scores by model name; ``by_seed``: mean scores by trial and seed."""
+    """Test scores and mean metrics by model name, and mean scores by (trial, seed)."""
 
     __test__ = False
 
@@ -52,7 +52,7 @@ def model_title(run: RunFiles, name: str) -> str:
 
 @lru_cache(maxsize=1)
 def test_scores(run: RunFiles) -> TestScores:
-    """The scores of the test split; none before it was scored."""
+    """The scores on the test split; empty before it was scored."""
     by_name: dict[str, Scores] = {}
     metrics: dict[str, dict[str, float]] = {}
     by_seed: dict[tuple[int, int], float] = {}
@@ -64,8 +64,8 @@ def test_scores(run: RunFiles) -> TestScores:
             metrics[name] = _mean_metrics([entry.metrics for entry in model_scores])
         for entry in model_scores:
             seed_scores = _scores([entry], [entry.item_scores], scored, by_loss=by_loss)
-            if seed_scores is not None and (seed := _trial_and_seed(run, entry)) is not None:
-                by_seed[seed] = seed_scores.mean
+            if seed_scores is not None and (training := _trial_and_seed(run, entry)) is not None:
+                by_seed[training] = seed_scores.mean
     return TestScores(_with_pooled_seeds(run, by_name), metrics, by_seed)
 
 
@@ -96,11 +96,11 @@ def _scores(
     *,
     by_loss: bool = True,
 ) -> Scores | None:
-    """Figures of the scored items of one model; None if they cannot be compared.
+    """One model's scores or losses on the scored items; None if they cannot be compared.
 
     Args:
-        rows: Figures of all test items, of each seed.
-        by_loss: Whether items have their weights in the loss, else weight 1.
+        rows: The scores or losses of all test items, a row for each seed.
+        by_loss: Whether items have the weights of the loss; otherwise all have weight 1.
     """
     if not _usable(rows):
         return None
@@ -122,21 +122,22 @@ def _trial_and_seed(run: RunFiles, entry: TestScore) -> tuple[int, int] | None:
 
 
 def _with_pooled_seeds(run: RunFiles, by_name: dict[str, Scores]) -> dict[str, Scores]:
-    """Scores with the variance of seeds pooled over trials that train the base or an adapter.
+    """The scores, with the variance between seeds pooled over trials.
 
-    Heads on frozen features are pooled separately, since their seeds differ far less.
+    Trials with a frozen base are pooled separately, since their seeds differ far less.
     """
-    by_kind: dict[bool, dict[str, Scores]] = {}
+    by_changed_base: dict[bool, dict[str, Scores]] = {}
     for trial in run.trials:
         name = trial_name(trial.config.number)
         if name in by_name:
-            by_kind.setdefault(changes_base(trial.config.strategy), {})[name] = by_name[name]
-    shared = [with_shared_seeds(models) for models in by_kind.values()]
-    return by_name | {name: scores for models in shared for name, scores in models.items()}
+            models = by_changed_base.setdefault(changes_base(trial.config.strategy), {})
+            models[name] = by_name[name]
+    pooled = [with_shared_seeds(models) for models in by_changed_base.values()]
+    return by_name | {name: scores for models in pooled for name, scores in models.items()}
 
 
 def test_losses(run: RunFiles) -> dict[str, Scores]:
-    """Losses per test item of every scored model, by its name in the comparisons."""
+    """Losses per test item of every scored model, by its name in comparisons."""
     scored = scored_items(run)
     by_name = {
         name: losses
@@ -168,7 +169,7 @@ def stored_texts(run: RunFiles) -> dict[int, ItemText]:
 
 
 def written_answers(scores: Sequence[TestScore]) -> GeneratedAnswers | None:
-    """The answers of the training that generated some; None if none did."""
+    """The generated answers of one training of a model; None if none generated any."""
     return next((score.generated for score in scores if score.generated is not None), None)
 
 
@@ -180,12 +181,12 @@ def _mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def validation_costs(trial: TrialFiles, *, seeds: bool = True) -> Scores | None:
-    """Validation costs per item: of all trainings of a trial, or only of its own."""
+    """Validation costs per item, of all trainings of a trial; without ``seeds``, of its own one."""
     return _scores_of(trial, "costs", seeds=seeds)
 
 
 def validation_scores(trial: TrialFiles) -> Scores | None:
-    """Headline scores per validation item, over all trainings of a trial."""
+    """Headline scores per validation item, of all trainings of a trial."""
     return _scores_of(trial, "scores", seeds=True)
 
 
@@ -198,6 +199,7 @@ def untrained_losses(run: RunFiles) -> Scores | None:
 
 
 def _scores_of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
+    """A field of the validation items, of all trainings; without ``seeds``, of the trial's own."""
     if seeds:
         items_of_trainings = [run.items for run in trial.trainings() if run.items is not None]
     else:
@@ -207,7 +209,7 @@ def _scores_of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
 
 
 def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:
-    """An estimate as an interval of findings: unknown ends are None, ends are within the bounds."""
+    """An estimate as an ``Interval``: its ends are None if unknown, and cut to the bounds."""
     finite = np.isfinite([estimate.low, estimate.high]).all()
     unbounded = Interval(
         value=estimate.value,
@@ -234,8 +236,8 @@ def suspected_labels(trainings: Sequence[TestScore], counted: Sequence[int]) -> 
     All trainings of one configuration predict the same other class, with a probability of at least
     its mean over correctly predicted items of that class: the threshold of confident learning
     (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw none of these
-    items. The class in the data has at most ``_MAX_CLASS_PROBABILITY``. Otherwise an unsure model
-    of a hard task would suspect every other item that it gets wrong (figures: docs/report.md).
+    items. The class in the data also has at most ``_MAX_CLASS_PROBABILITY``: without this limit, an
+    unsure model of a hard task would suspect many items that it gets wrong itself.
 
     Args:
         counted: Indices of the scored items.
@@ -261,4 +263,4 @@ def suspected_labels(trainings: Sequence[TestScore], counted: Sequence[int]) -> 
         confident = correct_probabilities.size and confidence[item] >= correct_probabilities.mean()
         if confident and label_probability[item] <= _MAX_CLASS_PROBABILITY:
             items.append(int(item))
-    return sorted(items, key=lambda p: label_probability[p] - confidence[p])
+    return sorted(items, key=lambda item: label_probability[item] - confidence[item])

@@ -11,7 +11,7 @@ from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.trials import TestSeal
 
-# Lowest and highest possible value of a figure.
+# The lowest and highest possible value of a figure.
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-math.inf, math.inf)
 SHARE: Bounds = (0.0, 1.0)
@@ -48,7 +48,7 @@ def objective_metric(plan: Plan) -> Metric:
     )
 
 
-def level(objective: Objective, cost: Interval) -> Interval:
+def objective_interval(objective: Objective, cost: Interval) -> Interval:
     """An interval of costs, converted to values of the objective."""
     ends = [None if end is None else objective.value(end) for end in (cost.low, cost.high)]
     low, high = ends[::-1] if objective.higher_is_better else ends
@@ -56,12 +56,12 @@ def level(objective: Objective, cost: Interval) -> Interval:
 
 
 def loss_metric(facts: Facts) -> Metric:
-    """The loss as a metric, with its unit."""
+    """The loss as a metric."""
     return Metric(name="loss", title="loss", higher_is_better=False, unit=loss_unit(facts))
 
 
 def loss_unit(facts: Facts) -> str:
-    """The unit of the validation loss; bits per byte if several base models compete."""
+    """The unit of the losses; for text, bits per byte if several base models compete."""
     if facts.task == "classification":
         return "nats/decision"
     return "nats/token" if len(facts.models) == 1 else "bits/byte"
@@ -88,8 +88,8 @@ def difference_bounds(metric: Metric) -> Bounds:
 def bounded(interval: Interval, bounds: Bounds) -> Interval:
     """An interval cut to the possible values.
 
-    Near an end of the scale, the symmetric parts of an interval exceed it: a loss under 0, or more
-    than 100 points. Cutting these values does not change the coverage.
+    Near an end of the scale, an interval may exceed it: a loss under 0, or more than 100 points.
+    Cutting it there does not change its coverage.
 
     >>> cut = bounded(Interval(value=0.017, low=-0.013, high=0.052), LOSS)
     >>> cut.low, cut.high

@@ -1,6 +1,6 @@
-"""Several base models in one study: findings then use pairs of strategy and model.
+"""Pairs of strategy and base model, which compete if a study has several base models.
 
-Findings count, rank and draw by pair instead of by strategy, since pairs compete.
+Findings then count, rank and draw these pairs instead of strategies.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ K = TypeVar("K")
 class ComparedPair:
     """The difference of two models' scores, first minus second.
 
-    ``comparisons`` is the number of comparisons that were corrected together, and ``adjusted_p`` is
-    Holm's p value; None without correction.
+    ``comparisons`` is the number of comparisons in Holm's correction. ``adjusted_p`` is the
+    corrected p value; None without correction.
     """
 
     estimate: Estimate
@@ -93,7 +93,7 @@ class ComparedPair:
 
 @dataclass(frozen=True)
 class ComparedPairs:
-    """Comparisons of pairs by the numbers of their trials."""
+    """Compared pairs of trials, by (first, second) trial number."""
 
     by_numbers: Mapping[tuple[int, int], ComparedPair]
 
@@ -107,19 +107,19 @@ class ComparedPairs:
 
 
 def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
-    """Compare the pairs of several questions; a repeated pair counts for its first question."""
+    """Compare the pairs of several questions; a repeated pair belongs to its first question."""
     compared: dict[tuple[int, int], ComparedPair] = {}
     for pairs in questions:
         scores_by_pair: dict[tuple[int, int], tuple[Scores, Scores]] = {}
         for first, second in pairs:
-            names = first.config.number, second.config.number
-            done = {names, names[::-1]} & {*compared, *scores_by_pair}
-            if not done and (scores := paired_scores(first, second)):
-                scores_by_pair[names] = scores
-        answers = compare(scores_by_pair)
+            numbers = first.config.number, second.config.number
+            is_known = {numbers, numbers[::-1]} & {*compared, *scores_by_pair}
+            if not is_known and (scores := paired_scores(first, second)):
+                scores_by_pair[numbers] = scores
+        results = compare(scores_by_pair)
         if len(scores_by_pair) == 1:
-            answers = {names: replace(pair, adjusted_p=None) for names, pair in answers.items()}
-        compared |= answers
+            results = {key: replace(pair, adjusted_p=None) for key, pair in results.items()}
+        compared |= results
     return ComparedPairs(compared)
 
 
@@ -129,7 +129,7 @@ def compare(
     """The difference first minus second of each pair, with Holm's correction over all pairs.
 
     Args:
-        further_p_values: Those of other comparisons that answer the same question.
+        further_p_values: p values of other comparisons that answer the same question.
     """
     estimates = [paired_difference(first, second) for first, second in pairs.values()]
     p_values = [*(estimate.p for estimate in estimates), *further_p_values]
@@ -138,7 +138,7 @@ def compare(
 
 
 def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:
-    """Costs of both trials on the same items, over all trainings; None if they were not kept."""
+    """Costs of both trials on the same items, over all trainings; None without such items."""
     own, other = validation_costs(first), validation_costs(second)
     if own is None or other is None or own.items.shape[1] != other.items.shape[1]:
         return None

@@ -20,13 +20,13 @@ from sweeper.spec import Scalar
 from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
 
 _COMMAND_PHASES = ("download", "conversion")
-"""Phases of the command itself, which are not in the workers' time."""
+"""Phases before the workers start, which ``Status.seconds`` leaves out."""
 
 
 class PredictedFigure(Record):
     """A figure of the plan and its measured value.
 
-    ``what`` names the figure: ``sweep``, the wall-clock time with all planned phases; ``search``,
+    ``what`` is the figure: ``sweep``, the wall-clock time with all planned phases; ``search``,
     from the start to the last trial, with baselines; ``download``, ``conversion`` or a feature's
     phase; ``trial``, the median of ``trials`` full trials; ``memory``, the highest peak of a
     default; ``money``, the price of the devices during the sweep.
@@ -43,7 +43,7 @@ class PredictedFigure(Record):
     trials: int
     overhead: str = Field(
         "",
-        description="part of the plan's memory that trials do not measure: the process, the driver",
+        description="part of the planned memory that trials do not measure, as text",
     )
     disturbed: float = Field(
         0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
@@ -51,13 +51,13 @@ class PredictedFigure(Record):
 
     @classmethod
     def of(cls, what: str, planned: Duration, actual: float, **fields: Any) -> PredictedFigure:
-        """A figure whose prediction is given as a duration."""
+        """A figure whose prediction and range are the seconds of ``planned``."""
         ends = {"predicted": planned.seconds, "low": planned.low, "high": planned.high}
         return cls(what=what, actual=actual, **ends, **fields)
 
     @property
     def factor(self) -> float | None:
-        """Measured over predicted on an idle machine; None if nothing was predicted."""
+        """Measured, less the disturbed share, over predicted; None if nothing was predicted."""
         undisturbed = self.actual * (1 - self.disturbed)
         return undisturbed / self.predicted if self.predicted > 0 else None
 
@@ -72,7 +72,7 @@ def predicted_figures(run: RunFiles) -> Iterator[PredictedFigure]:
             if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
         ]
         full = [trial for trial in trials if used_full_budget(trial, run.plan.budget.rungs)]
-        yield from _seconds(candidate, full)
+        yield from _trial_seconds(candidate, full)
         yield from _memory(candidate, trials)
 
 
@@ -82,8 +82,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     if last is None or last.phase != "complete" or last.seconds <= 0:
         return
     seconds = last.seconds
-    measured, features, planned = _phase_seconds(run, last), budget.features, budget.phases
-    phases_in_search = {name: phase for name, phase in features.items() if phase.in_search}
+    measured, planned, feature_phases = _phase_seconds(run, last), budget.phases, budget.features
+    phases_in_search = {name: phase for name, phase in feature_phases.items() if phase.in_search}
     waiting_seconds = math.fsum(result.waited_seconds for result in run.results)
     total_seconds = math.fsum(result.whole_seconds for result in run.results)
     share = min(waiting_seconds / total_seconds, 0.99) if total_seconds > 0 else 0.0
@@ -111,8 +111,10 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     unplanned = {
         name: s for name, s in measured.items() if name not in (*planned, *_COMMAND_PHASES)
     }
-    # The sweep is compared without phases that were only planned or only run.
-    compared_phases = [p for name, p in planned.items() if name in measured or name not in features]
+    # The sweep is compared without features' phases that were only planned or only run.
+    compared_phases = [
+        phase for name, phase in planned.items() if name in measured or name not in feature_phases
+    ]
     yield figure(
         "sweep",
         Duration.sum(compared_phases),
@@ -143,8 +145,8 @@ def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:
     return seconds_by_phase
 
 
-def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The median time of full trials; only of those with the default's batch and modules if any."""
+def _trial_seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
+    """The median time of full trials, preferably of those with the default's batch and modules."""
     default = _time_parameters(candidate.defaults())
     like_default = [trial for trial in full if _time_parameters(trial.config.parameters) == default]
     chosen = like_default or full
@@ -169,9 +171,9 @@ def _time_parameters(parameters: Mapping[str, Scalar]) -> tuple[Scalar | None, .
 
 
 def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The figure of the default's peak: allocated memory on a GPU, a process's growth on a CPU.
+    """The default's peak memory: allocated on a GPU, added to the process on a CPU.
 
-    The plan's estimate is for the default; other ranks, modules and batches need other amounts.
+    Trials with other ranks, modules and batches need other amounts than the plan's.
     """
     peaks = [
         peak

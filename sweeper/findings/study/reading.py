@@ -15,8 +15,7 @@ from pydantic import InstanceOf
 
 from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
-from sweeper.execution.state import attempts
-from sweeper.execution.state.attempts import ValidationItems
+from sweeper.execution.state.attempts import ValidationItems, read_items
 from sweeper.execution.state.continuation import statuses
 from sweeper.execution.state.status import ENDED as ENDED_PHASES
 from sweeper.execution.state.status import Status
@@ -43,13 +42,13 @@ from sweeper.trials import (
     so_far,
 )
 
-# Most characters of an error in a table; the log in the run folder has the whole text.
+# Maximum number of characters of an error in a table; the log in the run folder has all of it.
 MAX_DETAIL_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One ended training of a configuration, with its validation items."""
+    """One ended training of a configuration, with its scores on validation items."""
 
     result: TrialResult
     items: ValidationItems | None
@@ -58,7 +57,8 @@ class SeedRun:
 class TrialFiles(Trial):
     """A trial, with data from its folder that ``report.json`` leaves out.
 
-    ``parts`` are pairs (number of rows, training), for trainings on a part of the rows.
+    ``seeds`` are its confirmation runs. ``parts`` are pairs (number of rows, training), for
+    trainings on a part of the rows.
     """
 
     items: InstanceOf[ValidationItems] | None = None
@@ -125,13 +125,13 @@ class RunFiles:
     def margin(self) -> float:
         """The smallest difference that matters, in the unit of the metric or the loss.
 
-        A point is a hundredth: of a share for accuracy, of a nat for a loss (one per cent of the
-        perplexity), of a bit per byte if base models are compared.
+        ``margin_points`` are hundredths of this unit: percentage points of a score, 0.01 nats of a
+        loss, or 0.01 bits per byte if base models are compared.
         """
         return self.plan.facts.aim.margin_points / 100
 
     def violation(self, trial: TrialFiles) -> float | None:
-        """By how much a trial exceeds the limits; None if that was not measured."""
+        """By how much a trial exceeds the limits; None if no limited measure was measured."""
         return violation(trial.result.measures, self.limits)
 
     def is_within(self, trial: TrialFiles) -> bool:
@@ -150,7 +150,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     """
     spec = _spec(run)
     plan = Plan.read(run.plan)
-    status = statuses([run]).get(run.path)
+    status = statuses([run]).get(run.path)  # interrupted if its process is gone
     unfinished: State = "RUNNING" if status and status.phase not in ENDED_PHASES else "WAITING"
     trials = [_trial(folder, plan, unfinished) for folder in _numbered(run.trials)]
     baselines = [
@@ -180,14 +180,15 @@ def _spec(run: RunFolder) -> Spec | None:
 
 
 def _trial(folder: Path, plan: Plan, unfinished: State) -> TrialFiles | None:
+    """The trial in a folder, with the state ``unfinished`` if it has no result yet."""
     config, objective = TrialConfig.read_or_none(folder / CONFIG), plan.objective
     if config is None:
         return None
     config = config.model_copy(update={"strategy": strategy_on_model(plan, config)})
-    attempts = [int(path.name) for path in _numbered(folder / "attempts")]
+    attempt_numbers = [int(path.name) for path in _numbered(folder / "attempts")]
     ends = {
         number: end
-        for number in attempts
+        for number in attempt_numbers
         if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / ENDED))
     }
     rungs = tuple(RungReport.read_lines(folder / RUNGS))
@@ -198,7 +199,7 @@ def _trial(folder: Path, plan: Plan, unfinished: State) -> TrialFiles | None:
         result=_cleaned_result(result, folder, objective),
         items=_items(folder, result, objective),
         objective=objective,
-        attempts=max([config.attempt, *attempts]),
+        attempts=max([config.attempt, *attempt_numbers]),
         ended_attempts=tuple(
             f"{n}: {end.kind} ({_short_detail(end.detail)})" for n, end in ends.items()
         ),
@@ -232,8 +233,8 @@ def _cleaned_result(result: TrialResult, folder: Path, objective: Objective) -> 
     update = {
         "validation_loss": finite_value(result.validation_loss) if has_value else None,
         "objective": value if has_value else None,
-        "metrics": finite(result.metrics),
-        "validation_by_source": finite(result.validation_by_source),
+        "metrics": finite_metrics(result.metrics),
+        "validation_by_source": finite_metrics(result.validation_by_source),
         "peak_memory_gib": finite_value(result.peak_memory_gib),
         "failure": failure and failure.model_copy(update={"detail": _short_detail(failure.detail)}),
         "weights": f"trials/{folder.name}/weights" if (folder / WEIGHTS).is_dir() else None,
@@ -255,17 +256,19 @@ def _seed_runs(folder: Path, objective: Objective) -> Iterator[SeedRun]:
 def _items(folder: Path, result: TrialResult, objective: Objective) -> ValidationItems | None:
     if result.item_losses is None:
         return None
-    items = attempts.read_items(folder / result.item_losses, objective)
+    items = read_items(folder / result.item_losses, objective)
     # Dropped examples (see ``EncodingNote``) are not scored.
     return None if items is None else items.scored
 
 
 def _numbered(folder: Path) -> list[Path]:
+    """The folders in a folder whose names are numbers, in numerical order."""
     folders = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
     return sorted(folders, key=lambda path: int(path.name))
 
 
 def _text(path: Path) -> str:
+    """The text of a file; empty if it cannot be read."""
     try:
         return read_text(path, errors="replace")
     except OSError:
@@ -273,9 +276,9 @@ def _text(path: Path) -> str:
 
 
 def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
-    """The notes of tokenising without duplicates, split by split.
+    """All distinct notes on tokenising, ordered by split.
 
-    Notes on the test split exist after it was opened.
+    Notes on the test split exist only after it was opened.
     """
     notes = [note for trial in run.trials for note in trial.result.notes]
     notes += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]
@@ -286,14 +289,14 @@ def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
 def memory_note(trial: Trial) -> str:
     """The change of batches after running out of memory; empty if there was none."""
     config, result = trial.config, trial.result
-    tried = [config.memory_note] if config.memory_note else []
+    notes = [config.memory_note] if config.memory_note else []
     for name, used, planned in (
         ("micro-batch", result.micro_batch, config.setup.micro_batch),
         ("evaluation batch", result.evaluation_batch, config.setup.evaluation_batch),
     ):
         if used is not None and used < planned:
-            tried.append(f"memory ran out at {name} {planned}, tried again down to {used}")
-    return "; ".join(tried)
+            notes.append(f"memory ran out at {name} {planned}, tried again down to {used}")
+    return "; ".join(notes)
 
 
 def loss_note(trial: Trial) -> str:
@@ -312,7 +315,7 @@ def loss_note(trial: Trial) -> str:
 def used_full_budget(trial: Trial, rungs: int) -> bool:
     """Whether a trial completed and was trained up to the last rung of the plan's full budget.
 
-    False if its own budget is smaller, or if it stopped early, for example as it overfitted.
+    False if its own budget is smaller, or if it stopped early because it overfitted.
 
     Args:
         rungs: Number of rungs of the full budget.
@@ -320,7 +323,7 @@ def used_full_budget(trial: Trial, rungs: int) -> bool:
     return trial.completed and bool(trial.rungs) and trial.rungs[-1].rung >= rungs
 
 
-def finite(metrics: dict[str, float]) -> dict[str, float]:
+def finite_metrics(metrics: dict[str, float]) -> dict[str, float]:
     """The metrics with finite values, in the order of their names."""
     return {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
 

@@ -6,17 +6,16 @@ import math
 import statistics
 from collections import Counter
 from functools import lru_cache
-from statistics import median
 
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.findings import Finalist, Interval, SeedScore, StrategySummary
 from sweeper.findings.study.item_scores import test_score, test_scores, trial_name, validation_costs
-from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, level
+from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, objective_interval
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import (
     RunFiles,
     TrialFiles,
-    finite,
+    finite_metrics,
     finite_value,
     used_full_budget,
 )
@@ -27,10 +26,11 @@ from sweeper.traits.traits import StrategyOnModel
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:
     """The finalists in their order on validation, which was fixed before the test was opened."""
-    return tuple(_finalist(run, *placed) for placed in enumerate(_order(run), start=1))
+    trials = _ordered_finalists(run)
+    return tuple(_finalist(run, order, trial) for order, trial in enumerate(trials, start=1))
 
 
-def _order(run: RunFiles) -> list[TrialFiles]:
+def _ordered_finalists(run: RunFiles) -> list[TrialFiles]:
     """The finalists in the order of the seal; before it exists, in the order that it will have."""
     if run.seal:
         numbers = list(run.seal.order)
@@ -73,13 +73,13 @@ def _finalist(run: RunFiles, order: int, trial: TrialFiles) -> Finalist:
         ),
         validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(losses)), LOSS),
         test_score=test_score(run, trial_name(number)),
-        peak_memory_gib=median(peaks) if peaks else None,
+        peak_memory_gib=statistics.median(peaks) if peaks else None,
         seconds=trial.seconds or 0.0,
     )
 
 
 def gain_pairs(run: RunFiles) -> list[Pair]:
-    """Pairs of default and best trial of each strategy, if both completed and differ."""
+    """The default and the best trial of each strategy for which these are two completed trials."""
     pairs = [(default_of(run, name), best_of(run, name)) for name in strategies_of(run)]
     return [
         (default, best)
@@ -113,7 +113,10 @@ def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
         on_trials = [trial for trial in trials if trial.config.parameters[parameter] != off]
         off_trials = [trial for trial in trials if trial.config.parameters[parameter] == off]
         equal_pairs = (
-            (o, w) for w in on_trials for o in off_trials if same_but_for(parameter, w, o)
+            (without, with_it)
+            for with_it in on_trials
+            for without in off_trials
+            if same_but_for(parameter, with_it, without)
         )
         if on_trials and off_trials:
             pairs.append(next(equal_pairs, (off_trials[0], on_trials[0])))
@@ -135,7 +138,7 @@ def same_but_for(parameter: str, *trials: TrialFiles) -> bool:
 
 
 def strategies_of(run: RunFiles) -> tuple[StrategyOnModel, ...]:
-    """The strategies that compete, as the plan orders them, then any other that was tried."""
+    """The strategies in the plan's order, then any others that were tried."""
     planned = [candidate.strategy for candidate in run.plan.candidates]
     tried = [trial.config.strategy for trial in run.trials]
     return tuple(dict.fromkeys([*planned, *tried]))
@@ -155,11 +158,11 @@ def default_of(run: RunFiles, strategy: StrategyOnModel) -> TrialFiles | None:
 def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     """A trial's value of the objective with its interval over items.
 
-    Items count as in the loss: texts by the tokens of their answers. If these item weights were not
-    recorded, the interval is shifted to the trial's cost.
+    Items have the weights that they have in the loss: the tokens of their answers. If these were
+    not recorded, the interval is shifted so that its centre is the trial's value.
 
     Args:
-        seeds: Whether to use the mean and spread of all trainings, else only the search's training.
+        seeds: Whether to use the mean and spread of all trainings instead of the trial's own one.
     """
     scores = validation_costs(trial, seeds=seeds)
     if scores is None:
@@ -176,12 +179,12 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     )
     objective = trial.objective
     bounds = SHARE if objective.best == 1.0 else LOSS if objective.is_loss else UNBOUNDED
-    return bounded(level(objective, shifted), bounds)
+    return bounded(objective_interval(objective, shifted), bounds)
 
 
 @lru_cache(maxsize=1)
 def default_best_comparisons(run: RunFiles) -> ComparedPairs:
-    """Comparisons of default and best trial of each strategy."""
+    """The default of each strategy against its best trial."""
     return compare_pairs(gain_pairs(run))
 
 
@@ -205,7 +208,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             best_trial=best.config.number if best else None,
             best_value=best.value if best else None,
             best_interval=value_interval(best) if best else None,
-            best_metrics=finite(best.result.metrics) if best else {},
+            best_metrics=finite_metrics(best.result.metrics) if best else {},
             seconds_per_trial=statistics.median(seconds) if seconds else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),
@@ -215,6 +218,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
 
 
 def _trainable_share(best: TrialFiles | None) -> float | None:
+    """The share of the parameters that a trial trains; None if unknown."""
     result = best.result if best else None
     if result is None or not result.total_parameters or result.trainable_parameters is None:
         return None

@@ -1,8 +1,7 @@
 """What training changed: measures and scores on other tasks, tuned minus base on the same items.
 
-A point is a hundredth: of the share of right answers, or of the measure's unit
-(a hundredth of a nat per token is one per cent of the perplexity). A worse score is a positive
-change.
+Changes are in points, hundredths of the unit: percentage points of a share, 0.01 nats per token of
+a loss. A worse score is a positive change.
 """
 
 from __future__ import annotations
@@ -36,9 +35,10 @@ from sweeper.textfiles import read_json_object
 from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
-# Share of studies in which a difference of the detectable size would be significant.
+# Share of studies in which a difference of the detectable size is significant.
 POWER = 0.8
 
+# Whether a task kept its score: a loss of the margin or more is excluded, shown, or neither.
 Retention = Literal["kept", "lost", "unresolved"]
 
 
@@ -48,8 +48,8 @@ class MeasureChange(NamedTuple):
     Args:
         name: The measure's name, to which limits refer.
         title: Title for people.
-        points: The change in points, with its interval if items are known.
-        unit: Unit of a hundred points, or "points" for shares.
+        points: The change in points, with its interval if the items were kept.
+        unit: The unit of which points are hundredths; "points" for shares.
     """
 
     name: str
@@ -61,13 +61,13 @@ class MeasureChange(NamedTuple):
 def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
     """The changes of a trial by training: of scores on other tasks, then of its measures."""
     tasks = [task for task in task_changes(run) if task.trial == trial]
-    measured = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
+    found = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
     files = run.trial(trial)
     if files is not None:
         for name, measure in files.result.measures.items():
             points = measure_points(run, files, name)
-            measured.append(MeasureChange(name, measure.title, points, measure.unit))
-    return measured
+            found.append(MeasureChange(name, measure.title, points, measure.unit))
+    return found
 
 
 def measure_points(run: RunFiles, trial: TrialFiles, name: str) -> Interval:
@@ -92,19 +92,21 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
 
 def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
     """The measures of completed trials that also have a value of the base, by name."""
-    by_name: dict[str, tuple[Measure, dict[int, float]]] = {}
+    measures: dict[str, Measure] = {}
+    by_trial: dict[str, dict[int, float]] = {}
     for trial in run.ranked:
-        for name, item in trial.result.measures.items():
-            if item.base is not None:
-                by_name.setdefault(name, (item, {}))[1][trial.config.number] = item.change
+        for name, measure in trial.result.measures.items():
+            if measure.base is not None:
+                measures.setdefault(name, measure)
+                by_trial.setdefault(name, {})[trial.config.number] = measure.change
     return {
         name: MeasuredTrials(
             title=measure.title,
             unit=measure.unit,
-            limit=next((item.most for item in run.limits if item.holds_for(name)), None),
-            changes=values,
+            limit=next((limit.most for limit in run.limits if limit.holds_for(name)), None),
+            changes=by_trial[name],
         )
-        for name, (measure, values) in by_name.items()
+        for name, measure in measures.items()
     }
 
 
@@ -119,17 +121,17 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
         for trial in trials:
             limited = [change for change in changes(run, trial) if limit.holds_for(change.name)]
             if not limited:
-                what = f"the limit on {limit.title} could not be checked: nothing was measured of "
+                what = f"the limit on {limit.title} could not be checked: nothing was measured in "
                 problems.append(Problem(f"{what}trial {trial}", fix=limit.remedy))
             problems += [
                 Problem(
                     f"trial {trial}, {change.title}: {lost(change.points, change.unit)}, more than "
                     f"the limit of {amount(100 * limit.most, change.unit)} {change.unit} on "
                     f"{limit.title}",
-                    why="The whole 95% interval in brackets is above the limit."
+                    why="The whole 95% interval (in brackets) is above the limit."
                     if change.points.low is not None
-                    else "The figures of single items are missing, so that the mean is compared.",
-                    fix="See what to do about it in the report.",
+                    else "Scores of single items are missing, so the mean is compared.",
+                    fix="The report says what to do.",
                 )
                 for change in limited
                 if limit.is_surely_broken(change.points.value, change.points.low, 100)
@@ -141,8 +143,8 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
 class TaskChange(ScoredTask):
     """One trial against its base on one task that it was not trained for, on the same items.
 
-    ``lost`` is in points, with its interval over items of one training. ``detectable_points`` is
-    the smallest true loss that would be significant with these items in four of five studies.
+    ``lost`` is in points, with its interval over items. ``detectable_points`` is the smallest true
+    loss that would be significant with these items in four of five studies.
     """
 
     items: int
@@ -166,8 +168,8 @@ def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
     tuned = sorted((s for s in scores if s.trial is not None), key=lambda s: s.trial or 0)
     changes: list[TaskChange] = []
     for model in tuned:
-        own = [b for b in bases if (b.model, b.dtype) == (model.model, model.dtype)]
-        tasks = [(task, _same_task(own, task)) for task in model.tasks]
+        own_bases = [b for b in bases if (b.model, b.dtype) == (model.model, model.dtype)]
+        tasks = [(task, _same_task(own_bases, task)) for task in model.tasks]
         pairs = {task.task: (task, base) for task, base in tasks if base is not None}
         compared = compare({name: (_scores(t), _scores(b)) for name, (t, b) in pairs.items()})
         changes += [
@@ -227,7 +229,10 @@ def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -
     ]
     low, high = ends if sign > 0 else reversed(ends)
     return Interval(
-        value=100 * sign * bounded_interval.value + 0.0, low=low, high=high, n=bounded_interval.n
+        value=100 * sign * bounded_interval.value + 0.0,  # no -0.0
+        low=low,
+        high=high,
+        n=bounded_interval.n,
     )
 
 
@@ -245,17 +250,14 @@ def score_text(task: TaskChange, score: Interval) -> str:
 
 
 def interval_text(interval: Interval, unit: str) -> str:
-    """The ends of an interval, as ``amount`` shows them."""
+    """The ends of an interval of points, as ``amount`` shows them; a dash if unknown."""
     if interval.low is None or interval.high is None:
         return words.DASH
     return f"{amount(interval.low, unit)} to {amount(interval.high, unit)}"
 
 
 def amount(points: float, unit: str) -> str:
-    """A change as a number: points of a score, or nats per token of a text.
-
-    Args:
-        points: Hundredths of the unit of a score or a loss, as in findings.
+    """A change in points as a number in its unit, without the unit.
 
     >>> amount(2.5, "points"), amount(2.5, "nats/token")
     ('2.5', '0.025')
@@ -264,7 +266,7 @@ def amount(points: float, unit: str) -> str:
 
 
 def lost(points: Interval, unit: str) -> str:
-    """The loss with its unit and interval; a gain is negative.
+    """What was lost, with its unit and interval; a gain is negative.
 
     >>> lost(Interval(value=2.5, low=-1.0, high=6.04), "points")
     '2.5 points (−1.0 to 6.0)'
@@ -283,13 +285,12 @@ def scored_on(task: TaskChange) -> str:
 
 
 def noise_sentence(changes: Sequence[TaskChange], trial: int) -> str:
-    """A sentence on the tasks on which a trial lost, kept or left open, and on detectable
-    losses."""
+    """The tasks on which a trial lost, kept its score or is undecided, and detectable losses."""
     tasks = [task for task in changes if task.trial == trial]
     if not tasks:
         return f"Trial {trial} was scored on no task."
     parts = []
-    for word, verb in (("lost", "lost on"), ("kept", "kept"), ("unresolved", "left open")):
+    for word, verb in (("lost", "lost on"), ("kept", "kept"), ("unresolved", "undecided on")):
         named = [task.task for task in tasks if task.outcome == word]
         if named:
             parts.append(f"{verb} {units.joined(named)}")

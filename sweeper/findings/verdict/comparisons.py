@@ -38,14 +38,14 @@ from sweeper.trials import BaselineResult
 
 @dataclass(frozen=True)
 class FinalistComparisons:
-    """The models that the verdict compares.
+    """The comparisons of the chosen finalist on the test split, and the compared models.
 
     Args:
         chosen: The finalist recommended on validation: the cheapest that is not clearly worse.
         rivals: The other finalists, the best on validation first.
         default: The default trial of the chosen one's strategy, if that is another trial.
         baselines: Baselines with a test score, or all if there are none yet; the best on validation
-            first. Reference models (``reference``) are only compared.
+            first. Reference models are compared, but not among them.
         in_loss: If the headline metric is no loss: the chosen finalist against its default and the
             baselines in test loss. The loss uses the model's confidence, so that it often decides
             what accuracy leaves open. Its p value is corrected over both metrics and all
@@ -88,13 +88,12 @@ class FinalistComparisons:
         return min(map(len, trained), default=0)
 
     def beats(self, baseline: BaselineResult) -> bool:
-        """Whether the chosen finalist is better; by test loss if the headline is within noise."""
+        """Whether the chosen finalist is better; in test loss if the headline is within noise."""
         headline = self.against(baseline.name)
         in_loss = self.against(baseline.name, in_loss=True)
-        if headline is None or headline.outcome == "better":
-            return headline is not None
-        clear = in_loss is not None and in_loss.outcome == "better"
-        return clear and headline.outcome == "within noise"
+        outcome = headline.outcome if headline else None
+        is_better_in_loss = in_loss is not None and in_loss.outcome == "better"
+        return outcome == "better" or (outcome == "within noise" and is_better_in_loss)
 
     def against(self, name: str | None, *, in_loss: bool = False) -> Comparison | None:
         """The chosen finalist's comparison with a model; None if there is none."""
@@ -108,29 +107,33 @@ def compare_finalists(run: RunFiles) -> FinalistComparisons:
     metric = headline(run.plan, run.seal)
     ranked = finalists(run)
     chosen = _chosen(run, ranked)
-    others = [model for model in ranked if chosen is not None and model.trial != chosen.trial]
-    default = _default(run, chosen)
-    tests = test_scores(run)
-    rivals = [trial_name(model.trial) for model in others]
+    rivals = [model for model in ranked if chosen is not None and model.trial != chosen.trial]
+    default = _default_name(run, chosen)
+    scores = test_scores(run)
+    rival_names = [trial_name(model.trial) for model in rivals]
     own_baselines = [baseline for baseline in run.baselines if not baseline.reference]
-    scored = [baseline for baseline in own_baselines if baseline.name in tests.by_name]
+    scored = [baseline for baseline in own_baselines if baseline.name in scores.by_name]
     baselines = _ranked(scored or own_baselines, metric, run.plan.objective)
     references = [baseline.name for baseline in run.baselines if baseline.reference]
-    names = [model.name for model in baselines]
-    trials = [*rivals, *([default] if default and default not in rivals else [])]
+    baseline_names = [model.name for model in baselines]
+    trial_names = [*rival_names, *([default] if default and default not in rival_names else [])]
     compared = (
-        *_compare(run, metric, tests, chosen, trials),
-        *_compare(run, metric, tests, chosen, names, rivals),
-        *_compare(run, metric, tests, chosen, references),
+        *_compare(run, metric, scores, chosen, trial_names),
+        *_compare(run, metric, scores, chosen, baseline_names, rival_names),
+        *_compare(run, metric, scores, chosen, references),
     )
+    # Two questions, as in the headline metric: is it better than a baseline, and than its default?
+    own_default = [default] if default else []
     in_loss = (
-        *_loss_comparisons(run, metric, compared, [chosen, *others], names, names),
-        *_loss_comparisons(run, metric, compared, [chosen], trials, [default] if default else []),
+        *_loss_comparisons(
+            run, metric, compared, [chosen, *rivals], baseline_names, wanted=baseline_names
+        ),
+        *_loss_comparisons(run, metric, compared, [chosen], trial_names, wanted=own_default),
     )
     return FinalistComparisons(
         metric=metric,
         chosen=chosen,
-        rivals=tuple(others),
+        rivals=tuple(rivals),
         default=default,
         baselines=tuple(baselines),
         comparisons=compared,
@@ -142,34 +145,37 @@ def _loss_comparisons(
     run: RunFiles,
     metric: Metric,
     compared: Sequence[Comparison],
-    firsts: Sequence[Finalist | None],
-    seconds: Sequence[str],
+    finalists: Sequence[Finalist | None],
+    others: Sequence[str],
+    *,
     wanted: Collection[str],
 ) -> tuple[Comparison, ...]:
-    """Comparisons in test loss of the first of ``firsts`` with those ``seconds`` in ``wanted``.
+    """Comparisons in test loss of the first of ``finalists`` with the models in ``wanted``.
 
     Args:
         compared: The same finalist's comparisons in the headline metric.
-        firsts: The finalists of the pairs in Holm's correction.
-        seconds: The other models of these pairs.
+        finalists: The finalists of the pairs in Holm's correction.
+        others: The other models of these pairs, of which ``wanted`` is a part.
     """
     if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
         return ()
-    names = [trial_name(entry.trial) for entry in firsts if entry is not None]
+    names = [trial_name(entry.trial) for entry in finalists if entry is not None]
     p_values = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
     loss = loss_metric(run.plan.facts)
-    pairs = _pairs(test_losses(run), names, seconds, loss, run.margin, p_values)
-    chosen_pairs = (pairs.get((name, second)) for name in names[:1] for second in seconds)
+    pairs = _pairs(test_losses(run), names, others, loss, run.margin, p_values)
+    chosen_pairs = (pairs.get((name, second)) for name in names[:1] for second in others)
     return tuple(entry for entry in chosen_pairs if entry is not None and entry.second in wanted)
 
 
 def _chosen(run: RunFiles, ranked: tuple[Finalist, ...]) -> Finalist | None:
+    """The finalist that was recommended before the test; the first one if none was yet."""
     recommended = run.seal.recommended if run.seal else None
     named = next((finalist for finalist in ranked if finalist.trial == recommended), None)
     return named or (ranked[0] if ranked else None)
 
 
-def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
+def _default_name(run: RunFiles, chosen: Finalist | None) -> str | None:
+    """The default of the chosen finalist's strategy; None if it is the chosen one."""
     default = default_of(run, chosen.strategy) if chosen else None
     if chosen is None or default is None or default.number == chosen.trial:
         return None
@@ -179,14 +185,15 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
 def _ranked(
     baselines: Sequence[BaselineResult], metric: Metric, objective: Objective
 ) -> list[BaselineResult]:
-    """Baselines, best first by validation loss or by the objective, as for trials.
+    """Baselines, best first by the objective on validation.
 
-    The headline metric orders those without a loss.
+    Those without it follow in the order of the headline metric.
     """
 
     def place(baseline: BaselineResult) -> tuple[float, float, str]:
         cost = finite_value(objective.cost_of(baseline))
-        figure = finite_value(validation_figure(baseline, metric))
+        loss = baseline.validation_loss if metric.name == "loss" else None
+        figure = finite_value(baseline.metrics.get(metric.name, loss))
         return (
             math.inf if cost is None else cost,
             math.inf if figure is None else metric.as_cost(figure),
@@ -196,37 +203,31 @@ def _ranked(
     return sorted(baselines, key=place)
 
 
-def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:
-    """A baseline's validation figure of the headline metric."""
-    loss = baseline.validation_loss if metric.name == "loss" else None
-    return baseline.metrics.get(metric.name, loss)
-
-
 def _compare(
     run: RunFiles,
     metric: Metric,
-    tests: TestScores,
+    scores: TestScores,
     chosen: Finalist | None,
     names: list[str],
     rivals: Sequence[str] = (),
 ) -> tuple[Comparison, ...]:
-    """The chosen finalist against each model, with Holm's correction over it and its rivals."""
+    """The chosen finalist against each model; Holm's correction also counts its rivals' pairs."""
     if chosen is None:
         return ()
     first = trial_name(chosen.trial)
-    pairs = _pairs(tests.by_name, [first, *rivals], names, metric, run.margin)
+    pairs = _pairs(scores.by_name, [first, *rivals], names, metric, run.margin)
     return tuple(comparison for comparison in pairs.values() if comparison.first == first)
 
 
 def _pairs(
     scores: Mapping[str, Scores],
     firsts: Sequence[str],
-    seconds: Sequence[str],
+    others: Sequence[str],
     metric: Metric,
     margin: float,
     further_p_values: Sequence[float] = (),
 ) -> dict[tuple[str, str], Comparison]:
-    """Every pair that scored the same items, with Holm's correction over all of them.
+    """Each of ``firsts`` against each of ``others`` on the same items, with Holm's correction.
 
     Args:
         margin: The smallest difference that matters.
@@ -235,7 +236,7 @@ def _pairs(
     same_items = {
         (name, other): (first, second)
         for name in firsts
-        for other in seconds
+        for other in others
         if (first := scores.get(name)) is not None
         and (second := scores.get(other)) is not None
         and first.items.shape[1] == second.items.shape[1]
@@ -248,10 +249,10 @@ Role = Literal["base", "default", "winner", "runner-up"]
 
 
 class ComparedModel(Record):
-    """A model whose answers are shown and rated."""
+    """A model whose answers the report shows and people rate."""
 
     role: Role
-    name: str = Field(description="as comparisons call it")
+    name: str = Field(description="name in comparisons")
     title: str
 
 

@@ -44,9 +44,9 @@ from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult, GeneratedAnswers
 
 _BASELINE_AS_GOOD = ("worse", "equivalent")
-"""Outcomes of a trial against a baseline that does at least as well."""
+"""Outcomes of a trial against a baseline that is at least as good."""
 _MAX_REASON_CHARACTERS = 200
-"""Most characters of a quoted failure."""
+"""Maximum number of characters of a quoted failure."""
 
 
 def verdict(run: RunFiles, summary: RunSummary, contest: FinalistComparisons) -> Verdict:
@@ -77,17 +77,18 @@ def _verdict_of_complete_study(
     # A baseline that the best trial does not clearly beat is preferred, since it takes seconds.
     unbeaten = contest.unbeaten
     against = contest.against(unbeaten.name) if unbeaten else None
-    rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
+    rival_names = {trial_name(finalist.trial) for finalist in contest.rivals}
+    rivals = [c for c in contest.comparisons if c.second in rival_names]
     best_of_all = bool(rivals) and all(c.outcome == "better" for c in rivals)
-    is_beaten = against is not None and against.outcome == "worse"
-    kind: VerdictKind = "recommend" if is_beaten or (best_of_all and not unbeaten) else "tie"
+    baseline_wins = against is not None and against.outcome == "worse"
+    kind: VerdictKind = "recommend" if baseline_wins or (best_of_all and not unbeaten) else "tie"
     needed: bool | None = None
     if unbeaten is not None and against is not None:
         needed = False if against.outcome in _BASELINE_AS_GOOD else None
         answer, reasons = _baseline_answer(run, contest, unbeaten, against, chosen)
     else:
         answer = f"Train trial {chosen.trial} ({words.short(chosen.strategy)})"
-        reasons = _trial_reasons(run, contest, chosen, rivals, ahead=best_of_all)
+        reasons = _trial_reasons(run, contest, chosen, rivals, best_of_all=best_of_all)
         if contest.compared and changes_base(chosen.strategy):
             needed = True
             reasons += _fine_tuning_sentence(run, contest)
@@ -108,13 +109,13 @@ def _trial_reasons(
     chosen: Finalist,
     rivals: list[Comparison],
     *,
-    ahead: bool,
+    best_of_all: bool,
 ) -> str:
     score = words.score_with_interval(chosen.test_score, contest.metric)
     seeds = units.plural(len(chosen.seeds), "seed")
     head = f"test {contest.metric.title} {score}, {seeds}; "
-    if ahead:
-        return f"{head}better than the rest of {units.plural(len(rivals) + 1, 'finalist')}."
+    if best_of_all:
+        return f"{head}the best of {units.plural(len(rivals) + 1, 'finalist')}, beyond noise."
     tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
@@ -135,9 +136,9 @@ def _resources(finalist: Finalist) -> tuple[float, float]:
 
 
 def _fine_tuning_sentence(run: RunFiles, contest: FinalistComparisons) -> str:
-    """A sentence on the difference between the trial and the nearest baseline, which it beats.
+    """A sentence on the lead of the chosen finalist, which beats every baseline.
 
-    If the headline metric leaves a baseline open, the loss decides, and that baseline is named.
+    It names the nearest baseline, or the best one that is only beaten in loss.
     """
     count = len(contest.compared)
     by_loss = _decided_in_loss(contest)
@@ -159,7 +160,7 @@ def _fine_tuning_sentence(run: RunFiles, contest: FinalistComparisons) -> str:
 
 
 def _nearest(contest: FinalistComparisons) -> tuple[BaselineResult, Comparison]:
-    """The baseline nearest to the trial on the test split, and the comparison with it."""
+    """The baseline nearest to the chosen finalist on the test split, and their comparison."""
     sign = 1 if contest.metric.higher_is_better else -1
     comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     return min(
@@ -169,7 +170,7 @@ def _nearest(contest: FinalistComparisons) -> tuple[BaselineResult, Comparison]:
 
 
 def _decided_in_loss(contest: FinalistComparisons) -> BaselineResult | None:
-    """The best baseline that the trial only beats in loss, if any."""
+    """The best baseline that the chosen finalist beats only in loss, if any."""
     comparisons = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     undecided = (baseline for baseline, c in comparisons if c is not None and c.outcome != "better")
     return next((baseline for baseline in undecided if contest.beats(baseline)), None)
@@ -182,20 +183,19 @@ def _baseline_answer(
     against: Comparison,
     chosen: Finalist,
 ) -> tuple[str, str]:
-    """The answer, and its reasons."""
+    """The answer and its reasons if a baseline is not shown to be worse."""
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
     gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
     if against.outcome in _BASELINE_AS_GOOD:
-        return "You need not fine-tune", f"{baseline.title} does as well. On the test split {gap}."
+        return (
+            "You need not fine-tune",
+            f"{baseline.title} is at least as good. On the test split {gap}.",
+        )
     return "Fine-tuning is not shown to pay", (
         f"{trial} is not shown to be better than "
         f"{baseline.title}, which takes {units.duration(baseline.seconds)} to fit and score. "
         f"On the test split {gap}: {words.outcome(against, run.margin)}."
     )
-
-
-def _finalist_names(run: RunFiles) -> set[str]:
-    return {trial_name(number) for number in run.seal.order} if run.seal else set()
 
 
 def _missing_requirement(run: RunFiles, summary: RunSummary, contest: FinalistComparisons) -> str:
@@ -206,10 +206,11 @@ def _missing_requirement(run: RunFiles, summary: RunSummary, contest: FinalistCo
     if seal is None or not seal.complete or chosen is None:
         return "the finalists have not been scored on the test split"
     if len(seal.order) < MIN_FINALISTS:
-        return f"there is {units.plural(len(seal.order), 'finalist')}, a choice needs two"
+        count = units.plural(len(seal.order), "finalist")
+        return f"there is {count}, but a choice needs {MIN_FINALISTS}"
     if contest.seeds < MIN_SEEDS:
         trained = units.plural(contest.seeds, "seed")
-        return f"finalists have test scores of {trained}, a comparison needs {MIN_SEEDS}"
+        return f"finalists have test scores of {trained}, but a comparison needs {MIN_SEEDS}"
     return ""
 
 
@@ -246,17 +247,14 @@ def _no_trial_sentence(run: RunFiles, summary: RunSummary) -> str:
         for text, _ in failures.most_common(1)
         if text
     )
-    return (
-        f"No trial completed: of {units.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
-        f"and {summary.failed} failed{cause}."
-    )
+    return f"No trial completed: {summary.pruned} pruned, {summary.failed} failed{cause}."
 
 
 def _worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, ...]:
     """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
-    They are of the headline metric over all seeds, and of metrics of generated answers. Answers are
-    of one training, so that only items contribute noise.
+    They are in the headline metric, over all seeds, and in metrics of generated answers. The
+    answers are of one training, so that the intervals cover items only.
     """
     if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
         return ()
@@ -271,7 +269,7 @@ def _worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, 
 
 
 def _worsened_sentence(run: RunFiles, worsened: tuple[Comparison, ...]) -> str:
-    """A sentence on the metrics that got worse, each once; empty if none did."""
+    """A sentence on the metrics that are worse, each once; empty if there are none."""
     if not worsened:
         return ""
     by_metric = {comparison.metric: comparison for comparison in reversed(worsened)}
@@ -281,15 +279,18 @@ def _worsened_sentence(run: RunFiles, worsened: tuple[Comparison, ...]) -> str:
         for comparison in reversed(by_metric.values())
         for metric in (_metric(comparison.metric),)
     ]
-    return f" The test loss is better, but not what people read: {units.joined(gaps)}."
+    return f" The test loss is better, but other metrics are worse: {units.joined(gaps)}."
 
 
-def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
-    """Metrics of generated answers that are worse, with Holm's correction over all of them."""
+def _worse_answer_metrics(run: RunFiles, first: str, others: list[str]) -> Iterator[Comparison]:
+    """Metrics of generated answers in which ``first`` is worse than one of the other models.
+
+    Holm's correction is over all pairs of a metric and another model.
+    """
     answers = {name: written_answers(of_model) for name, of_model in scores_by_model(run).items()}
     own = answers.get(first)
     pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
-    for second in seconds:
+    for second in others:
         other = answers.get(second)
         if own is None or other is None:
             continue
@@ -298,6 +299,7 @@ def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iter
                 pairs[second, name] = pair
     for (second, name), compared in compare(pairs).items():
         metric = _metric(name)
+        # Metrics that are no shares, such as BLEU, are from 0 to 100.
         margin = run.margin if metric.unit == "points" else 100 * run.margin
         comparison = compared.comparison((first, second), metric, margin)
         if comparison.outcome == "worse":
@@ -307,7 +309,7 @@ def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iter
 def _shared_item_scores(
     name: str, first: GeneratedAnswers, second: GeneratedAnswers
 ) -> tuple[Scores, Scores] | None:
-    """A metric of both models on the items that both answered; None if there are none."""
+    """A metric of both models on the items that both answered; None with fewer than two items."""
     if name not in second.item_metrics:
         return None
     own, other = (

@@ -13,12 +13,12 @@ from sweeper.trials import Trial
 
 
 def figure_lines(findings: Findings, number: int) -> list[str]:
-    """The figures of a completed trial on validation and, if it was a finalist, on the test."""
-    row, finalist = findings.trial(number), findings.finalist(number)
-    assert row is not None
+    """A completed trial's score on validation and, if it was a finalist, on the test split."""
+    trial, finalist = findings.trial(number), findings.finalist(number)
+    assert trial is not None
     metric = findings.objective
     title = words.sentence(words.on_validation(metric))
-    lines = [f"- {title}: {words.score_with_unit(row.value, metric)}"]
+    lines = [f"- {title}: {words.score_with_unit(trial.value, metric)}"]
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")
@@ -26,12 +26,12 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
 
 
 def cost_line(findings: Findings) -> str:
-    """A sentence on the costs to train and to use; empty if the use was not measured."""
-    row = findings.recommended
-    if row is None or row.result.weights_bytes is None:
+    """The recommended trial's costs to train and to use; empty if the use was not measured."""
+    trial = findings.recommended
+    if trial is None or trial.result.weights_bytes is None:
         return ""
-    train, use = _training(findings, row), _use(findings, row)
-    return f"Trial {row.number} costs {train} to train; its use takes {use}."
+    training, use = _training(findings, trial), _use(findings, trial)
+    return f"Cost of trial {trial.number}: to train {training}; to use {use}."
 
 
 def limits_line(findings: Findings) -> str:
@@ -58,23 +58,23 @@ class HeadlineFigure(NamedTuple):
 
 def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     """Score, cost to train and cost to use of the recommended model, or of the best so far."""
-    row, baseline = findings.best, findings.baseline(findings.verdict.recommended_baseline)
+    trial, baseline = findings.best, findings.baseline(findings.verdict.recommended_baseline)
     if baseline is not None:
         score = _test_score(findings, findings.tested_model(baseline.name))
         return [score, HeadlineFigure("to fit and score", units.duration(baseline.seconds))]
-    if row is None:
+    if trial is None:
         return []
-    finalist = findings.finalist(row.number)
+    finalist = findings.finalist(trial.number)
     if finalist is not None and finalist.test_score is not None:
-        score = _test_score(findings, findings.tested_trial(row.number))
+        score = _test_score(findings, findings.tested_trial(trial.number))
     else:
         metric = findings.objective
         name = words.sentence(words.on_validation(metric))
-        text = words.score_with_unit(row.value, metric)
-        pointer = f"/findings/trials/{findings.trials.index(row)}/result/objective"
+        text = words.score_with_unit(trial.value, metric)
+        pointer = f"/findings/trials/{findings.trials.index(trial)}/result/objective"
         score = HeadlineFigure(name, text, metric.direction_in_words, pointer)
-    use = _use(findings, row)
-    return [score, _training(findings, row), *([use] if use.text else [])]
+    use = _use(findings, trial)
+    return [score, _training(findings, trial), *([use] if use.text else [])]
 
 
 def _test_score(findings: Findings, model: TestedModel | None) -> HeadlineFigure:
@@ -85,21 +85,23 @@ def _test_score(findings: Findings, model: TestedModel | None) -> HeadlineFigure
     return HeadlineFigure(f"test {metric.title}", text, f"95% CI {ends}" if ends else "", pointer)
 
 
-def _training(findings: Findings, row: Trial) -> HeadlineFigure:
-    memory = units.gib(row.result.peak_memory_gib) if row.result.peak_memory_gib is not None else ""
+def _training(findings: Findings, trial: Trial) -> HeadlineFigure:
+    """Time and peak memory of one training."""
+    peak = trial.result.peak_memory_gib
+    memory = "" if peak is None else units.gib(peak)
     suffix = " besides the process" if memory and findings.run.device == "cpu" else ""
-    return HeadlineFigure("to train", units.duration(row.seconds), f"{memory}{suffix}")
+    return HeadlineFigure("to train", units.duration(trial.seconds), f"{memory}{suffix}")
 
 
-def _use(findings: Findings, row: Trial) -> HeadlineFigure:
-    """Time and size of the use; without text if they were not measured."""
-    size, tested, result = "", findings.tested_trial(row.number), row.result
+def _use(findings: Findings, trial: Trial) -> HeadlineFigure:
+    """Inference time and size of the weights; without text if neither was measured."""
+    size, tested, result = "", findings.tested_trial(trial.number), trial.result
     if result.weights_bytes is not None:
-        base = f" beside {units.size(result.base_bytes)} of the base" if result.base_bytes else ""
+        base = f" and a base of {units.size(result.base_bytes)}" if result.base_bytes else ""
         size = f"{units.size(result.weights_bytes)} of weights{base}"
     if tested is None or tested.seconds_per_thousand is None:
         return HeadlineFigure("to use", size)
-    items = "answers in writing" if tested.generated is not None else "items"
+    items = "written answers" if tested.generated is not None else "items"
     pace = f"{units.duration(tested.seconds_per_thousand)} per 1,000 {items}"
     return HeadlineFigure("to use", pace, size)
 
@@ -113,7 +115,7 @@ class ScoredModel:
 
     Args:
         strategy: The strategy; empty for a baseline.
-        tied: Whether it does not differ significantly from the chosen model.
+        tied: Whether it is among models that cannot be told apart, the chosen one included.
     """
 
     title: str
@@ -134,7 +136,7 @@ class Scoreboard:
 
 
 def scoreboard(findings: Findings) -> Scoreboard:
-    """The models on the test split; before it is opened, the best trials on validation."""
+    """The models on the test split, best first; on validation before the test is opened."""
     models = _tested_models(findings)
     metric = findings.metric if models else findings.objective
     models = models or _validated_models(findings)
@@ -162,16 +164,16 @@ def _tested_models(findings: Findings) -> list[ScoredModel]:
     has_several_seeds = (verdict.seeds or 1) > 1
     models = []
     for model in findings.tested:
-        row = findings.trial(model.trial)
-        role: Role = "trial" if row else "baseline"
+        trial = findings.trial(model.trial)
+        role: Role = "trial" if trial else "baseline"
         models.append(
             ScoredModel(
-                title=trial_title(row, one_seed=has_several_seeds and model.seeds == 1)
-                if row
+                title=trial_title(trial, one_seed=has_several_seeds and model.seeds == 1)
+                if trial
                 else model.title,
                 score=model.score,
                 role="recommended" if has_recommendation and model.name == recommended else role,
-                strategy=row.strategy if row else NO_STRATEGY,
+                strategy=trial.strategy if trial else NO_STRATEGY,
                 trial=model.trial,
                 tied=model.name in tied,
             )
@@ -179,28 +181,29 @@ def _tested_models(findings: Findings) -> list[ScoredModel]:
     return models
 
 
-def trial_title(row: Trial, *, one_seed: bool = False) -> str:
-    """A trial's number and strategy, with "default" if it is the default configuration.
+def trial_title(trial: Trial, *, one_seed: bool = False) -> str:
+    """A trial's number and strategy, with "default" if it has the default configuration.
 
     Args:
         one_seed: Whether its score is of one seed while other scores are of several.
     """
-    default = ", default" if row.config.origin == "default" else ""
+    default = ", default" if trial.config.origin == "default" else ""
     seeds = ", 1 seed" if one_seed else ""
-    return f"trial {row.number} ({words.short(row.strategy)}{default}{seeds})"
+    return f"trial {trial.number} ({words.short(trial.strategy)}{default}{seeds})"
 
 
 def _validated_models(findings: Findings) -> list[ScoredModel]:
+    """The best trial of each strategy and the baselines on validation; none without a trial."""
     best = [
         ScoredModel(
-            title=trial_title(row),
+            title=trial_title(trial),
             score=strategy.best_interval or Interval(value=strategy.best_value),
             role="trial",
             strategy=strategy.strategy,
             trial=strategy.best_trial,
         )
         for strategy in findings.strategies
-        if strategy.best_value is not None and (row := findings.trial(strategy.best_trial))
+        if strategy.best_value is not None and (trial := findings.trial(strategy.best_trial))
     ]
     return best + [
         ScoredModel(title=baseline.title, score=Interval(value=baseline.objective), role="baseline")

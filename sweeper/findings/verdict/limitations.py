@@ -28,9 +28,9 @@ from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.verdict.comparisons import FinalistComparisons
 from sweeper.traits.traits import StrategyOnModel
 
-# Share of failed trials above which the others may not be typical of a strategy.
+# Share of a strategy's trials that may fail before the others may be untypical of it.
 MAX_FAILED_SHARE = 0.2
-# Share of the examples that the planner's cap may cut.
+# Share of the examples that is usually longer than the planned maximum length, and is cut.
 USUAL_CUT_SHARE = 0.01
 # Share of wrong labels that is not reported: well-known test sets have at least 3.3% on average
 # (Northcutt et al. 2021, arXiv:2103.14749).
@@ -103,13 +103,13 @@ def _few_seeds(study: JudgedStudy) -> Iterator[Limitation]:
         yield Limitation(id="few-seeds", text=text, action=action)
         return
     # Finalists get further seeds, defaults do not.
-    others = {trial_name(trial.config.number) for trial in study.run.trials}
-    others -= {trial_name(number) for number in (study.run.seal.order if study.run.seal else ())}
+    single_seeds = {trial_name(trial.config.number) for trial in study.run.trials}
+    single_seeds -= {trial_name(number) for number in study.run.seal.order}
     seed_limited = [
         c
         for c in study.contest.comparisons
         if c.outcome == "within noise" and c.more_items is None and (c.seed_share or 0) > 0.5
-        if not {c.first, c.second} & others
+        if not {c.first, c.second} & single_seeds
     ]
     if not seed_limited:
         return
@@ -118,9 +118,9 @@ def _few_seeds(study: JudgedStudy) -> Iterator[Limitation]:
     )
     yield Limitation(
         id="few-seeds",
-        text=f"Between {pair} the spread of {seeds} seeds makes up "
-        f"{words.share(seed_limited[0].seed_share or 0)} of the uncertainty: more test items would "
-        "not settle it.",
+        text=f"The spread of {seeds} seeds makes up "
+        f"{words.share(seed_limited[0].seed_share or 0)} of the uncertainty between {pair}: more "
+        "test items would not tell them apart.",
         action=f"Raise search.confirmation_seeds above {seeds}.",
     )
 
@@ -135,7 +135,7 @@ def _small_test(study: JudgedStudy) -> Iterator[Limitation]:
     yield Limitation(
         id="small-test-set",
         text=f"{units.plural(study.verdict.test_items or 0, 'test item')} leave "
-        f"{units.plural(len(undecided), 'comparison')} open that more of them could settle: "
+        f"{units.plural(len(undecided), 'comparison')} open that more items could settle: "
         f"{'first of all ' if len(undecided) > 1 else ''}"
         f"{model_title(study.run, pair.first)} against {model_title(study.run, pair.second)}.",
         action=words.sentence(
@@ -147,7 +147,7 @@ def _small_test(study: JudgedStudy) -> Iterator[Limitation]:
 def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     """The best trial still improved in each of its last two rungs, by more than its seeds differ.
 
-    Two rungs, because the decay of the learning rate lowers the loss in the last one in any case.
+    The last rung alone shows nothing: the decay of the learning rate always lowers its loss.
     """
     if not study.run.ranked:
         return
@@ -155,13 +155,13 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     rungs = best.config.budget.rungs
     if rungs < study.run.plan.budget.rungs:
         return  # longer trials were tried and were no better
-    seeds = [run.result.validation_loss for run in best.trainings()]
-    points = [report.validation_loss for report in best.rungs if report.rung >= rungs - 2]
-    seed_losses = [loss for loss in seeds if loss is not None]
-    if len(seed_losses) < 2 or len(points) < 3:
+    final_losses = [run.result.validation_loss for run in best.trainings()]
+    seed_losses = [loss for loss in final_losses if loss is not None]
+    last_losses = [report.validation_loss for report in best.rungs if report.rung >= rungs - 2]
+    if len(seed_losses) < 2 or len(last_losses) < 3:
         return
     spread = float(np.std(seed_losses, ddof=1))
-    smallest_fall = min(points[0] - points[1], points[1] - points[2])
+    smallest_fall = min(last_losses[0] - last_losses[1], last_losses[1] - last_losses[2])
     # Two standard deviations: one rung in twenty would show it by chance.
     if not smallest_fall > 2 * spread:
         return
@@ -169,13 +169,14 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     yield Limitation(
         id="best-at-last-step",
         text=f"Trial {best.config.number} was still improving when its budget ended: by "
-        f"{words.number(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
-        f"its seeds differ by {words.number(spread)}.",
+        f"{words.number(last_losses[0] - last_losses[2])} {unit} in the last two of {rungs} "
+        f"rungs, while its seeds differ by {words.number(spread)}.",
         action=f"Raise training.epochs above {words.value(best.config.budget.epochs)}.",
     )
 
 
 def _data_faults(study: JudgedStudy) -> Iterator[Limitation]:
+    """Each kind of fault in the data, with its share of the test items."""
     for kind, faults in by_kind(study.run.plan.facts.data.faults).items():
         share = min(sum(fault.share for fault in faults), 1.0)
         texts = [words.sentence(f"{fault.text}.") for fault in faults]
@@ -210,7 +211,7 @@ def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
-    """The best trial was in the worse half at the rung where pruning begins."""
+    """The best trial was in the worse half at the rung where the first trials were pruned."""
     run = study.run
     if study.summary.pruned == 0 or not run.ranked:
         return
@@ -221,86 +222,88 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
         if trial.rungs and trial.result.state == "PRUNED"
     ]
     rung = max(run.plan.budget.first_rung, min(stops, default=0))
-    early = {
+    costs = {
         trial.config.number: cost
         for trial in run.trials
         for report in trial.rungs
         if report.rung == rung and (cost := trial.objective.cost_at_rung(report)) is not None
     }
     best = run.ranked[0].config.number
-    if best not in early or len(early) < 4:
+    if best not in costs or len(costs) < 4:
         return
-    rank = 1 + sum(cost < early[best] for cost in early.values())
-    if rank <= len(early) / 2:
+    rank = 1 + sum(cost < costs[best] for cost in costs.values())
+    if rank <= len(costs) / 2:
         return
     yield Limitation(
         id="slow-starters",
-        text=f"Trial {best}, the best on validation, was only number {rank} of {len(early)} at "
+        text=f"Trial {best}, the best on validation, was only number {rank} of {len(costs)} at "
         f"rung {rung}, where the first trial was pruned: a pruned trial may have been better.",
         action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
     )
 
 
 def _unequal_budgets(study: JudgedStudy) -> Iterator[Limitation]:
-    """A strategy within the margin of the best, with only a fraction of its trials."""
+    """Strategies within the margin of the best one that had at most a third of its trials."""
     if study.summary.status != "complete" or not study.run.ranked:
         return
     counts = {
-        name: sum(trial.config.strategy == name for trial in study.run.trials)
-        for name in strategies_of(study.run)
+        strategy: sum(trial.config.strategy == strategy for trial in study.run.trials)
+        for strategy in strategies_of(study.run)
     }
-    winner = study.run.ranked[0].config.strategy
-    rivals = [name for name in counts if name != winner and best_of(study.run, name)]
-    with_few_trials = [name for name in rivals if 3 * counts[name] <= counts[winner]]
-    close_rivals = [name for name in with_few_trials if _is_near_best(study, name)]
+    leader = study.run.ranked[0].config.strategy
+    rivals = [strategy for strategy in counts if strategy != leader]
+    with_few_trials = [rival for rival in rivals if 3 * counts[rival] <= counts[leader]]
+    close_rivals = [rival for rival in with_few_trials if _is_near_best(study, rival)]
     if not close_rivals:
         return
-    rival_counts = units.joined([f"{words.short(name)} {counts[name]}" for name in close_rivals])
+    rival_counts = units.joined([f"{words.short(rival)} {counts[rival]}" for rival in close_rivals])
     yield Limitation(
         id="unequal-budgets",
-        text=f"{words.short(winner)} had {units.plural(counts[winner], 'trial')}, {rival_counts}; "
-        "on validation their best trials are within the margin of the winner's.",
+        text=f"{words.sentence(words.short(leader))} had "
+        f"{units.plural(counts[leader], 'trial')}, {rival_counts}; "
+        "on validation their best trials differ by no more than the margin.",
         action="Name the strategies with aim.strategies and give them more trials.",
     )
 
 
 def _is_near_best(study: JudgedStudy, strategy: StrategyOnModel) -> bool:
+    """Whether a strategy's best trial, if it has one, is within the margin of the best of all."""
     rival, best = best_of(study.run, strategy), study.run.ranked[0]
     margin = study.run.margin
     return rival is not None and rival.cost - best.cost <= margin
 
 
 def _failed_trials(study: JudgedStudy) -> Iterator[Limitation]:
-    for name in strategies_of(study.run):
-        trials = [trial for trial in study.run.trials if trial.config.strategy == name]
+    for strategy in strategies_of(study.run):
+        trials = [trial for trial in study.run.trials if trial.config.strategy == strategy]
         failed = [trial for trial in trials if trial.result.state == "FAIL"]
         if not failed or len(failed) <= MAX_FAILED_SHARE * len(trials):
             continue
         kinds = {trial.result.failure.kind for trial in failed if trial.result.failure}
         causes = units.joined([words.failure(kind) for kind in sorted(kinds)])
         yield Limitation(
-            id=f"lost-{name}",
+            id=f"lost-{strategy}",
             text=f"{len(failed)} of {units.plural(len(trials), 'trial')} of "
-            f"{words.short(name)} failed ({causes}); the others may not be typical.",
+            f"{words.short(strategy)} failed ({causes}); the others may not be typical.",
             action="See the failures; remove their cause and run the same command again.",
         )
 
 
 def _memory_shortage(study: JudgedStudy) -> Iterator[Limitation]:
-    """Strategies whose trials ran out of memory at the planned batches and fitted smaller ones."""
-    for name in strategies_of(study.run):
-        trials = [trial for trial in study.run.trials if trial.config.strategy == name]
+    """Strategies with trials that ran out of memory and used smaller batches than planned."""
+    for strategy in strategies_of(study.run):
+        trials = [trial for trial in study.run.trials if trial.config.strategy == strategy]
         noted = [trial for trial in trials if memory_note(trial)]
         if not noted:
             continue
         yield Limitation(
-            id=f"memory-{name}",
-            text=f"{words.short(name)} needed more memory than predicted: "
+            id=f"memory-{strategy}",
+            text=f"{words.sentence(words.short(strategy))} needed more memory than predicted: "
             f"{len(noted)} of {units.plural(len(trials), 'trial')} used smaller batches than "
             f"planned (trial {noted[0].config.number}: {memory_note(noted[0])}). The effective "
             "batch is unchanged.",
-            action="Nothing for these results; state less memory (--gpu-memory) when planning "
-            "the next run.",
+            action="These results need no action. For the next run, state less memory "
+            "(--gpu-memory).",
         )
 
 
@@ -314,12 +317,13 @@ def _changed_examples(study: JudgedStudy) -> Iterator[Limitation]:
                 text=f"{words.sentence(note.text)}.",
                 rows=note.count,
                 share=note.count / note.of if (note.kind, note.split) == _LOST_ITEMS else None,
-                action="None is needed if only the turns with answers matter."
+                action="No action is needed if only the turns with answers matter."
                 if note.kind == "rewritten"
                 else "Raise --max-length where memory allows it.",
             )
 
 
+# Kind and split of the notes on test items that no model was scored on.
 _LOST_ITEMS = ("dropped", "test")
 
 

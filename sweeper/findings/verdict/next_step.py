@@ -1,6 +1,6 @@
-"""The step that would most likely help next, with its figures.
+"""The step that would most likely help next, with the figures that say so.
 
-Obstacles to a verdict come first, then the verdict, then the best trial's curve and the search.
+Obstacles to a verdict come first, then the verdict, then the recommended trial's training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
     """The next step after a run; None while it runs.
 
     Args:
-        advice: Steps that sections advise if no step here applies. The first one counts.
+        advice: Steps that sections of the report advise, used if no check here returns one.
     """
     if findings.run.status == "running":
         return None
@@ -75,7 +75,7 @@ def _failures(findings: Findings) -> NextStep | None:
 
 
 def _no_fine_tuning(findings: Findings) -> NextStep | None:
-    """A step for the case that fine-tuning is no better than a baseline."""
+    """A step if a baseline is shown to be at least as good as fine-tuning."""
     against = _against_baseline(findings)
     if findings.verdict.fine_tuning_needed is not False or against is None:
         return None
@@ -87,7 +87,7 @@ def _no_fine_tuning(findings: Findings) -> NextStep | None:
 
 
 def _more_test_rows(findings: Findings) -> NextStep | None:
-    """A step for the case that the test split leaves open whether fine-tuning pays."""
+    """A step if more test rows would settle whether fine-tuning pays."""
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None or not against.more_items:
         return None
@@ -116,12 +116,12 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
 
 
 def _no_decision(findings: Findings) -> NextStep | None:
-    """A step for a study that ended without a recommendation, though it had enough seeds."""
+    """A step if the study ended without a recommendation, though it had enough seeds."""
     if findings.verdict.kind != "insufficient":
         return None
-    finalists = units.plural(len(findings.finalists), "finalist")
+    completed = units.plural(findings.run.complete, "completed trial")
     because = (
-        f"{finalists} of {units.plural(findings.run.complete, 'completed trial')} cannot decide."
+        f"There are too few finalists to choose from: {len(findings.finalists)} of {completed}."
     )
     if _lacks_finalists(findings):
         command = f"{_run_command(findings)} --new --finalists {MIN_FINALISTS}"
@@ -134,9 +134,9 @@ def _lacks_finalists(findings: Findings) -> bool:
 
 
 def _no_difference(findings: Findings) -> NextStep | None:
-    """A step if no difference from a baseline is shown.
+    """A step if no difference from a baseline is shown, and no number of test rows would show it.
 
-    How many test rows would decide is unknown: else ``_more_test_rows`` applies before.
+    If such a number is known, ``_more_test_rows`` has returned a step before.
     """
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None:
@@ -145,31 +145,32 @@ def _no_difference(findings: Findings) -> NextStep | None:
 
 
 def _longer_training(findings: Findings) -> NextStep | None:
+    """A step if the best trial was still improving when its budget ended."""
     limitation = next((item for item in findings.limits if item.id == "best-at-last-step"), None)
     if limitation is None:
         return None
-    row = findings.recommended
+    trial = findings.recommended
     command = f"{_run_command(findings)} --new"
-    if row is not None and row.rungs:
-        command += f" --epochs {2 * row.rungs[-1].epochs:g}"
+    if trial is not None and trial.rungs:
+        command += f" --epochs {2 * trial.rungs[-1].epochs:g}"
     because = f"{limitation.text} {limitation.action}"
     return NextStep(kind="longer-training", because=because, command=command)
 
 
 def _more_data(findings: Findings) -> NextStep | None:
-    """A step for a recommended trial that overfits, so that more training rows would help."""
-    row = findings.recommended
-    if row is None or row.result.stopped_by != "overfitting":
+    """A step if the recommended trial was stopped since it overfitted: more rows would help."""
+    trial = findings.recommended
+    if trial is None or trial.result.stopped_by != "overfitting":
         return None
-    rung, why = row.result.stopped_at_rung, row.result.stopped_because
+    rung, why = trial.result.stopped_at_rung, trial.result.stopped_because
     because = (
-        f"Trial {row.number} stopped at rung {rung}: {why}. Give "
+        f"Trial {trial.number} stopped at rung {rung}: {why}. Give "
         "more rows with --data, and --new (this run is kept, renamed)."
     )
     return NextStep(kind="more-data", because=because)
 
 
-# The first check that returns a step counts.
+# The step of the first check that returns one is used.
 _CHECKS: tuple[Callable[[Findings], NextStep | None], ...] = (
     _resume,
     _failures,
@@ -190,6 +191,7 @@ def _against_baseline(findings: Findings) -> Comparison | None:
 
 
 def _gap(findings: Findings, against: Comparison) -> str:
+    """The test difference of the trial and the baseline, with both names."""
     baseline = findings.baseline(against.second)
     title = baseline.title if baseline else against.second
     trial = against.first.replace("-", " ")  # "trial-12" as "trial 12"
@@ -197,8 +199,8 @@ def _gap(findings: Findings, against: Comparison) -> str:
 
 
 def twice_the_trials(findings: Findings, because: str) -> NextStep:
-    """A new run with twice the trials."""
-    # The test split is opened once, so that later trials of the same run are not tested.
+    """The step that runs the sweep anew with twice the trials."""
+    # The test split is opened once per run, so more trials of this run would not be tested.
     command = f"{_run_command(findings)} --new --trials {2 * findings.run.trials_requested}"
     return NextStep(kind="more-trials", because=because, command=command)
 

@@ -45,11 +45,11 @@ def run_summary(run: RunFiles) -> RunSummary:
 
 
 def _status(run: RunFiles) -> RunStatus:
-    """The status by ``status.json``; ``complete`` also if the files show it."""
+    """The status from ``status.json``, or ``complete`` if the files of the run show it."""
     ended = sum(trial.ended for trial in run.trials)
-    opened = run.seal.complete if run.seal else not run.ranked
+    is_tested = run.seal.complete if run.seal else not run.ranked
     phase = run.status.phase if run.status else ""
-    if phase == "complete" or (ended >= _trials_requested(run) and opened):
+    if phase == "complete" or (ended >= _trials_requested(run) and is_tested):
         return "complete"
     if phase and phase not in ENDED:
         return "running"
@@ -57,8 +57,7 @@ def _status(run: RunFiles) -> RunStatus:
 
 
 def _trials_requested(run: RunFiles) -> int:
-    """The total number of trials: of the last command if ``status.json`` has it, else of the
-    plan."""
+    """The number of trials that the last command asked for; the plan's without ``status.json``."""
     return run.status.trials if run.status else run.plan.budget.trials
 
 
@@ -67,7 +66,7 @@ def _times(results: list[TrialResult], field: str) -> list[str]:
 
 
 def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> Reproduction:
-    """Command, spec, versions, hardware, seeds, splits and revisions of a run.
+    """What is needed to repeat a run.
 
     Args:
         recommended: The recommended trial, if there is one.
@@ -104,7 +103,7 @@ def _trial_yaml(trial: TrialFiles) -> str:
 
 
 def _versions(results: list[TrialResult]) -> dict[str, str]:
-    """Versions by package; several if trials ran with different versions."""
+    """Versions by package, separated by commas if trials ran with different ones."""
     seen: dict[str, set[str]] = {}
     for result in results:
         for package, version in result.versions.items():

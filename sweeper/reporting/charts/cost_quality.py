@@ -16,8 +16,9 @@ from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.traits.traits import NO_STRATEGY
 from sweeper.trials import Trial
 
+# Width of the plot area, in pixels.
 _WIDTH = 620
-# Baselines that cost less than this share of the cheapest trial are drawn at this share.
+# Baselines that cost less than this share of the cheapest trial are drawn at that share.
 _MIN_COST_SHARE = 0.25
 
 
@@ -27,9 +28,10 @@ class Cost:
 
     Args:
         title: Title of the axis.
-        name: Short name of the cost.
+        name: Name of the cost in the switch between charts.
         values: Costs by trial number.
-        baselines: Costs by name of a baseline.
+        baselines: Costs by the name of the baseline.
+        log: Whether the axis is logarithmic.
     """
 
     title: str
@@ -42,7 +44,7 @@ class Cost:
 
 
 def measure_cost(measured: MeasuredTrials) -> Cost:
-    """The change of a measure by training, as a cost."""
+    """The change of a measure by training, as a cost of trials."""
     limit = measured.limit
     return Cost(
         title=f"{measured.title} ({measured.unit}, lower is better)",
@@ -62,16 +64,16 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     min_cost = _MIN_COST_SHARE * min(cost.values[trial.number] for trial in trials)
     baseline_rows = _baseline_rows(findings, cost, min_cost)
     x_values = [*_x_values(cost, trials), *(row["x"] for row in baseline_rows)]
-    x_scale, y_scale = fit(x_values, log=cost.log, pad=0.08), cost_scale(findings)
+    x_scale, y_scale = fit(x_values, log=cost.log, pad=0.08), quality_scale(findings)
     as_cost = findings.objective.as_cost
     front = front_of([(cost.values[t.number], as_cost(t.value or 0.0), t.number) for t in trials])
     x = x_scale.x(7, title=cost.title, grid=False)
     y = y_scale.y(title=draw.value_title(findings))
-    intervals = {
+    best_intervals = {
         s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None
     }
-    rows = [_row(t, cost, t.number in front, intervals, y_scale) for t in trials]
-    rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
+    rows = [_row(t, cost, t.number in front, best_intervals, y_scale) for t in trials]
+    rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))  # the front on top
     sheet = draw.Sheet()
     visible_rows = draw.inside(rows, y_scale)
     other_rows = [*(r for r in visible_rows if not r["best"]), *baseline_rows]
@@ -89,7 +91,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
         draw.marks(sheet, other_rows, x, y, 30),
         draw.arrows(sheet, rows, x, y, y_scale),
         label(rows=baseline_rows, up=9, align="left", dx=7, color=draw.MUTED),
-        # No better trial is cheaper than the front, so that there is room to its left.
+        # No trial is both cheaper and better than one on the front: there is room to its left.
         label(rows=recommended_rows, align="right", dx=-10, color=draw.INK),
     ]
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
@@ -103,7 +105,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
 
 def _baseline_rows(findings: Findings, cost: Cost, min_cost: float) -> list[dict[str, Any]]:
     """Rows of the baselines that have this cost and are on the vertical axis."""
-    scale, style = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
+    scale, style = quality_scale(findings), {"shape": "circle", "fill": draw.PAPER}
     return [
         draw.row_of(
             NO_STRATEGY,
@@ -121,15 +123,18 @@ def _baseline_rows(findings: Findings, cost: Cost, min_cost: float) -> list[dict
 
 
 def _x_values(cost: Cost, trials: list[Trial]) -> list[float]:
-    """The values that a horizontal axis covers; a linear axis also covers zero and the limit."""
+    """The trials' costs, which the horizontal axis covers; if linear, also zero and the limit."""
     x_values = [cost.values[trial.number] for trial in trials]
     if cost.log:
         return x_values
     return [*x_values, 0.0, *([cost.limit] if cost.limit is not None else [])]
 
 
-def cost_scale(findings: Findings) -> Scale:
-    """The vertical axis of all cost panels: most trials, the best of each strategy, baselines."""
+def quality_scale(findings: Findings) -> Scale:
+    """The vertical axis of all cost panels.
+
+    It covers most trials, the intervals of each strategy's best, and the baselines.
+    """
     scale = trial_scale(findings)
     intervals = [s.best_interval for s in findings.strategies if s.best_interval is not None]
     ends = [end for interval in intervals for end in interval.ends]
@@ -139,7 +144,7 @@ def cost_scale(findings: Findings) -> Scale:
 
 
 def trial_scale(findings: Findings) -> Scale:
-    """A vertical axis for most trials: the worst may be outside."""
+    """A vertical axis for trials, of which the worst may be outside."""
     return focus(_values(findings), higher_is_better=findings.objective.higher_is_better)
 
 
@@ -148,17 +153,22 @@ def _values(findings: Findings) -> list[float]:
 
 
 def _row(
-    trial: Trial, cost: Cost, on_front: bool, best: dict[int, Interval | None], scale: Scale
+    trial: Trial,
+    cost: Cost,
+    on_front: bool,
+    best_intervals: dict[int, Interval | None],
+    scale: Scale,
 ) -> dict[str, Any]:
+    """The row of a trial; ``best_intervals`` has the best trial of each strategy."""
     value = trial.value or 0.0
     return draw.row_of(
         trial.strategy,
         trial.number,
         x=cost.values[trial.number],
         y=value,
-        best=trial.number in best,
+        best=trial.number in best_intervals,
         fill=style_of(trial.strategy).color if on_front else draw.PAPER,
-        **draw.clipped_ends(best.get(trial.number) or Interval(value=value), scale),
+        **draw.clipped_ends(best_intervals.get(trial.number) or Interval(value=value), scale),
     )
 
 

@@ -26,6 +26,7 @@ from sweeper.safe_text import LABEL_CHARACTERS, shortened, visible
 from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import Trial
 
+# Colours of the stylesheet: text and lines, labels, grid, background.
 INK = "var(--ink)"
 MUTED = "var(--muted)"
 RULE = "var(--rule)"
@@ -34,7 +35,7 @@ PAPER = "var(--paper)"
 LABEL_PIXELS = 14
 # Height of the plot area of charts of trials, in pixels.
 HEIGHT = 260
-# A caption lists at most this many of the trials that are outside of the axis.
+# Maximum number of trials beyond the axis that a caption lists.
 _MAX_LISTED = 4
 
 _THEME = alt.Config(
@@ -63,6 +64,7 @@ _THEME = alt.Config(
     background="transparent",
 )
 
+# Arrows as SVG paths.
 _UP = "M0,-1L0.9,0.1L0.3,0.1L0.3,1L-0.3,1L-0.3,0.1L-0.9,0.1Z"
 _DOWN = "M0,1L0.9,-0.1L0.3,-0.1L0.3,-1L-0.3,-1L-0.3,-0.1L-0.9,-0.1Z"
 
@@ -71,10 +73,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Sheet:
-    """Builds one chart: collects the rows of its layers, then writes its Vega-Lite spec.
+    """The data of a chart in the making, from which its Vega-Lite spec is written.
 
-    Layers refer to rows by name; ``spec`` adds the rows at the end, since Altair would copy and
-    check them many times.
+    Layers refer to their rows by name; ``spec`` adds the rows at the end, since Altair would copy
+    and check them many times.
     """
 
     def __init__(self) -> None:
@@ -91,6 +93,7 @@ class Sheet:
         return alt.Chart(alt.NamedData(name=name))
 
     def spec(self, chart: Any) -> dict[str, Any]:
+        """The Vega-Lite spec of a chart, with the rows of all layers."""
         # Only tests check specs against the schema: it takes longer than rendering.
         chart.config = _THEME
         spec: dict[str, Any] = escape_spec(chart.to_dict(validate=False))
@@ -174,7 +177,7 @@ def row_of(strategy: StrategyOnModel, trial: int | None, /, **fields: Any) -> di
 
 
 def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:
-    """``low`` and ``high`` of a row, cut to the ends of the axis."""
+    """The fields ``low`` and ``high`` of a row: the interval, cut to the axis."""
     low, high = interval.ends
     return {"low": scale.clip(low), "high": scale.clip(high)}
 
@@ -182,12 +185,12 @@ def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:
 # Channels whose values in the rows are used without a scale; see ``row_of``.
 COLOR, STROKE = alt.Color("color:N", scale=None), alt.Stroke("color:N", scale=None)
 SHAPE, DASH = alt.Shape("shape:N", scale=None), alt.StrokeDash("dash:N", scale=None)
-# Channels of further columns, made once to save time: Altair takes long to parse "trial:N".
+# Channels of other fields of rows, made once since Altair takes long to parse "trial:N".
 TRIAL, LABEL, HIGH = alt.Description("trial:N"), alt.Text("label:N"), alt.Y2("high:Q")
 
 
 def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
-    """Thin rules from ``low`` to ``high`` of each row."""
+    """A thin vertical rule from ``low`` to ``high`` for each row."""
     low = alt.Y("low:Q", scale=scale.altair())
     rules = sheet.chart(rows).mark_rule(strokeWidth=1)
     return rules.encode(x=x, y=low, y2=HIGH, color=COLOR, description=TRIAL)
@@ -243,7 +246,7 @@ def vertical_rule(
 
     Args:
         at: Distance of the label from the top, in pixels.
-        left: Whether the label is left of the rule.
+        left: Whether the label is to the left of the rule.
     """
     row = [{"x": value, "label": label}]
     rule = sheet.chart(row).mark_rule(color=MUTED, **style).encode(x=x)
@@ -253,12 +256,12 @@ def vertical_rule(
 
 
 def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
-    """The rows whose ``y`` is not beyond the end at which the axis is cut."""
+    """The rows whose ``y`` is not beyond the cut end of the axis."""
     return [row for row in rows if not scale.off(row["y"])]
 
 
 def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
-    """The rows with ``y`` clipped to the axis; to drop rows instead would change medians."""
+    """The rows with ``y`` clipped to the axis: dropping rows instead would change medians."""
     return [{**row, "y": scale.clip(row["y"])} for row in rows]
 
 
@@ -292,12 +295,10 @@ def value_title(findings: Findings) -> str:
 
 
 def off_scale_sentence(findings: Findings, trials: Sequence[Trial], scale: Scale) -> str:
-    """A caption's sentence on the trials beyond the axis, worst first; empty if there is none."""
+    """A caption's sentence on the trials beyond the axis, worst first; empty if there are none."""
     metric = findings.objective
-    scored = [(t.value, t.number) for t in trials if t.value is not None]
-    outside = sorted(
-        (pair for pair in scored if scale.off(pair[0])), key=lambda pair: -metric.as_cost(pair[0])
-    )
+    outside = [(t.value, t.number) for t in trials if t.value is not None and scale.off(t.value)]
+    outside.sort(key=lambda pair: -metric.as_cost(pair[0]))
     if not outside:
         return ""
     listed = [f"#{number} {words.score(value, metric)}" for value, number in outside[:_MAX_LISTED]]
@@ -312,8 +313,8 @@ _DROPPED_ATTRIBUTES = frozenset({
     "role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "font-family",
     "class", "style", "stroke-miterlimit", "clip-path",
 })  # fmt: skip
-# Attributes with their default values, which need not be written. Opacity 1 must not be: in print,
-# the stylesheet hides the lines of learning curves that have an ``opacity`` attribute.
+# Default values of attributes, which are left out. An opacity of 1 must be left out: in print, the
+# stylesheet hides the lines of learning curves that have an ``opacity`` attribute.
 _DEFAULTS = frozenset({
     ("opacity", "1"), ("stroke-dasharray", "1,0"), ("stroke-width", "1"), ("font-size", "11px"),
     ("transform", "translate(0,0)"),
@@ -339,7 +340,7 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
             if name not in _DROPPED_ATTRIBUTES and (name, value) not in _DEFAULTS
         }
     body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
-    title, description = (visible(shortened(text_)) for text_ in (title, description))
+    title, description = visible(shortened(title)), visible(shortened(description))
     return Markup(
         f'<svg class="chart" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" aria-label="{escape(title)}">'

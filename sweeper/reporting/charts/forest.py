@@ -14,16 +14,17 @@ from sweeper.reporting.blocks import Drawing, style_of
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit
 
+# Width of the plot area and height of a row in pixels; maximum length of a model's title.
 _WIDTH, _ROW_HEIGHT, _TITLE_CHARACTERS = 320, 21, 34
-# Models in the plot; the table below it has all of them.
+# Maximum number of models in the plot; the table below it has all of them.
 MAX_MODELS = 12
 
 
 def forest(board: Scoreboard, description: str) -> Drawing | None:
-    """A row for each model: title, point with interval, and figures.
+    """A row for each model: title, point with interval, and score as text.
 
     The recommended model is large and bold, baselines are hollow. A bracket joins the models that
-    cannot be told apart from the chosen one.
+    cannot be told apart from the chosen finalist.
     """
     models = board.models[:MAX_MODELS]
     if not models:
@@ -93,5 +94,5 @@ def pictures(plot: Drawing, title: str, colors: dict[str, str]) -> tuple[str, by
     title = draw.escape_spec(title)
     spec["title"] = {"text": title, "subtitle": plot.title, "anchor": "start", "offset": 12}
     spec["config"]["background"] = colors["paper"]
-    picture = draw.vega_svg(json.dumps(spec))
-    return picture, draw.call_engine(vl_convert.svg_to_png, picture, scale=2)
+    svg = draw.vega_svg(json.dumps(spec))
+    return svg, draw.call_engine(vl_convert.svg_to_png, svg, scale=2)

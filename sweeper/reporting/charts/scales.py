@@ -13,8 +13,9 @@ import altair as alt
 
 # A scale is logarithmic if its highest value is more than this multiple of its lowest.
 LOG_SPAN = 10.0
+# Room at either end of an axis, as a share of the span of its values.
 _PAD = 0.06
-# With fewer values, the axis covers all of them.
+# Fewest values of which some may be outside of the axis.
 _MIN_VALUES = 5
 
 
@@ -22,7 +23,7 @@ _MIN_VALUES = 5
 class Scale:
     """A numeric axis with a fixed domain, so that panels can share it.
 
-    Poor values may be beyond its high end, or beyond its low end with ``is_cut_below``.
+    Poor values may be beyond its high end; with ``is_cut_below``, beyond its low end.
     """
 
     low: float
@@ -31,7 +32,7 @@ class Scale:
     is_cut_below: bool = False
 
     def off(self, value: float) -> bool:
-        """Whether a value is beyond the end where poor values are left out."""
+        """Whether a value is beyond the end at which poor values are cut off."""
         return value < self.low if self.is_cut_below else value > self.high
 
     def place(self, value: float) -> float:
@@ -41,14 +42,17 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
     def value(self, position: float) -> float:
+        """The value at a position, see ``place``."""
         if self.log:
             return float(self.low * (self.high / self.low) ** position)
         return self.low + position * (self.high - self.low)
 
     def clip(self, value: float) -> float:
+        """The nearest value on the axis."""
         return min(max(value, self.low), self.high)
 
     def altair(self) -> Any:
+        """The scale for an Altair channel."""
         kind = "log" if self.log else "linear"
         return alt.Scale(type=kind, domain=[self.low, self.high], nice=False, zero=False)
 
@@ -125,9 +129,9 @@ def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> 
 def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
     """A scale for most of these values: the worst may be outside.
 
-    Values are outside if, on an axis of all values, they lie more than three interquartile ranges
-    above the third quartile (Tukey 1977, "far out") and the other values would fill less than half
-    of that axis. With ``higher_is_better``, low values are outside instead.
+    A value is outside if, on an axis of all values, it is more than three interquartile ranges
+    above the third quartile (Tukey 1977, "far out") and the values that are not would fill less
+    than half of that axis. With ``higher_is_better``, low values are outside instead.
 
     >>> scale = focus([0.10, 0.11, 0.12, 0.13, 0.14, 5.0])
     >>> round(scale.low, 3), round(scale.high, 3)
@@ -153,18 +157,18 @@ def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
 
 
 def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
-    """Positions moved apart so that neighbours are at least ``gap`` from each other, in order.
+    """Positions moved apart so that neighbours are at least ``gap`` apart, in the given order.
 
     >>> [round(position, 2) for position in spread_labels([0.5, 0.5, 0.1], 0.2)]
     [0.4, 0.6, 0.1]
     """
     order = sorted(range(len(positions)), key=lambda i: (positions[i], i))
-    groups: list[tuple[float, list[int]]] = []
+    groups: list[tuple[float, list[int]]] = []  # (centre, indices of the positions)
     for index in order:
         groups.append((positions[index], [index]))
         while len(groups) > 1 and _overlap(groups[-2], groups[-1], gap):
-            (above, first), (below, second) = groups[-2:]
-            center = (above * len(first) + below * len(second)) / (len(first) + len(second))
+            (low, first), (high, second) = groups[-2:]
+            center = (low * len(first) + high * len(second)) / (len(first) + len(second))
             groups[-2:] = [(center, first + second)]
     moved_positions = [0.0] * len(positions)
     for center, members in groups:
@@ -173,5 +177,5 @@ def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
     return moved_positions
 
 
-def _overlap(above: tuple[float, list[int]], below: tuple[float, list[int]], gap: float) -> bool:
-    return below[0] - above[0] < gap * (len(above[1]) + len(below[1])) / 2 - 1e-12
+def _overlap(low: tuple[float, list[int]], high: tuple[float, list[int]], gap: float) -> bool:
+    return high[0] - low[0] < gap * (len(low[1]) + len(high[1])) / 2 - 1e-12

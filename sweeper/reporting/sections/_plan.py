@@ -15,7 +15,7 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     strategy_cell,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.document import Report
 from sweeper.traits.traits import StrategyOnModel
@@ -23,7 +23,7 @@ from sweeper.traits.traits import StrategyOnModel
 
 def plan_blocks(report: Report) -> Iterator[Block]:
     """The blocks of a run without trials: its plan, and how to start it."""
-    yield Code("Start it, or continue it", report.findings.reproduction.command)
+    yield Code("Start or continue the sweep", report.findings.reproduction.command)
     yield plan_table(report)
     yield from declared_table(report)
     if report.plan.rejected:
@@ -35,12 +35,12 @@ def plan_table(report: Report) -> Table:
     columns: list[Column[Candidate]] = [
         Column.of("strategy", "/strategy", strategy_cell),
         Number.of("memory", "/memory/peak_gib", _gib, "GiB"),
-        Number.of("of", "/memory/limit_gib", _gib, "GiB"),
+        Number.of("limit", "/memory/limit_gib", _gib, "GiB"),
         Column("a trial", lambda p: units.span(p.duration.low, p.duration.high)),
         Number.of("trained parameters", "/trainable_parameters", units.count),
         Column("search space (default)", _search_spaces),
     ]
-    rows = with_pointers(report.plan.strategies, "/plan/strategies")
+    rows = with_json_pointers(report.plan.strategies, "/plan/strategies")
     return Table.of("plan", "The plan (estimates)", columns, rows)
 
 
@@ -57,26 +57,26 @@ def _search_spaces(planned: Candidate) -> str:
 
 
 def declared_table(report: Report) -> list[Block]:
-    """A table of the parameters that the user declared, with the rule book's; empty if none."""
+    """A table of the parameters that the user declared; empty if there are none."""
     columns: list[Column[tuple[StrategyOnModel, str, Parameter]]] = [
         Column("strategy", lambda row: strategy_cell(row[0])),
         Column("parameter", lambda row: row[1]),
         Column("declared (default)", lambda row: words.search_space(row[2], row[1])),
-        Column("the rule book", lambda row: row[2].shipped),
+        Column("in the rule book", lambda row: row[2].shipped),
         Column("where", lambda row: row[2].source),
     ]
     rows = [
         (f"{parent}/parameters/{name}", (planned.strategy, name, parameter))
-        for parent, planned in with_pointers(report.plan.strategies, "/plan/strategies")
+        for parent, planned in with_json_pointers(report.plan.strategies, "/plan/strategies")
         for name, parameter in planned.parameters.items()
         if parameter.shipped
     ]
-    caption = "Parameters that were declared by the user; the search stayed within them"
+    caption = "Parameters that the user declared; the search stayed within them"
     return [Table.of("declared-parameters", caption, columns, rows)] if rows else []
 
 
 def rejected_table(report: Report) -> Table:
-    """Rejected strategies and remedies, a row for each reason."""
+    """The strategies that the plan leaves out, a row for each reason and remedy."""
     names_by_reason: dict[tuple[str, str], list[str]] = {}
     for rejected in report.plan.rejected:
         names = names_by_reason.setdefault((rejected.reason, rejected.remedy), [])
@@ -86,4 +86,6 @@ def rejected_table(report: Report) -> Table:
         Column("reason", lambda why: why[0]),
         Column("what would change it", lambda why: why[1] or words.DASH),
     ]
-    return Table.of("left-out", "Left out by the plan", columns, with_pointers(names_by_reason))
+    return Table.of(
+        "left-out", "Left out by the plan", columns, with_json_pointers(names_by_reason)
+    )

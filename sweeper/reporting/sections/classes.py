@@ -14,15 +14,15 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import model_title, scores_by_model, trial_name
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, with_json_pointers
 from sweeper.reporting.document import Report
 from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 
 HEADING = Heading(100, "by-class", "Classes")
 
-# Largest number of classes with a confusion matrix; else the confusions are listed.
+# Maximum number of classes for a confusion matrix; with more, the confusions are listed.
 MAX_MATRIX_CLASSES = 15
-# Rows in tables of classes and confusions; report.json has all of them.
+# Maximum number of rows of a table; report.json has all of them.
 MAX_ROWS = 20
 _SHARES = ("precision", "recall", "F1")
 
@@ -31,10 +31,10 @@ class ClassRow(Record):
     """One class on the test split. A share is None if its denominator is 0."""
 
     label: str
-    rows: int = Field(description="of the class, over all splits")
+    rows: int = Field(description="rows of the class in all splits")
     items: int = Field(description="test items of the class")
-    chosen: int = Field(description="test items that were predicted as it")
-    right: int
+    chosen: int = Field(description="test items that were predicted as the class")
+    right: int = Field(description="test items of the class that were predicted as it")
     precision: float | None
     recall: float | None
     f1: float | None
@@ -67,22 +67,22 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     labels = sorted(label_facts, key=lambda label: label.label)
     pairs = matrices[0]
     if max(max(true, predicted) for true, predicted, _ in pairs) >= len(labels):
-        return None
-    items, guesses = Counter[int](), Counter[int]()
+        return None  # an edited file
+    items, predictions = Counter[int](), Counter[int]()
     for true, predicted, count in pairs:
         items[true] += count
-        guesses[predicted] += count
+        predictions[predicted] += count
     hits = Counter({true: count for true, predicted, count in pairs if true == predicted})
     rows = tuple(
         ClassRow(
             label=shortened(clean(label.label), LABEL_CHARACTERS),
             rows=label.rows,
             items=items[n],
-            chosen=guesses[n],
+            chosen=predictions[n],
             right=hits[n],
-            precision=hits[n] / guesses[n] if guesses[n] else None,
+            precision=hits[n] / predictions[n] if predictions[n] else None,
             recall=hits[n] / items[n] if items[n] else None,
-            f1=2 * hits[n] / (items[n] + guesses[n]) if items[n] + guesses[n] else None,
+            f1=2 * hits[n] / total if (total := items[n] + predictions[n]) else None,
         )
         for n, label in enumerate(labels)
     )
@@ -95,10 +95,8 @@ def finding(figures: Figures, report: Report) -> str:
     if not errors:
         return "No class was taken for another one on the test split."
     true, predicted, count = min(errors, key=lambda cell: (-cell[2], cell))
-    names, items = figures.classes, figures.classes[true].items
-    return (
-        f"{names[true].label} is taken for {names[predicted].label} in {count} of {items:,} items."
-    )
+    row, other = figures.classes[true], figures.classes[predicted]
+    return f"{row.label} is taken for {other.label} in {count} of {row.items:,} test items."
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -120,7 +118,7 @@ def _class_table(figures: Figures) -> Table:
         *(Number.of(name, f"/{name.lower()}", words.percent, "%") for name in _SHARES),
     ]
     ranking = sorted(
-        with_pointers(figures.classes, "/sections/by-class/classes"),
+        with_json_pointers(figures.classes, "/sections/by-class/classes"),
         key=lambda entry: (2.0 if entry[1].f1 is None else entry[1].f1, entry[1].label),
     )
     shown = ranking[:MAX_ROWS]
@@ -147,14 +145,14 @@ def _confusion_matrix(figures: Figures) -> Table:
     return Table.of(
         "confusion",
         f"Confusion matrix on the test split: {figures.title}; rows are true classes, "
-        "columns what was predicted, in test items",
+        "columns predicted ones, in test items",
         columns,
-        with_pointers(rows),
+        with_json_pointers(rows),
     )
 
 
 def _confusion_list(figures: Figures) -> Table:
-    """The most common confusions, for too many classes for a matrix."""
+    """The most common confusions."""
     errors = [cell for cell in figures.confusion if cell[0] != cell[1]]
     errors.sort(key=lambda cell: (-cell[2], cell))
     columns: list[Column[tuple[int, int, int]]] = [
@@ -167,6 +165,6 @@ def _confusion_list(figures: Figures) -> Table:
         "confusion",
         f"Most common confusions on the test split: {figures.title}",
         columns,
-        with_pointers(errors[:MAX_ROWS]),
+        with_json_pointers(errors[:MAX_ROWS]),
         note="The whole confusion matrix is in report.json.",
     )

@@ -1,4 +1,4 @@
-"""Quality against cost of every trial and baseline, and each default against the best found."""
+"""What does quality cost? All trials and baselines, and each default against the best found."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ from sweeper.reporting.blocks import (
     Table,
     existing_panels,
     strategy_cell,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost_quality import Cost, cost_panel, cost_scale, measure_cost
+from sweeper.reporting.charts.cost_quality import Cost, cost_panel, measure_cost, quality_scale
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import BaselineResult
 
+# Width of the plot area from default to best, in pixels.
 _SLOPE_WIDTH = 230
 # A search whose best trial is among the last quarter of its trials has not settled.
 _LATE_SHARE = 0.75
@@ -96,8 +97,8 @@ def _gain(run: RunFiles, strategy: StrategyOnModel, pairs: ComparedPairs) -> Sea
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
     """Advise more trials if the search gained beyond noise and still improved at its end."""
     run, last_gain = findings.run, findings.last_gain
-    row = findings.recommended
-    gain = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
+    trial = findings.recommended
+    gain = next((g for g in figures.gains if trial and g.strategy == trial.strategy), None)
     if run.search_ended or last_gain is None or last_gain + 1 <= _LATE_SHARE * run.ended:
         return None
     if gain is None or gain.gain is None or gain.outcome != "better":
@@ -119,18 +120,14 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def _nothing_to_compare(report: Report) -> Empty | None:
     """A block with the reason if fewer than two trials have completed, else None."""
-    run, completed, metric = (
-        report.findings.run,
-        report.findings.best_first(),
-        report.findings.objective,
-    )
+    run, completed = report.findings.run, report.findings.best_first()
     if len(completed) > 1:
         return None
     if completed:
-        figure = (
-            f"{words.on_validation(metric)} {words.score_with_unit(completed[0].value, metric)}"
-        )
-        return Empty("one-trial", f"One trial completed ({figure}): no comparison possible.")
+        metric = report.findings.objective
+        value = words.score_with_unit(completed[0].value, metric)
+        text = f"One trial completed ({words.on_validation(metric)} {value}): nothing to compare."
+        return Empty("one-trial", text)
     if run.ended == 0:
         return Empty("no-trials", "No trial has ended yet.")
     if run.failed == run.ended:
@@ -159,7 +156,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
         *map(measure_cost, findings.measures.values()),
     ]
     drawn_costs = [(cost.name, cost_panel(findings, cost, finding)) for cost in costs]
-    scale = cost_scale(findings)
+    scale = quality_scale(findings)
     outside_baselines = [
         f"{b.title} {words.score(b.objective, findings.objective)}"
         for b in findings.baselines
@@ -182,27 +179,27 @@ def _figure(figures: Figures, report: Report) -> Figure:
 
 
 def search_sentence(figures: Figures, findings: Findings) -> str:
-    """The gain of the search over the defaults, with its interval."""
-    row = findings.best
-    best = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
-    if best is None:
+    """The gain of the search over the default of the best trial's strategy, with its interval."""
+    trial = findings.best
+    gain = next((g for g in figures.gains if trial and g.strategy == trial.strategy), None)
+    if gain is None:
         return "No trial completed."
-    name = words.sentence(words.strategy(best.strategy))
-    if best.gain is None or best.outcome is None:
-        if best.best_trial == best.default_trial:
+    name = words.sentence(words.strategy(gain.strategy))
+    if gain.gain is None or gain.outcome is None:
+        if gain.best_trial == gain.default_trial:
             score = words.on_validation(findings.objective)
             return f"{name} has the best {score}, and none of its trials beat its default."
         return f"{name}: there is no completed default to compare the best trial with."
-    gap = words.better_by(best.gain, findings.objective)
+    gap = words.better_by(gain.gain, findings.objective)
     text = f"{name}, best found against default: {gap}"
-    if best.outcome == "better":
+    if gain.outcome == "better":
         return f"{text}."
-    enough_sentence = "" if best.lacking else _enough_sentence(best, findings)
-    return f"{text}: {_outcome(best, findings.margin_points)}.{enough_sentence}"
+    enough_sentence = "" if gain.lacking else _enough_sentence(gain, findings)
+    return f"{text}, {_outcome(gain, findings.margin_points)}.{enough_sentence}"
 
 
 def _enough_sentence(gain: SearchGain, findings: Findings) -> str:
-    """A sentence that the default is enough, and why the best trial is recommended if it is."""
+    """A sentence that the default is enough, and why the best trial is recommended all the same."""
     verdict = findings.verdict
     if verdict.recommended_baseline or verdict.recommended_trial != gain.best_trial:
         return " The default would have been enough."
@@ -239,7 +236,7 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
         "gains",
         f"Default against best found, {words.on_validation(metric)} ({metric.direction_in_words})",
         columns,
-        with_pointers(figures.gains, "/sections/cost/gains"),
+        with_json_pointers(figures.gains, "/sections/cost/gains"),
         trial=lambda g: g.best_trial,
         note="A positive gain is an improvement. Means over all seeds of a trial. The best was "
         "chosen on these items, so that its gain looks too large; figures of the test split do not "
@@ -248,6 +245,7 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
 
 
 def _outcome(gain: SearchGain, margin_points: float) -> str:
+    """The outcome of the best trial against the default; a dash if they were not compared."""
     if gain.outcome:
         return words.outcome(gain, margin_points / 100)
     is_same = gain.best_trial is not None and gain.best_trial == gain.default_trial
@@ -275,11 +273,12 @@ def _baseline_table(report: Report) -> Table:
     ]
     caption = "Baselines: models to beat, without fine-tuning"
     return Table.of(
-        "baselines", caption, columns, with_pointers(findings.baselines, "/findings/baselines")
+        "baselines", caption, columns, with_json_pointers(findings.baselines, "/findings/baselines")
     )
 
 
 def _test_figure(findings: Findings, name: str) -> float | None:
+    """A baseline's test figure of the headline metric."""
     model, metric = findings.tested_model(name), findings.metric
     if model is None or metric.name == "loss":
         return model.test_loss.value if model and model.test_loss else None
@@ -287,7 +286,7 @@ def _test_figure(findings: Findings, name: str) -> float | None:
 
 
 def slope(figures: Figures, findings: Findings, description: str) -> Drawing | None:
-    """A line from default to best for each strategy, with 95% intervals."""
+    """A chart with a line from default to best for each strategy, and 95% intervals."""
     gains = [gain for gain in figures.gains if gain.best is not None]
     if not gains:
         return None
@@ -326,6 +325,7 @@ def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
 def _slope_rows(
     gains: list[SearchGain], scale: Scale
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the lines, of the marks at their ends, and of the labels."""
     lines, marks, labels = [], [], []
     for index, gain in enumerate(gains):
         # Shifted, so that whiskers of several strategies do not overlap.

@@ -29,7 +29,7 @@ from sweeper.reporting.blocks import (
     existing_panels,
     strategy_cell,
     style_of,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
@@ -38,8 +38,8 @@ from sweeper.trials import RungReport, Trial
 
 # With more curves, only the best and a sample of each strategy are drawn.
 MAX_CURVES = 600
-_WIDTH = 880
-_HEIGHT = 340
+# Size of the plot area, in pixels.
+_WIDTH, _HEIGHT = 880, 340
 # Dashes of the lines of pruned trials, and of training losses.
 _PRUNED_DASH = [3, 3]
 _TRAINING_DASH = [1, 2]
@@ -48,7 +48,7 @@ HEADING = Heading(60, "curves", "Curves")
 
 
 class Figures(Record):
-    """The time that pruning saved, its median step, and the number of items at a rung."""
+    """Figures of pruning, and the number of items that score a rung."""
 
     saved_seconds: float | None = Field(
         None, description="training time that pruned trials did not use"
@@ -89,12 +89,12 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """The learning curves of all trials, and a text on pruning."""
+    """The learning curves of the trials, and a text on pruning."""
     findings = report.findings
     caption = _finding_sentence(report)
     if panels := existing_panels(curves(findings, caption)):
-        names = dict.fromkeys(t.strategy for t in findings.trials if t.rungs)
-        ends = (
+        strategies = dict.fromkeys(t.strategy for t in findings.trials if t.rungs)
+        symbols = (
             LegendEntry("pruned", "", "┆"),
             LegendEntry("failed", "", "✕"),
             LegendEntry("training loss of the best (dotted)", "", "┈"),
@@ -104,7 +104,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
             finding=caption,
             note=_note(report, figures.rung_items),
             panels=panels,
-            legend=draw.legend(list(names), *ends),
+            legend=draw.legend(list(strategies), *symbols),
             tables=(_table(report),),
         )
     if sentences := _pruning_sentences(figures, report):
@@ -112,10 +112,11 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 
 def _finding_sentence(report: Report) -> str:
+    """Whether the validation losses of the best trials rose again, or trials diverged."""
     findings = report.findings
-    rows = [t for t in findings.trials if t.number in findings.best_trials and t.rungs]
+    best_trials = [t for t in findings.trials if t.number in findings.best_trials and t.rungs]
     noise = _noise(findings)
-    rising_trials = [t for t in rows if t.losses and t.losses[-1] - min(t.losses) > noise]
+    rising_trials = [t for t in best_trials if t.losses and t.losses[-1] - min(t.losses) > noise]
     failures = [t.result.failure for t in findings.trials if t.result.failure]
     divergences = [failure for failure in failures if failure.kind == "diverged"]
     if rising_trials:
@@ -123,12 +124,10 @@ def _finding_sentence(report: Report) -> str:
             [f"trial {t.number} after rung {t.result.best_rung}" for t in rising_trials]
         )
         return f"Validation loss rose again, beyond noise: {trials}."
-    if divergences and rows:
-        return (
-            f"{units.plural(len(divergences), 'trial')} diverged; the best of each strategy "
-            "did not."
-        )
-    if rows:
+    if divergences and best_trials:
+        diverged = units.plural(len(divergences), "trial")
+        return f"{diverged} diverged; the best of each strategy did not."
+    if best_trials:
         return "No best trial's validation loss rose again beyond noise."
     if findings.run.ended and findings.run.failed == findings.run.ended:
         return "No trial completed: these are the curves until each of them failed."
@@ -136,7 +135,7 @@ def _finding_sentence(report: Report) -> str:
 
 
 def _noise(findings: Findings) -> float:
-    """Twice the standard deviation between seeds of a finalist; infinite if it is unknown."""
+    """Twice the standard deviation between the seeds of a finalist; infinite if unknown."""
     losses = [[seed.validation_loss for seed in finalist.seeds] for finalist in findings.finalists]
     variances = [statistics.variance(seeds) for seeds in losses if len(seeds) > 1]
     return 2 * math.sqrt(statistics.fmean(variances)) if variances else math.inf
@@ -144,23 +143,19 @@ def _noise(findings: Findings) -> float:
 
 def _note(report: Report, items: int | None) -> str:
     trials = [t for t in report.findings.trials if t.rungs]
-    sample = drawn_trials(report.findings)
+    drawn = drawn_trials(report.findings)
     text = (
         "Thick: the best of each strategy, its training loss dotted. Dashed: pruned, ending in a "
     )
     text += "tick. An x: the loss was no longer finite."
     rows = report.findings.reproduction.split_rows
     if items and items < rows.get("validation", 0):
-        text += (
-            f" Rungs before the last score {items:,} of {rows['validation']:,} validation items,"
-        )
-        text += " the same ones in every trial."
+        text += f" Rungs before the last score {items:,} of {rows['validation']:,} validation "
+        text += "items, the same ones in every trial."
     text += _off_range_sentence(report)
-    if len(sample) < len(trials):
-        text += (
-            f" Drawn are {len(sample):,} of {len(trials):,} curves: the best and a sample of each"
-        )
-        text += " strategy; curves.csv has them all."
+    if len(drawn) < len(trials):
+        text += f" {len(drawn):,} of {len(trials):,} curves are drawn: the best and a sample of "
+        text += "each strategy; curves.csv has all."
     return text
 
 
@@ -198,9 +193,9 @@ def _table(report: Report) -> Table:
     ]
     rows = [
         (pointer, (trial, point))
-        for parent, trial in with_pointers(report.findings.trials, "/findings/trials")
+        for parent, trial in with_json_pointers(report.findings.trials, "/findings/trials")
         if trial.number in best
-        for pointer, point in with_pointers(trial.rungs, f"{parent}/rungs")
+        for pointer, point in with_json_pointers(trial.rungs, f"{parent}/rungs")
     ]
     caption = "The curves of the best trials (all of them: curves.csv)"
     return Table.of("curve-points", caption, columns, rows, trial=lambda row: row[0].number)
@@ -208,10 +203,8 @@ def _table(report: Report) -> Table:
 
 def _pruning_sentences(figures: Figures, report: Report) -> tuple[str, ...]:
     run = report.findings.run
-    if run.ended and not run.pruned:
-        return ("No trial was pruned.",)
     if not run.pruned:
-        return ()
+        return ("No trial was pruned.",) if run.ended else ()
     by_objective, metric = report.plan.objective.at_rungs, report.findings.objective
     title = words.on_validation(metric) if by_objective else "validation loss"
     parts = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
@@ -224,7 +217,7 @@ def _pruning_sentences(figures: Figures, report: Report) -> tuple[str, ...]:
 
 
 def drawn_trials(findings: Findings) -> tuple[Trial, ...]:
-    """The trials whose curves are drawn: all, or the best and a sample of each strategy."""
+    """The trials whose curves are drawn: all of them, or the best and a sample of each strategy."""
     trials = [t for t in findings.trials if t.rungs]
     if len(trials) <= MAX_CURVES:
         return tuple(trials)
@@ -257,7 +250,7 @@ def curves(findings: Findings, description: str) -> Drawing | None:
     if y_scale is None:
         return None
     steps = [p.optimizer_steps for t in trials for p in t.rungs]
-    # Trials whose batches differ have different steps for each rung.
+    # With different batches, trials have different numbers of steps up to a rung.
     by_tokens = len({t.rungs[-1].optimizer_steps // max(1, t.rungs[-1].rung) for t in trials}) > 1
     x_values = [p.tokens for t in trials for p in t.rungs] if by_tokens else steps
     x_scale = Scale(0.0, fit(x_values, log=False, pad=0.0).high, log=False)
@@ -284,8 +277,8 @@ def curve_scale(findings: Findings) -> Scale | None:
     curves = [trial.losses for trial in drawn_trials(findings) if trial.losses]
     if not curves:
         return None
-    end_scale = focus([trial[-1] for trial in curves])
-    return fit([loss for trial in curves if trial[-1] <= end_scale.high for loss in trial])
+    end_scale = focus([losses[-1] for losses in curves])
+    return fit([loss for losses in curves if losses[-1] <= end_scale.high for loss in losses])
 
 
 def _rows(axes: _Axes, trials: Sequence[Trial], field: str) -> list[dict[str, Any]]:
@@ -304,7 +297,7 @@ Point = tuple[float, float | None]
 
 
 def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
-    """A line without its parts outside of the axis; it ends at the edge, or where y is None.
+    """A line without its parts beyond the axis: each part ends at the edge, followed by y = None.
 
     >>> cut([(0, 8.0), (1, 0.0)], Scale(0.0, 4.0, log=False))
     [(0.5, 4.0), (1, 0.0)]
@@ -329,13 +322,13 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
 
 
 def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
+    """A line for each trial, interrupted where y is None."""
     gap_mode = "break-paths-filter-domains"
     return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=gap_mode, **style)
 
 
 def _end_symbols(axes: _Axes, trials: Sequence[Trial]) -> tuple[Any, ...]:
-    """Symbols at the ends of curves: a tick for pruned, an x for a loss that was not finite, an
-    arrow for an end above the axis."""
+    """A tick at the end of a pruned curve, an x of a failed one, an arrow of one above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
     for trial in trials:
         points = [p for p in trial.rungs if math.isfinite(p.validation_loss)]
@@ -361,7 +354,7 @@ def _end_symbols(axes: _Axes, trials: Sequence[Trial]) -> tuple[Any, ...]:
 def _best_curves(axes: _Axes, trials: Sequence[Trial]) -> tuple[Any, ...]:
     """The best trials: thick lines with training loss, symbols at rungs, and labels.
 
-    Solid lines are drawn first, so that they are visible below dashed ones.
+    Solid lines are drawn first, since they are visible through the gaps of dashed ones.
     """
     sheet, x, y, scale = axes.sheet, axes.x, axes.y, axes.scale
     trials = sorted(trials, key=lambda t: style_of(t.strategy).dash != (1, 0))

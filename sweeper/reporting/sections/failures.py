@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_json_pointers
 from sweeper.reporting.document import Report
 from sweeper.trials import Trial
 
@@ -19,10 +19,10 @@ _REMEDIES = {
     "out-of-memory": "a smaller micro-batch, gradient checkpointing, or a strategy with less state",
     "diverged": "a lower learning rate, or a longer warmup",
     "timeout": "a longer timeout, or fewer epochs",
-    "crash": "the worker's log in the run folder says where it ended",
-    "error": "the trainer's log in the trial's folder has the traceback",
-    "refused": "the configuration is not possible; the message says why",
-    "disk-full": "free disk space, then run the same command again",
+    "crash": "the end of the worker's log in the run folder",
+    "error": "the traceback in the trainer's log in the trial's folder",
+    "refused": "another configuration; the message says why this one is not possible",
+    "disk-full": "more free disk space, then the same command again",
 }
 
 
@@ -38,21 +38,21 @@ def finding(figures: None, report: Report) -> str:
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """A table of failed trials with memory needed and available, and the last line of the error."""
-    trials = with_pointers(report.findings.trials, "/findings/trials")
+    """A table of failed trials, with needed and available memory and the last line of the error."""
+    trials = with_json_pointers(report.findings.trials, "/findings/trials")
     failed_trials = [(pointer, trial) for pointer, trial in trials if trial.result.state == "FAIL"]
     columns: list[Column[Trial]] = [
-        Column("class", lambda t: words.failure(_kind(t)), "/result/failure/kind"),
+        Column("kind", lambda t: words.failure(_kind(t)), "/result/failure/kind"),
         Number.of("trial", "/config/number"),
         Column.of("strategy", "/config/strategy", strategy_cell),
         Number.of("needed", "/result/failure/needed_gib", units.number, "GiB"),
-        Number.of("had", "/result/failure/had_gib", units.number, "GiB"),
+        Number.of("available", "/result/failure/had_gib", units.number, "GiB"),
         Column.of("last line of the error", "/result/failure/detail"),
         Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
     ]
     sorted_trials = sorted(failed_trials, key=lambda entry: (_kind(entry[1]), entry[1].number))
     yield Table.of(
-        "failure-table", "Failures by class", columns, sorted_trials, trial=lambda t: t.number
+        "failure-table", "Failures by kind", columns, sorted_trials, trial=lambda t: t.number
     )
 
 

@@ -11,7 +11,7 @@ from sweeper.findings.findings import Limitation
 from sweeper.reporting.blocks import Block, Bullets, Empty, Notes
 from sweeper.reporting.document import Report
 
-# Fewest limits that are not folded. Limits that could change the verdict and faults of the data are
+# Fewest limits that are not folded. Those that could change the verdict and faults of the data are
 # never folded.
 _MIN_OPEN = 2
 
@@ -19,7 +19,7 @@ HEADING = Heading(40, "limits", "How sure")
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """The limits of the verdict with their remedies, then seeds, rows and predictions."""
+    """The limits of the verdict with their remedies, then notes on seeds and changed rows."""
     limits = sorted(report.findings.limits, key=_rank)
     open_count = max(_MIN_OPEN, sum(_rank(limit) < 2 for limit in limits))
     if limits:

@@ -49,7 +49,7 @@ from sweeper.reporting.blocks import (
     existing_panels,
     strategy_cell,
     style_of,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
@@ -64,6 +64,7 @@ EDGE_SHARE = 0.1
 MIN_TRIALS_FOR_IMPORTANCE = 20
 # Share of trials that count as the best: five of twenty, as Optuna's documentation asks for.
 BEST_SHARE = 0.25
+# Number of parts of the trials, each of which is left out once for an importance's interval.
 FOLDS = 5
 
 
@@ -74,16 +75,16 @@ class ParameterFinding(Record):
     parameter: str
     log: bool
     unit: str = ""
-    trials: int = Field(0, description="number of completed trials used for this")
+    trials: int = Field(0, description="number of completed trials with this parameter")
     default: Scalar | None = None
     low: float | None = Field(
-        None, description="of the allowed range; in a plan, `low` is of best practice"
+        None, description="of the allowed range; in a plan, `low` is of the range searched first"
     )
     high: float | None = Field(None, description="of the allowed range")
     best: Scalar
     best_trial: int | None = None
     within_noise: tuple[Scalar, ...] = Field(
-        (), description="choices that these trials cannot distinguish"
+        (), description="choices that cannot be told apart from the best"
     )
     within_noise_trials: int = 0
     within_noise_low: float | None = None
@@ -104,7 +105,7 @@ class EffectFinding(Gain):
 
 
 class Figures(Record):
-    """Findings of all searched parameters, and effects of parameters with an off value."""
+    """Findings of searched parameters, and effects of parameters that can be switched off."""
 
     parameters: tuple[ParameterFinding, ...]
     effects: tuple[EffectFinding, ...] = ()
@@ -114,7 +115,7 @@ class Figures(Record):
 
 
 def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
-    """The effect of each parameter with an off value, if a strategy has trials of both kinds."""
+    """The effect of each parameter that a strategy has tried with and without its off value."""
     pairs = {name: off_pairs(run, name) for name in off_values(run)}
     # Pairs that the cost section compares are not compared again.
     compared = compare_pairs(
@@ -158,14 +159,15 @@ def _strategy_findings(
     candidate: Candidate,
     pairs: ComparedPairs,
 ) -> list[ParameterFinding]:
+    """The findings of one strategy's searched parameters, from its trials, best first."""
     searched = {
         name: parameter
         for name, parameter in candidate.parameters.items()
         if parameter.searched and name in trials[0].config.parameters
     }
-    weights: dict[str, Interval] = {}
+    by_name: dict[str, Interval] = {}
     if len(trials) >= MIN_TRIALS_FOR_IMPORTANCE:
-        weights = importances(
+        by_name = importances(
             [trial.config.parameters for trial in trials],
             [trial.cost for trial in trials],
             {name: parameter.log for name, parameter in searched.items()},
@@ -173,7 +175,7 @@ def _strategy_findings(
     tied_trials = [trial for trial in within_limits if _is_tied(trial, within_limits[0], pairs)]
     return [
         _parameter_finding(
-            trials, tied_trials, candidate.strategy, name, parameter, weights.get(name)
+            trials, tied_trials, candidate.strategy, name, parameter, by_name.get(name)
         )
         for name, parameter in searched.items()
     ]
@@ -187,6 +189,7 @@ def _parameter_finding(
     parameter: Parameter,
     importance: Interval | None,
 ) -> ParameterFinding:
+    """The finding of one parameter; ``tied_trials`` are the best and those within its noise."""
     best = tied_trials[0].config.parameters[name]
     values = [t.config.parameters[name] for t in trials if name in t.config.parameters]
     tied_values = [t.config.parameters[name] for t in tied_trials if name in t.config.parameters]
@@ -223,7 +226,7 @@ def _parameter_finding(
 def _is_tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
     """Whether a trial is not clearly worse than the best on the same items; False if unknown.
 
-    Pairs that are not in ``pairs`` get a t interval over the items of one training each: a
+    A pair that is not in ``pairs`` gets a t interval over the items of one training each, since a
     bootstrap for 500 trials would take too long.
     """
     if trial is best:
@@ -245,7 +248,7 @@ def _is_tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
     """The bound of the allowed range that the best value is near (``EDGE_SHARE``), if any.
 
-    A lower bound of 0 does not count: no parameter can be smaller.
+    A lower bound of 0 does not count, since no parameter can be negative.
     """
     low, high = parameter.bounds
     if low is None or high is None or not is_number(best) or high <= low:
@@ -262,13 +265,13 @@ def importances(
 ) -> dict[str, Interval]:
     """The importance of each varied parameter for whether a trial is among the best.
 
-    Estimated by PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). The interval is the range when
-    each fifth of the trials is left out in turn, since few trials can decide the estimate.
+    Estimated by PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). The interval is the range of
+    the estimates without each fifth of the trials in turn, since few trials can decide one.
 
     Args:
         rows: The configuration of each trial; may lack parameters.
         costs: The cost of each trial; lower is better.
-        parameters: Whether the scale is logarithmic, by parameter.
+        parameters: Whether the scale is logarithmic, by the parameter's name.
 
     Returns:
         Shares that add up to one; empty if no parameter varied.
@@ -298,6 +301,7 @@ def importances(
 
 
 def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool) -> Any:
+    """Optuna's distribution over the values that a parameter has in these rows."""
     values = [row[name] for row in rows if name in row]
     numbers = [value for value in values if is_number(value)]
     if len(numbers) < len(values):
@@ -327,11 +331,10 @@ def _importance_shares(
     return {name: float(share) for name, share in shares.items()}
 
 
-# Largest number of parameters of a strategy that are drawn.
+# Maximum number of parameters of a strategy that are drawn.
 _MAX_PANELS = 3
-
-_WIDTH = 262
-_HEIGHT = 150
+# Size of the plot area of a panel, in pixels.
+_WIDTH, _HEIGHT = 262, 150
 # Smallest window of a running median, in trials.
 MIN_WINDOW = 5
 # Fewest completed trials of a strategy for a chart.
@@ -349,37 +352,40 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
     )
 
 
+# Edge of the allowed range (``at_edge``) in words.
+_EDGES = {"low": "lowest", "high": "highest"}
+
+
 def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
-    """A limit for each parameter whose best value is at a bound, in the best trial's strategy."""
+    """A limitation for each parameter of the best strategy whose best value is near a bound."""
     best = figures.best_strategy
     for finding in figures.parameters:
         if finding.strategy != best or finding.at_edge is None:
             continue
         bound = finding.low if finding.at_edge == "low" else finding.high
-        side = "lower" if finding.at_edge == "low" else "upper"
         yield Limitation(
             id=f"bound-{finding.parameter}",
-            text=f"{words.short(best)}: the best {finding.parameter} "
-            f"({words.value(finding.best)}) is within 10% of its {side} bound "
-            f"({words.value(bound)}); the optimum may be outside the range.",
+            text=f"{words.sentence(words.short(best))}: the best {finding.parameter} "
+            f"({words.value(finding.best)}) is in the {_EDGES[finding.at_edge]} 10% of the allowed "
+            f"range (bound: {words.value(bound)}); the optimum may be outside.",
             action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
             "own and run again with --new.",
         )
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The answer for the strategy with most trials; with few trials, the effects."""
-    answers = [*_drawn_strategies(figures)]
-    if not answers:
+    """The best value of the main parameter of the strategy with most trials; or the effects."""
+    strategies = [*_drawn_strategies(figures)]
+    if not strategies:
         has_enough_trials = any(p.trials >= MIN_TRIALS for p in figures.parameters)
-        empty_answer = "No searched parameter varied." if has_enough_trials else ""
-        return " ".join(_effect_sentences(figures, report.findings)) or empty_answer
-    main_strategy = max(answers, key=lambda strategy: _trial_count(figures, strategy))
+        without_effects = "No searched parameter varied." if has_enough_trials else ""
+        return " ".join(_effect_sentences(figures, report.findings)) or without_effects
+    main_strategy = max(strategies, key=lambda strategy: _trial_count(figures, strategy))
     return _answer_sentence(_main_parameter(_key_parameters(figures.parameters, main_strategy)))
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """A figure for each strategy, then a table of all parameters that were searched."""
+    """A figure for each strategy, a table of all searched parameters, and the effects."""
     parameters = figures.parameters
     for strategy in _drawn_strategies(figures):
         figure = _figure(report.findings, parameters, strategy)
@@ -388,8 +394,10 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield _table(parameters)
     sentences = [*_effect_sentences(figures, report.findings)]
     if not any(p.importance for p in parameters):
-        message = f"Importances need {MIN_TRIALS_FOR_IMPORTANCE} completed trials of one strategy; "
-        sentences.append(f"{message}with fewer they are noise.")
+        sentences.append(
+            f"Importances need {MIN_TRIALS_FOR_IMPORTANCE} completed trials of one strategy; with "
+            "fewer they are noise."
+        )
     yield Text(tuple(sentences))
 
 
@@ -405,6 +413,7 @@ def _drawn_strategies(figures: Figures) -> Iterator[StrategyOnModel]:
 
 
 def _main_parameter(key_parameters: list[ParameterFinding]) -> ParameterFinding:
+    """The first parameter with a range within noise; otherwise the first one."""
     return next((p for p in key_parameters if p.within_noise_low is not None), key_parameters[0])
 
 
@@ -412,15 +421,16 @@ def _effect_sentences(figures: Figures, findings: Findings) -> Iterator[str]:
     """A sentence for each comparison of a trial with a parameter on and one with it off."""
     metric = findings.objective
     for effect in figures.effects:
-        outcome = words.outcome(effect, findings.margin_points / 100)
-        outcome = outcome if effect.outcome else "not compared"
+        outcome = "not compared"
+        if effect.outcome:
+            outcome = words.outcome(effect, findings.margin_points / 100)
         pair = "otherwise the same" if effect.same_configuration else "the best of each"
         if effect.lacking == "seeds":
-            pair += "; the interval covers the choice of items only"
+            pair += "; the interval is only over items"
         gap = words.better_by(effect.gain, metric) if effect.gain else words.DASH
         yield (
-            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} with it "
-            f"against without: {gap}: {outcome} "
+            f"{words.sentence(words.strategy(effect.strategy))} with {effect.parameter} against "
+            f"without it: {metric.title} {gap}, {outcome} "
             f"(trial {effect.with_trial} against trial {effect.without_trial}, {pair})."
         )
 
@@ -447,7 +457,7 @@ def _figure(
     if any(is_strip(p, trials) for p in key_parameters):
         note += " Bars: medians."
     if any(p.importance for p in of_strategy):
-        note += " Importance: whiskers are its range when a fifth of the trials is left out."
+        note += " Importance: whiskers show the range without a fifth of the trials."
     note += draw.off_scale_sentence(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
@@ -461,6 +471,7 @@ def _figure(
 def _key_parameters(
     parameters: tuple[ParameterFinding, ...], strategy: StrategyOnModel
 ) -> list[ParameterFinding]:
+    """The varied parameters of a strategy that are drawn, in the order of ``KEY_PARAMETERS``."""
     of_strategy = [p for p in parameters if p.strategy == strategy and p.varied]
     of_strategy.sort(key=lambda p: [*KEY_PARAMETERS, p.parameter].index(p.parameter))
     return of_strategy[:_MAX_PANELS]
@@ -474,7 +485,7 @@ def _answer_sentence(finding: ParameterFinding) -> str:
     )
     low, high = finding.within_noise_low, finding.within_noise_high
     if low is not None:
-        return f"{name}: {best}; {words.span(low, high)} cannot be told apart."
+        return f"{name}: {best}; {words.span(low, high)} cannot be told apart from it."
     return f"{name}: {best}."
 
 
@@ -489,14 +500,14 @@ def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
         Number.of("completed trials", "/trials"),
     ]
     if any(p.importance for p in parameters):
-        unit = "share; range when a fifth of the trials is left out"
+        unit = "share; range without a fifth of the trials"
         columns.append(Number("importance", lambda p: _importance(p.importance), "", unit))
     columns.append(Column("remark", _remark))
     return Table.of(
         "parameter-table",
         "Every searched parameter",
         columns,
-        with_pointers(parameters, "/sections/hparams/parameters"),
+        with_json_pointers(parameters, "/sections/hparams/parameters"),
         trial=lambda p: p.best_trial,
     )
 
@@ -518,15 +529,15 @@ def _remark(finding: ParameterFinding) -> str:
     if not finding.varied:
         return "did not vary"
     if finding.at_edge:
-        side = "lower" if finding.at_edge == "low" else "upper"
-        return f"best within 10% of the {side} bound: the optimum may be outside the range"
+        edge = _EDGES[finding.at_edge]
+        return f"best in the {edge} 10% of the allowed range: the optimum may be outside"
     return ""
 
 
 def parameter_panel(
     findings: Findings, finding: ParameterFinding, scale: Scale, description: str
 ) -> Drawing | None:
-    """A chart of the objective by one parameter of one strategy; few values are drawn as strips."""
+    """A chart of the objective by one parameter of one strategy; None if it did not vary."""
     trials = [
         t
         for t in findings.trials
@@ -575,16 +586,16 @@ def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
 
 
 def is_strip(finding: ParameterFinding, trials: list[Trial]) -> bool:
-    """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
-    parameters, name = [t.config.parameters for t in trials], finding.parameter
-    values = {configuration[name] for configuration in parameters if name in configuration}
+    """Whether each value has a strip of its own: choices, or integers with few distinct values."""
+    configurations, name = [t.config.parameters for t in trials], finding.parameter
+    values = {parameters[name] for parameters in configurations if name in parameters}
     is_numeric = all(map(is_number, values))
     is_integer = all(isinstance(v, int) for v in values)
     return not is_numeric or (is_integer and len(values) <= 12)
 
 
 def window(trials: int) -> int:
-    """The window of a running median in trials: about a tenth of them, odd.
+    """The window of a running median: an odd number of trials, about a tenth of them.
 
     >>> window(6), window(125)
     (5, 13)
@@ -624,10 +635,13 @@ def _scatter(
 def _strip(
     sheet: draw.Sheet, trials: list[Trial], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
-    """One column for each value, with its median. Users' texts are in the data, not in the spec."""
+    """A strip of trials for each value, with their median.
+
+    The values are labels in the rows instead of the axis, since ``Sheet`` makes rows safe.
+    """
     values = sorted({t.config.parameters[finding.parameter] for t in trials}, key=_strip_order)
-    columns = {value: index for index, value in enumerate(values)}
-    rows = [_point_row(t, finding, columns[t.config.parameters[finding.parameter]]) for t in trials]
+    places = {value: index for index, value in enumerate(values)}
+    rows = [_point_row(t, finding, places[t.config.parameters[finding.parameter]]) for t in trials]
     x = alt.X(
         "x:Q",
         scale=alt.Scale(domain=[-0.5, len(values) - 0.5], nice=False),
@@ -642,7 +656,7 @@ def _strip(
         .transform_calculate(y="datum.middle")
         .encode(x=x, y=y)
     )
-    max_characters = max(4, 48 // len(values))
+    max_characters = max(4, 48 // len(values))  # 48 fit into the width
     names = [
         {"x": i, "label": words.fitted(words.value(v), max_characters)}
         for i, v in enumerate(values)
@@ -656,6 +670,7 @@ def _strip(
 
 
 def _strip_order(value: object) -> tuple[int, float, str]:
+    """Sort key of values: numbers first, then texts."""
     if is_number(value):
         return (0, float(value), "")
     return (1, 0.0, str(value))

@@ -21,16 +21,16 @@ def finding(figures: None, report: Report) -> str:
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """Command, spec, versions, hardware, seeds, data and revisions."""
-    reproduction, row = report.findings.reproduction, report.findings.best
-    if row is not None and row.result.weights:
+    """Code to use the model, the command, facts and files to repeat the run, and its plan."""
+    reproduction, trial = report.findings.reproduction, report.findings.best
+    if trial is not None and trial.result.weights:
         title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
-        weights = json.dumps(f"{report.findings.run.place}/{row.result.weights}")
+        weights = json.dumps(f"{report.findings.run.place}/{trial.result.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         yield Code(title, f'{code}print(model.predict(["a text"])[0])')
     if reproduction.trial_yaml:
         yield Code("This configuration, for sweep.yaml", reproduction.trial_yaml, folded=True)
-    yield Code("Repeat it", reproduction.command)
+    yield Code("Repeat the run", reproduction.command)
     yield FactList(_facts(report))
     if reproduction.spec_yaml:
         yield Code("sweep.yaml", reproduction.spec_yaml, folded=True)

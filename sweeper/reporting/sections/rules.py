@@ -9,7 +9,7 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.plans import DECLARED, Reason
-from sweeper.reporting.blocks import Block, Column, Table, with_pointers
+from sweeper.reporting.blocks import Block, Column, Table, with_json_pointers
 from sweeper.reporting.document import PlanExcerpt, Report
 from sweeper.reporting.sections._plan import declared_table
 from sweeper.traits.traits import NO_STRATEGY, StrategyOnModel
@@ -19,10 +19,7 @@ HEADING = Heading(150, "rules", "Reasons of the plan")
 
 @dataclass(frozen=True)
 class _ListedRule:
-    """A row of the table: a rule, and the strategy that it changed; none for a caution or warning.
-
-    A caution may be about a rule that was not applied, or that disagrees with an earlier one.
-    """
+    """A rule with the strategy that it changed; without one for a caution or warning."""
 
     reason: Reason
     strategy: StrategyOnModel = NO_STRATEGY
@@ -33,11 +30,11 @@ class _ListedRule:
 
     @property
     def effect(self) -> str:
-        """What the rule did in words, empty for nothing.
+        """What the rule did, in words; empty if it changed nothing.
 
-        It set the quality expected of the strategy (``gap``, against LoRA) or ranges of parameters,
-        gave other ranges than an earlier rule (``disagrees_with``), or was not applied because the
-        user's own strategy file sets the parameters.
+        A rule sets the quality expected of a strategy (``gap``, against LoRA) or ranges of
+        parameters. It may disagree with an earlier rule, or not be applied since the user's own
+        strategy file sets the parameters.
         """
         reason = self.reason
         if reason.disagrees_with:
@@ -66,13 +63,13 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
     ]
     rules = _listed_rules(report.plan)
     yield Table.of("rule-table", "Rules of this plan", columns, rules, note=_NOTE)
-    if report.findings.trials:  # otherwise, the verdict section shows the plan with this table
+    if report.findings.trials:  # otherwise the verdict section has this table
         yield from declared_table(report)
 
 
 _NOTE = (
     "A quality such as +0.1 ± 0.2 is what a rule expects of a strategy, in points against LoRA on "
-    "the same model; the plan pools those that hold."
+    "the same model; the plan pools those of all rules that apply."
 )
 
 
@@ -83,16 +80,17 @@ def _listed_rules(plan: PlanExcerpt) -> list[tuple[str, _ListedRule]]:
     """
     rules = [
         (pointer, _ListedRule(reason, strategy.strategy))
-        for parent, strategy in with_pointers(plan.strategies, "/plan/strategies")
-        for pointer, reason in with_pointers(strategy.reasons, f"{parent}/reasons")
+        for parent, strategy in with_json_pointers(plan.strategies, "/plan/strategies")
+        for pointer, reason in with_json_pointers(strategy.reasons, f"{parent}/reasons")
     ]
-    for parent, strategy in with_pointers(plan.strategies, "/plan/strategies"):
+    for parent, strategy in with_json_pointers(plan.strategies, "/plan/strategies"):
         rules += [
-            (p, _ListedRule(r)) for p, r in with_pointers(strategy.cautions, f"{parent}/cautions")
+            (p, _ListedRule(r))
+            for p, r in with_json_pointers(strategy.cautions, f"{parent}/cautions")
         ]
-    rules += [(p, _ListedRule(r)) for p, r in with_pointers(plan.warnings, "/plan/warnings")]
+    rules += [(p, _ListedRule(r)) for p, r in with_json_pointers(plan.warnings, "/plan/warnings")]
     first_rules: dict[str, tuple[str, _ListedRule]] = {}
     for pointer, rule in rules:
-        if rule.reason.rule != DECLARED:  # the user's choice, no rule
+        if rule.reason.rule != DECLARED:  # which is the user's choice, no rule
             first_rules.setdefault(rule.reason.rule, (pointer, rule))
     return list(first_rules.values())

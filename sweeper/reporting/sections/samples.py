@@ -34,12 +34,13 @@ from sweeper.reporting.blocks import (
     Sample,
     Samples,
     Table,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.document import Report
 from sweeper.safe_text import LABEL_CHARACTERS, clean, shortened
 from sweeper.trials import ItemText, TestScore
 
+# Kind of group to its title.
 _TITLES = {
     "improved": "most improved",
     "worsened": "most worsened",
@@ -47,18 +48,18 @@ _TITLES = {
     "suspect": "probable label error",
     "confident": "confident error",
 }
-# Characters of a text in the open table, and in the folded tables.
+# Maximum number of characters of a text in the open table, and in the folded tables.
 _OPEN_CHARACTERS, _FOLDED_CHARACTERS = 120, 400
-# Largest numbers of items of each kind in the open table and, if it has more than two items, of
-# words of its texts: a page has at most 600 words before anything is unfolded.
+# Maximum number of items of each kind in the open table.
 _OPEN_ITEMS = {"improved": 3, "worsened": 3, "random": 2}
+# Maximum number of words of its texts, since the open page has at most 600. The first two items are
+# shown whatever their length.
 _OPEN_WORDS = 80
 
-
 HEADING = Heading(30, "samples", "Outputs")
-# Largest number of items of a kind; more suspected label errors are listed, as they need action.
+# Maximum number of items of a kind, and of suspected label errors, which need action.
 _MAX_ITEMS, _MAX_SUSPECTS = 4, 12
-# Smallest change of a loss that counts, in nats: the reference's probability changes by 5%.
+# Smallest change of a loss that counts, in nats: the probability of the reference changes by 5%.
 _MIN_CHANGE = 0.05
 
 GroupKind = Literal["improved", "worsened", "random", "suspect", "confident"]
@@ -80,7 +81,7 @@ class ShownItem(ItemText):
 
 
 class OutputGroup(Record):
-    """Items of one kind; ``of`` is the number of all test items of this kind."""
+    """Some items of one kind; ``of`` is the number of all test items of this kind."""
 
     kind: GroupKind
     items: tuple[ShownItem, ...]
@@ -88,11 +89,13 @@ class OutputGroup(Record):
 
 
 class Figures(Record):
-    """Test items with the answers of the models that the verdict compares."""
+    """Groups of test items with the answers of ``models``, in their order."""
 
     models: tuple[ComparedModel, ...]
     groups: tuple[OutputGroup, ...]
-    written: bool = Field(description="answers are generated texts; else classes")
+    written: bool = Field(
+        description="whether answers are generated texts; otherwise they are classes"
+    )
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
@@ -111,16 +114,16 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     labels = sorted(label.label for label in run.plan.facts.data.labels)
     # An edited file may have fewer scores than items, or invalid class numbers.
     item_count = min(len(row) for score in scores for row in _rows(score))
-    readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
+    numbers = [number for score in scores for number in score.predicted]
+    has_valid_classes = all(0 <= number < len(labels) for number in numbers)
     scored_indices = np.flatnonzero(scored_items(run)[:item_count]).tolist()
-    texts_by_item = stored_texts(run)
-    texts = {item: text for item, text in texts_by_item.items() if item < item_count and readable}
-    if not texts:
+    texts = {item: text for item, text in stored_texts(run).items() if item < item_count}
+    if not texts or not has_valid_classes:
         return NotMeasured(reason="This run kept no texts of test rows.")
     winner = next(s for s, model in zip(scores, models, strict=True) if model.role == "winner")
     written = not winner.predicted
     titles = [shortened(clean(label), LABEL_CHARACTERS) for label in labels]
-    groups_of_items = _GroupMaker(scores, titles, texts, scored_indices)
+    maker = _GroupMaker(scores, titles, texts, scored_indices)
     if written:
         answered = [set(score.generated.said) for score in scores if score.generated]
         indices = sorted(set(texts).intersection(*answered)) if answered else []
@@ -129,50 +132,48 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     else:
         indices = sorted(texts)
     groups = (
-        _most_changed_items(groups_of_items, indices, scores[0], winner)
-        if models[0].role == "base"
-        else []
+        _most_changed_items(maker, indices, scores[0], winner) if models[0].role == "base" else []
     )
     if not written:
         suspects = suspected_labels(scored[winner_name], scored_indices)
-        groups.append(
-            groups_of_items.group("suspect", [p for p in suspects if p in texts], len(suspects))
-        )
-        wrong_items = [p for p in scored_indices if not winner.item_scores[p]]
-        wrong_items.sort(key=lambda p: winner.confidence[p], reverse=True)
-        other_items = [p for p in wrong_items if p in texts and p not in suspects]
-        groups.append(groups_of_items.group("confident", other_items, len(wrong_items)))
+        shown_suspects = [item for item in suspects if item in texts]
+        groups.append(maker.group("suspect", shown_suspects, of=len(suspects)))
+        errors = [item for item in scored_indices if not winner.item_scores[item]]
+        errors.sort(key=lambda item: winner.confidence[item], reverse=True)
+        other_errors = [item for item in errors if item in texts and item not in suspects]
+        groups.append(maker.group("confident", other_errors, of=len(errors)))
     groups = [group for group in groups if group.items]
     return Figures(models=models, groups=tuple(groups), written=written)
 
 
 def _rows(score: TestScore) -> Sequence[Sequence[float]]:
+    """The fields of a model's score that have a value for each item."""
     classes = (score.predicted, score.confidence) if score.predicted else ()
     return (score.item_losses, score.item_scores, *classes)
 
 
 def _most_changed_items(
-    groups_of_items: _GroupMaker, indices: Sequence[int], base: TestScore, winner: TestScore
+    maker: _GroupMaker, indices: Sequence[int], base: TestScore, winner: TestScore
 ) -> list[OutputGroup]:
     """The items whose loss improved or worsened most from base to winner, and random others."""
-    gain = {p: base.item_losses[p] - winner.item_losses[p] for p in indices}
-    ranked = sorted(indices, key=lambda p: -gain[p])
-    improved = [p for p in ranked if gain[p] > _MIN_CHANGE]
-    worsened = [p for p in reversed(ranked) if gain[p] < -_MIN_CHANGE]
+    gains = np.subtract(base.item_losses, winner.item_losses)
+    ranked = sorted(indices, key=lambda item: -gains[item])
+    improved = [item for item in ranked if gains[item] > _MIN_CHANGE]
+    worsened = [item for item in reversed(ranked) if gains[item] < -_MIN_CHANGE]
     listed_items = {*improved[:_MAX_ITEMS], *worsened[:_MAX_ITEMS]}
     # Items are in the order of a hash of their content, so the first ones are a random sample.
-    other_items = [p for p in indices if p not in listed_items]
-    gains = np.subtract(base.item_losses, winner.item_losses)[list(groups_of_items.scored_indices)]
+    other_items = [item for item in indices if item not in listed_items]
+    scored_gains = gains[list(maker.scored_indices)]
     return [
-        groups_of_items.group("improved", improved, int((gains > _MIN_CHANGE).sum())),
-        groups_of_items.group("worsened", worsened, int((gains < -_MIN_CHANGE).sum())),
-        groups_of_items.group("random", other_items, len(gains)),
+        maker.group("improved", improved, of=int((scored_gains > _MIN_CHANGE).sum())),
+        maker.group("worsened", worsened, of=int((scored_gains < -_MIN_CHANGE).sum())),
+        maker.group("random", other_items, of=len(scored_gains)),
     ]
 
 
 @dataclass(frozen=True)
 class _GroupMaker:
-    """Makes groups of items from the scores and texts of a run."""
+    """Makes groups of items. ``scores`` are of the shown models, ``labels`` the classes' titles."""
 
     scores: Sequence[TestScore]
     labels: Sequence[str]
@@ -197,7 +198,7 @@ class _GroupMaker:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """A table of a few items, and the other items folded."""
+    """A table of a few items, then folded groups of items."""
     yield _open_table(figures, report)
     for group in figures.groups if figures.written else ():
         yield Samples(_title(group), tuple(_sample(figures, item) for item in group.items))
@@ -209,7 +210,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 
 def _open_table(figures: Figures, report: Report) -> Table:
-    """Items with the answers of base and winner; heads say whether it is recommended."""
+    """Items with the answers of base and winner; a heading says if the winner is recommended."""
     verdict = report.findings.verdict
     is_recommended = verdict.kind in ("recommend", "tie") and not verdict.recommended_baseline
     max_items = (
@@ -218,9 +219,9 @@ def _open_table(figures: Figures, report: Report) -> Table:
         else {"confident": 6}
     )
     items = _open_items(figures, max_items)
-    first_items = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
+    first_of_kinds = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
     columns: list[Column[tuple[GroupKind, ShownItem]]] = [
-        Column("", lambda row: _TITLES[row[0]] if row in first_items else ""),
+        Column("", lambda row: _TITLES[row[0]] if row in first_of_kinds else ""),
         Column("input", lambda row: Cell(shortened(row[1].asked, _OPEN_CHARACTERS), css="quoted")),
         Column(
             "reference",
@@ -238,11 +239,9 @@ def _open_table(figures: Figures, report: Report) -> Table:
             )
             columns.append(Column(f"{role}: {model.title}", partial(_answer_cell, index)))
     suspects = next((group.of for group in figures.groups if group.kind == "suspect"), 0)
-    note = ""
-    if suspects:
-        note = f"{units.plural(suspects, 'test row')} may have a wrong class."
+    note = f"{units.plural(suspects, 'test row')} may have a wrong class." if suspects else ""
     return Table.of(
-        "samples-open", "Outputs on test items", columns, with_pointers(items), note=note
+        "samples-open", "Outputs on test items", columns, with_json_pointers(items), note=note
     )
 
 
@@ -272,10 +271,10 @@ def _word_count(item: ShownItem) -> int:
 
 def _answer_cell(index: int, row: tuple[GroupKind, ShownItem]) -> Cell:
     """The cell of an answer; a check mark shows that it equals the reference."""
-    answer, reference = _answer(index, row[1]), row[1].reference
-    shown_answer = row[1].answers[index]
-    is_right = shown_answer is not None and shown_answer.text == reference
-    return Cell(shortened(f"{'✓ ' if is_right else ''}{answer}", _OPEN_CHARACTERS), css="quoted")
+    item = row[1]
+    answer = item.answers[index]
+    mark = "✓ " if answer is not None and answer.text == item.reference else ""
+    return Cell(shortened(f"{mark}{_answer(index, item)}", _OPEN_CHARACTERS), css="quoted")
 
 
 def _title(group: OutputGroup) -> str:
@@ -306,11 +305,12 @@ def _table(figures: Figures, group: OutputGroup, pointer: str) -> Table:
         Column(f"{model.role}: {model.title}", partial(_answer, index))
         for index, model in enumerate(figures.models)
     ]
-    items = with_pointers(group.items, f"{pointer}/items")
+    items = with_json_pointers(group.items, f"{pointer}/items")
     return Table.of(f"samples-{group.kind}", _title(group), columns, items)
 
 
 def _answer(index: int, item: ShownItem) -> str:
+    """A model's answer, for a class with its probability; a dash without an answer."""
     answer = item.answers[index]
     if answer is None:
         return words.DASH

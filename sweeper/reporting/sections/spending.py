@@ -11,9 +11,10 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_json_pointers
 from sweeper.reporting.document import Report
 
+# Figure (``PredictedFigure.what``) to its title.
 _TITLES = {
     "sweep": "the sweep, elapsed time",
     "download": "of it, downloading models",
@@ -23,7 +24,7 @@ _TITLES = {
     "test": "of it, test split",
     "money": "money",
 }
-# Smallest share of the processor's time for other programs that is worth mentioning.
+# Smallest share of the time with other programs on the processor that is mentioned.
 _MIN_DISTURBED_SHARE = 0.05
 
 HEADING = Heading(130, "spending", "Cost in detail")
@@ -49,9 +50,10 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         yield _table(figures.predictions, report.plan.device)
     if run.seconds is not None:
         name = "GPU time" if report.plan.device == "cuda" else "training time"
-        message = f"The trials used {units.duration(run.seconds)} of {name}"
-        confirmation = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
-        yield Text((f"{message}{f', confirmation {confirmation} more' if confirmation else ''}.",))
+        text = f"The trials used {units.duration(run.seconds)} of {name}"
+        if run.confirmation_seconds:
+            text += f", confirmation runs another {units.duration(run.confirmation_seconds)}"
+        yield Text((f"{text}.",))
 
 
 def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
@@ -72,11 +74,15 @@ def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
         Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
     return Table.of(
-        "predicted", caption, columns, with_pointers(predictions, "/sections/spending/predictions")
+        "predicted",
+        caption,
+        columns,
+        with_json_pointers(predictions, "/sections/spending/predictions"),
     )
 
 
 def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
+    """``figure``, or ``otherwise`` if the figure was not planned."""
     return otherwise if prediction.factor is None else figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
 
@@ -22,9 +22,9 @@ from sweeper.findings.study.item_scores import (
     validation_scores,
 )
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
-from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of
-from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_pointers
+from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell, with_json_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections._plan import rejected_table
 from sweeper.traits.traits import StrategyOnModel
@@ -44,7 +44,7 @@ class QualityShare(Record):
 
 
 class Figures(Record):
-    """The figures of this section."""
+    """How close LoRA comes to full fine-tuning; None if that cannot be measured."""
 
     quality_share: QualityShare | None = None
 
@@ -59,13 +59,13 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
 
     LoRA stands for the plan's first strategy with low-rank updates on a base that is not quantised,
     full fine-tuning for the first that trains the base. Their best trials are compared on the test
-    split if both were scored there, else on validation. If the metric is a loss, quality is the
-    decrease from the untrained model's loss on the same items. Returns None without this loss, with
-    few items or several base models, or if one of the trials has only one seed.
+    split if both were scored there, otherwise on validation. If the metric is a loss, quality is
+    the decrease from the untrained model's loss on the same items. None without this loss, with few
+    items or several base models, or if one of the trials has only one seed.
     """
     planned = [(item.strategy, item.strategy.traits) for item in run.plan.candidates]
     if run.plan.objective.function or planned[0][0].model:
-        return None  # the function's zero may mean anything; models have untrained losses apart
+        return None  # a function's zero may mean anything; untrained losses of models differ
     low_rank = [
         strategy
         for strategy, traits in planned
@@ -78,29 +78,16 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     if low_rank_best is None or full_best is None:
         return None
     metric, tests = headline(run.plan, run.seal), test_scores(run).by_name
-    low_rank_test, full_test = (
-        tests.get(trial_name(trial.config.number)) for trial in (low_rank_best, full_best)
-    )
-    sources: list[tuple[Literal["test", "validation"], Scores | None, Scores | None, Scores | None]]
+    of_trial: Callable[[TrialFiles], Scores | None] = validation_costs
+    floors = tests.get("zero_shot"), untrained_losses(run)
     if metric.higher_is_better:
-        low_rank_validation, full_validation = (
-            validation_scores(low_rank_best),
-            validation_scores(full_best),
-        )
-        sources = [
-            ("test", low_rank_test, full_test, None),
-            ("validation", low_rank_validation, full_validation, None),
-        ]
-    else:
-        low_rank_validation, full_validation = (
-            validation_costs(low_rank_best),
-            validation_costs(full_best),
-        )
-        sources = [
-            ("test", low_rank_test, full_test, tests.get("zero_shot")),
-            ("validation", low_rank_validation, full_validation, untrained_losses(run)),
-        ]
-    for split, low_rank_scores, full_scores, floor in sources:
+        of_trial, floors = validation_scores, (None, None)
+    best_trials = low_rank_best, full_best
+    scores: dict[Literal["test", "validation"], list[Scores | None]] = {
+        "test": [tests.get(trial_name(trial.config.number)) for trial in best_trials],
+        "validation": [of_trial(trial) for trial in best_trials],
+    }
+    for (split, (low_rank_scores, full_scores)), floor in zip(scores.items(), floors, strict=True):
         if (
             low_rank_scores is None
             or full_scores is None
@@ -109,7 +96,7 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
             continue
         try:
             estimate = ratio(low_rank_scores, full_scores, floor)
-        except ValueError:  # different items, or full is no better than the untrained model
+        except ValueError:  # other items, or the loss of full fine-tuning is the untrained model's
             return None
         if lacking(estimate) or min(low_rank_scores.seeds, full_scores.seeds) < MIN_SEEDS:
             return None
@@ -127,8 +114,11 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
 def _share_bounds(metric: Metric, full_scores: Scores, floor: Scores | None) -> Bounds:
     """The lowest and highest possible share of quality; the highest is that of a perfect model.
 
-    For an accuracy of 80% the highest is 125%. For a loss it is the share at a loss of 0. A loss
-    above the untrained model's is a negative share.
+    If full fine-tuning has an accuracy of 80%, the highest is 125%. For a loss, it is the share of
+    a loss of 0; a loss above the untrained model's has a negative share.
+
+    Args:
+        floor: The untrained model's losses; None for a score.
     """
     if floor is None:
         low, high = score_bounds(metric)
@@ -138,7 +128,7 @@ def _share_bounds(metric: Metric, full_scores: Scores, floor: Scores | None) -> 
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """LoRA's share of full fine-tuning's quality, or the best strategy."""
+    """LoRA's share of full fine-tuning's quality, or the best strategy; empty for one trial."""
     if len(report.findings.best_first()) < 2:
         return ""
     if figures.quality_share:
@@ -153,6 +143,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         yield rejected_table(report)
 
 
+# Shows a share of quality in per cent.
 _SHARE = Metric(name="share", title="share", higher_is_better=True, unit="points")
 
 
@@ -170,7 +161,7 @@ def share_sentence(share: QualityShare, findings: Findings) -> str:
         )
     return words.sentence(
         f"{words.strategy(share.first)} {result} on the {split} "
-        f"(trial {share.first_trial} against {share.second_trial})."
+        f"(trial {share.first_trial} against trial {share.second_trial})."
     )
 
 
@@ -234,7 +225,7 @@ def _table(report: Report) -> Table:
         "strategy-table",
         "Strategies, each over all of its trials",
         columns,
-        with_pointers(findings.strategies, "/findings/strategies"),
+        with_json_pointers(findings.strategies, "/findings/strategies"),
         trial=lambda s: s.best_trial,
     )
 
@@ -245,6 +236,7 @@ def _trainable_share(summary: StrategySummary) -> str:
 
 
 def _change(measured: MeasuredTrials, summary: StrategySummary) -> str:
-    """A measure's change in a strategy's best trial."""
-    change = measured.changes.get(-1 if summary.best_trial is None else summary.best_trial)
+    """The change of a measure in a strategy's best trial."""
+    best = summary.best_trial
+    change = None if best is None else measured.changes.get(best)
     return words.DASH if change is None else words.minus(f"{change:.3f}")

@@ -22,13 +22,14 @@ from sweeper.reporting.blocks import (
     Table,
     Text,
     strategy_cell,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import trial_scale
 from sweeper.reporting.document import Report
 from sweeper.trials import Trial
 
+# States in words, in the order of the table.
 _STATE_WORDS = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
@@ -38,6 +39,7 @@ _STATE_WORDS = {
 }
 _STATES = tuple(_STATE_WORDS)
 
+# Size of the plot area, in pixels.
 _WIDTH, _HEIGHT = 880, 200
 # With more trials, marks are smaller and translucent.
 _MAX_LARGE_MARKS = 120
@@ -136,7 +138,7 @@ def _table(report: Report) -> Table:
         f"{units.plural(len(findings.trials), 'trial')}, best first",
         columns,
         sorted(
-            with_pointers(findings.trials, "/findings/trials"),
+            with_json_pointers(findings.trials, "/findings/trials"),
             key=lambda entry: _sort_key(entry[1], findings.objective),
         ),
         trial=lambda t: t.number,
@@ -166,7 +168,7 @@ def _steps(trial: Trial) -> str:
 def _remark(trial: Trial) -> str:
     remarks, result = [], trial.result
     if trial.config.origin != "search":
-        remarks.append("default" if trial.config.origin == "default" else "yours")
+        remarks.append("default" if trial.config.origin == "default" else "named by you")
     if note := loss_note(trial):
         remarks.append(note)
     if result.stopped_at_rung is not None:
@@ -175,10 +177,8 @@ def _remark(trial: Trial) -> str:
             f"stopped at rung {result.stopped_at_rung}{rung_note}: {result.stopped_because}"
         )
     if result.base is not None:
-        remarks.append(
-            f"{'made and trained on' if result.preparing_seconds else 'trained on'} "
-            f"{result.base.folder}"
-        )
+        verb = "made and trained on" if result.preparing_seconds else "trained on"
+        remarks.append(f"{verb} {result.base.folder}")
     if trial.attempts > 1:
         remarks.append(f"attempt {trial.attempts}")
     return "; ".join(remarks)

@@ -1,4 +1,4 @@
-"""What do I train? The verdict, all models on the test split, three figures, the next step."""
+"""What do I train? The verdict, the models on the test split, three figures and the next step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sweeper.evaluation.significance import MIN_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Comparison, Findings, Interval, Metric, TestedModel
+from sweeper.findings.study.item_scores import trial_name
 from sweeper.findings.verdict.headline import headline_figures, limits_line, scoreboard, trial_title
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.metrics.metric import metrics
@@ -22,7 +23,7 @@ from sweeper.reporting.blocks import (
     VerdictCard,
     existing_panels,
     style_of,
-    with_pointers,
+    with_json_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
@@ -33,21 +34,21 @@ HEADING = Heading(10, "verdict", "What to train")
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """The verdict card; the plan for a run without trials."""
+    """The verdict card, then the plan if no trial has ended."""
     verdict, step = report.findings.verdict, report.findings.next_step
-    row = report.findings.best
+    trial = report.findings.best
     yield VerdictCard(
         lead=verdict.answer,
         sentence=words.sentence(verdict.reasons),
         because=report.because,
         forest=_forest(report),
         figures=tuple(headline_figures(report.findings)),
-        configuration=words.configuration(report.plan.searched_values(row)) if row else "",
+        configuration=words.configuration(report.plan.searched_values(trial)) if trial else "",
         step=next_step_line(step) if step else "",
         command=step.command if step else "",
         limits=limits_line(report.findings),
-        css=style_of(row.strategy).css if row and not verdict.recommended_baseline else "",
-        trial=row.number if row else None,
+        css=style_of(trial.strategy).css if trial and not verdict.recommended_baseline else "",
+        trial=trial.number if trial else None,
     )
     if report.findings.run.ended == 0:
         yield from plan_blocks(report)
@@ -82,22 +83,22 @@ def _comparison_table(report: Report) -> Table:
 
     columns: list[Column[Comparison]] = [
         Column("B", lambda c: model_title(report, c.second)),
-        Column("in", lambda c: metric(c).title),
+        Column("metric", lambda c: metric(c).title),
         Number("A − B (95% CI)", lambda c: words.difference(c.difference, metric(c))),
         Column("A against B", lambda c: _outcome(c, margin_value), "/outcome"),
         Number.of("p, Holm", "/adjusted_p", lambda p: "<0.001" if p < 0.001 else f"{p:.2g}"),
         Number.of("to settle it", "/more_items", words.more),
     ]
-    rows = with_pointers(verdict.comparisons, "/findings/verdict/comparisons")
-    rows += with_pointers(verdict.in_loss, "/findings/verdict/in_loss")
+    rows = with_json_pointers(verdict.comparisons, "/findings/verdict/comparisons")
+    rows += with_json_pointers(verdict.in_loss, "/findings/verdict/in_loss")
     return Table.of(
         "comparisons",
-        f"On the sealed test split, item by item: A is {first}",
+        f"On the test split, item by item: A is {first}",
         columns,
         rows,
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        f"noise: none of these, fewer than {MIN_ITEMS} items, or no model with several seeds.",
+        f"noise: neither of these, fewer than {MIN_ITEMS} items, or no model with several seeds.",
     )
 
 
@@ -109,9 +110,9 @@ def _outcome(comparison: Comparison, margin_value: float) -> Cell:
 def model_title(report: Report, name: str) -> str:
     """A compared model's title: a trial with its strategy, or a baseline."""
     findings = report.findings
-    row = next((trial for trial in findings.trials if f"trial-{trial.number}" == name), None)
+    trial = next((trial for trial in findings.trials if trial_name(trial.number) == name), None)
     baseline = findings.baseline(name)
-    return trial_title(row) if row else baseline.title if baseline else name
+    return trial_title(trial) if trial else baseline.title if baseline else name
 
 
 def _test_table(report: Report) -> Table:
@@ -148,9 +149,9 @@ def _test_table(report: Report) -> Table:
     ]
     return Table.of(
         "tested",
-        "On the sealed test split: every model that was scored there",
+        "Every model that was scored on the test split",
         columns,
-        with_pointers(models, "/findings/tested"),
+        with_json_pointers(models, "/findings/tested"),
         trial=lambda m: m.trial,
         note=_note(models),
     )
@@ -161,8 +162,8 @@ def _cost_columns(report: Report) -> list[Column[TestedModel]]:
 
     def of_trial(text: Callable[[Trial], str]) -> Callable[[TestedModel], str]:
         def cell(model: TestedModel) -> str:
-            row = report.findings.trial(model.trial)
-            return text(row) if row else words.DASH
+            trial = report.findings.trial(model.trial)
+            return text(trial) if trial else words.DASH
 
         return cell
 
@@ -173,8 +174,8 @@ def _cost_columns(report: Report) -> list[Column[TestedModel]]:
             of_trial(lambda t: units.gib(t.result.peak_memory_gib)),
         ),
         Number("weights on disk", of_trial(lambda t: units.size(t.result.weights_bytes))),
-        Number("their base", of_trial(lambda t: units.size(t.result.base_bytes))),
-        Number.of("use", "/seconds_per_thousand", words.number, "s per 1,000"),
+        Number("base on disk", of_trial(lambda t: units.size(t.result.base_bytes))),
+        Number.of("use", "/seconds_per_thousand", words.number, "s per 1,000 items"),
     ]
 
 
@@ -191,6 +192,7 @@ def _answer_metrics(models: tuple[TestedModel, ...]) -> list[str]:
 
 
 def _score(score: Interval | None, metric: Metric) -> str:
+    """A score without its unit, which the column's header shows."""
     return words.score(score.value if score else None, metric, score).removesuffix("%")
 
 
@@ -200,28 +202,28 @@ def _loss_metric(findings: Findings) -> Metric:
 
 def _metric_column(name: str, parent: str) -> Column[TestedModel]:
     metric = metrics().get(name)
-    title, unit = (metric.title, metric.unit) if metric else (name, "%")  # pass@k, of any k
+    title, unit = (metric.title, metric.unit) if metric else (name, "%")  # such as pass@8
     return Number.of(
         title, f"{parent}/{name}", words.percent if unit == "%" else words.number, unit
     )
 
 
 def _note(models: tuple[TestedModel, ...]) -> str:
+    """The note of the test table: how its figures were measured."""
     generated = [model.generated for model in models if model.generated is not None]
     note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
     if generated:
         items = units.plural(generated[0].items, "test item")
-        overlaps = (
-            entry
-            for entry in metrics().values()
-            if entry.computed_from == "answers" and entry.shown
+        titles = ", ".join(
+            metric.title
+            for metric in metrics().values()
+            if metric.computed_from == "answers" and metric.shown
         )
-        titles = ", ".join(entry.title for entry in overlaps)
         note += (
-            f" Text overlap ({titles}) is of answers to the first {items}, "
-            f"written greedily by one training, at most {generated[0].max_tokens} tokens each."
+            f" Text overlap ({titles}) is of the answers of one training to the first {items}, "
+            f"decoded greedily, at most {generated[0].max_tokens} tokens each."
         )
     if any(name.startswith("pass@") for entry in generated for name in entry.metrics):
         note += " pass@k: programs were run against the tests in the data, without network. "
-        note += "Where tests compare two objects of a program's own class, the program decides."
+        note += "Whether two objects of a program's own class are equal, the program decides."
     return note

@@ -19,7 +19,7 @@ from sweeper.trials import TrialConfig, TrialResult
 APART = (0.5, 0.3, 0.1, 0.02, 0.01, 0.01, 0.01, *([0.0] * 13))
 # A default whose difference leaves out 0 by so little that one more comparison takes it back.
 HARDLY = (0.155, -0.055) * 10
-_ENDS = re.compile(r"CI (−?[0-9.]+) to (−?[0-9.]+)\)(?:: | is )within noise(?! after| \()")
+_ENDS = re.compile(r"CI (−?[0-9.]+) to (−?[0-9.]+)\)(?:: |, | is )within noise(?! after| \()")
 
 
 def is_bare(text):
@@ -127,7 +127,8 @@ def test_an_interval_without_0_is_never_followed_by_a_bare_within_noise(make):
         told += [report.findings.verdict.sentence, cost.search_sentence(figures, report.findings)]
     assert any("within noise" in text for text in told)
     assert [text for text in told if is_bare(text)] == []
-    assert is_bare("A − B = −0.078 (CI −0.157 to −0.009): within noise.")
+    for mark in (":", ","):
+        assert is_bare(f"A − B = −0.078 (CI −0.157 to −0.009){mark} within noise.")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_clear_winner_is_recommended(contest):
     assert verdict.kind == "recommend"
     assert verdict.recommended_trial == seal.order[0]
     assert verdict.fine_tuning_needed is True
-    assert "better than the rest of 3 finalists" in verdict.sentence
+    assert "the best of 3 finalists, beyond noise" in verdict.sentence
     assert re.search(
         r"Fine-tuning pays on the test split: \+\d+\.\d points \(CI .+\) against ", verdict.sentence
     )
@@ -313,7 +313,7 @@ def test_answers_that_get_worse_while_the_loss_improves_are_said(make, items, fa
     assert {(c.second, c.metric, c.outcome) for c in verdict.worsened} == {
         ("zero_shot", name, "worse") for name in names
     }
-    assert ("what people read" in verdict.sentence) == bool(names)
+    assert ("other metrics are worse" in verdict.sentence) == bool(names)
     for model in findings.tested:
         assert model.generated is None or model.generated.item_metrics == {}
 
@@ -392,9 +392,9 @@ def test_an_open_verdict_names_the_trial_that_validation_chose_beside_the_best(m
         ({"trials": 0, "seal": False, "phase": "search"}, "No trial has ended yet"),
         (
             {"trials": 2, "ends": {0: "FAIL", 1: "FAIL"}},
-            "of 2 trials, 0 pruned and 2 failed (the loss is not finite).",
+            "0 pruned, 2 failed (the loss is not finite).",
         ),
-        ({"trials": 2, "ends": {0: "FAIL", 1: "PRUNED"}}, "1 pruned and 1 failed (the loss"),
+        ({"trials": 2, "ends": {0: "FAIL", 1: "PRUNED"}}, "1 pruned, 1 failed (the loss"),
     ],
 )
 def test_without_a_completed_trial_there_is_no_verdict(make, shape, told):

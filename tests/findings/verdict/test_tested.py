@@ -40,7 +40,7 @@ def test_a_trial_of_one_seed_beside_others_of_three_is_called_so(make):
     assert {number for number, title in trials.items() if "1 seed" in title} == single
 
 
-def test_answers_in_writing_stand_beside_the_loss(make):
+def test_written_answers_stand_beside_the_loss(make):
     found = compute(make(trials=8, task="instruction", strategies=("lora", "full"))).tested
     base = next(model for model in found if model.name == "zero_shot")
     assert base.generated.items == 32
@@ -49,7 +49,7 @@ def test_answers_in_writing_stand_beside_the_loss(make):
 
 @pytest.mark.parametrize(
     ("task", "pace", "told"), [("classification", 12.5, "12 s per 1,000 items"),
-                               ("instruction", 250.0, "4 min per 1,000 answers in writing")]
+                               ("instruction", 250.0, "4 min per 1,000 written answers")]
 )  # fmt: skip
 def test_both_costs_are_told_with_the_pace_that_was_measured_on_the_test_split(
     make, task, pace, told
@@ -59,9 +59,9 @@ def test_both_costs_are_told_with_the_pace_that_was_measured_on_the_test_split(
     # 1.2, 1.5 and 1.8 s for 120 items; 8 s for 32 answers.
     assert next(m for m in findings.tested if m.trial == number).seconds_per_thousand == pace
     line = cost_line(findings)
-    assert line.startswith(f"Trial {number} costs ")
-    weights = "2.4 MB of weights beside 90.9 MB of the base"
-    assert f"to train; its use takes {told}, {weights}." in line
+    assert line.startswith(f"Cost of trial {number}: ")
+    weights = "2.4 MB of weights and a base of 90.9 MB"
+    assert f"; to use {told}, {weights}." in line
     score, train, use = headline_figures(findings)
     assert score.text in findings.verdict.sentence
     assert (use.text, use.detail) == (told, weights)

@@ -63,7 +63,7 @@ def test_best_at_a_bound_is_seen_and_becomes_a_limit(make):
         if p.strategy == winner.strategy and p.parameter == "learning_rate"
     )
     assert finding.at_edge == "low"
-    assert f"({words.value(finding.low)})" in edge["bound-learning_rate"]
+    assert f"(bound: {words.value(finding.low)})" in edge["bound-learning_rate"]
     assert "bound-learning_rate" not in before
 
 
