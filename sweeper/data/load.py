@@ -247,7 +247,7 @@ def _take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
             for group in sorted(groups, key=lambda group: -len(group.lines))
         ]
         raise DataError(
-            f"{count} of {rows_by_split[split]} rows do not have the form that was recognised",
+            f"{count} of {rows_by_split[split]} rows do not have the format that was recognised",
             why=listing(reasons, 4),
             fix="Repair these rows. If most rows were good, the others would be left out and "
             "listed.",

@@ -308,7 +308,7 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     cautions = [*table.cautions]
     lines_by_form: dict[str, list[int]] = {}
-    for line, fields in table.rows if form.others else ():
+    for line, fields in table.rows if form.other_forms else ():
         if (row_form := form.of(fields)) is not form:
             columns = listing(row_form.columns.values(), form="`{}`")
             lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(line)

@@ -200,7 +200,7 @@ def test_the_chosen_answers_of_preference_data_can_be_trained_on():
         (
             "classification",
             {"question": "q", "answer": "a"},
-            ["needs text-label", "as prompt-completion data"],
+            ["needs text-label", "fit the format prompt-completion"],
         ),
         (
             "instruction",

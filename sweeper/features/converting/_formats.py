@@ -196,7 +196,7 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
     Raises:
         DataError: The format cannot hold some rows; their number and a format that can are named.
     """
-    forms = [variant for form in data.forms.values() for variant in (form, *form.others)]
+    forms = [variant for form in data.forms.values() for variant in (form, *form.other_forms)]
     used_columns = {column for form in forms for column in form.columns.values()}
     used_columns |= {
         name.partition(".")[0] for column in used_columns for name in placeholders(column)
