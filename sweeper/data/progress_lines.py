@@ -1,6 +1,6 @@
 """Lines about work that takes longer than two seconds: what it is, and how much of it is done.
 
-A command prints the lines; without a listener they are dropped.
+A listener, such as a command's terminal, gets the lines; without one they are dropped.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ FIRST_LINE_SECONDS = 2.0
 """The first line comes after this time."""
 
 INTERVAL_SHARE = 0.25
-"""Each next line comes after this share of the time so far: an hour has 30 lines."""
+"""Each next line comes after this share of the time until the last one: an hour has 30 lines."""
 
 _listeners: list[Callable[[str], None]] = []
 
 
 def listen(listener: Callable[[str], None]) -> None:
-    """Give all further lines to ``listener``, in place of an earlier one."""
+    """Give all further lines to ``listener``, which takes the place of an earlier one."""
     _listeners[:] = [listener]
 
 

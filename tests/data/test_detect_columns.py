@@ -205,7 +205,7 @@ def test_the_chosen_answers_of_preference_data_can_be_trained_on():
         (
             "instruction",
             {"text": "t", "label": "a"},
-            ["needs messages or", "as text-label data"],
+            ["needs messages or", "fit the format text-label"],
         ),
         ("instruction", {"text": "t"}, ["nothing in it says where an answer begins"]),
     ],

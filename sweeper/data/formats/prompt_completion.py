@@ -66,7 +66,7 @@ class PromptCompletion(RowFormat):
         self, sample: Sequence[Fields], present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> Shape | None:
         """The first of two columns as prompt, the second as completion, if both hold text."""
-        columns = [column for column in reversed(present.values()) if _is_prose(sample, column)]
+        columns = [column for column in reversed([*present.values()]) if _is_prose(sample, column)]
         known = {name for pair in _PAIRS for name in pair} | {"label", "input", "text"}
         if user_columns or len(present) != 2 or len(columns) != 2 or known & present.keys():
             return None

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, TextFile, file_and_key, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
@@ -208,7 +208,7 @@ def _rows_in_object(document: object) -> tuple[dict[str, list[Fields]], str]:
     return {}, ""
 
 
-def _is_list_of(values: object, kind: type) -> bool:
+def _is_list_of(values: object, kind: type) -> TypeGuard[list[Any]]:
     return isinstance(values, list) and bool(values) and all(isinstance(v, kind) for v in values)
 
 
