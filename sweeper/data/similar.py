@@ -103,7 +103,7 @@ def without_held_out_text(
         document
         for document, quotes in zip(documents, all_quotes, strict=True)
         if document.content_hash() not in hashes
-        and normalised(document.text) not in held_out_texts
+        and not (document.text and normalised(document.text) in held_out_texts)
         and all(documents_per_window[window] > _MAX_DOCUMENTS_PER_WINDOW for window in quotes)
     )
 
