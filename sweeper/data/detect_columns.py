@@ -252,15 +252,13 @@ def _matching_forms(
 
     def form_of(row_format: RowFormat, shape: Shape) -> Form | None:
         role_columns = shape.columns(present, user_columns)
-        if not role_columns or not set(user_columns) <= set(role_columns):
-            return None
-        return _matching_form(row_format, role_columns, shape, sample)
+        return _matching_form(row_format, role_columns, shape, sample) if role_columns else None
 
     formats_without_names = []
     for row_format in formats().values():
-        matches = [form for shape in row_format.shapes if (form := form_of(row_format, shape))]
-        yield from matches
-        if not matches:
+        forms = [form for shape in row_format.shapes if (form := form_of(row_format, shape))]
+        yield from forms
+        if not forms:
             formats_without_names.append(row_format)
     for row_format in formats_without_names:
         shape = row_format.guessed_shape(sample, present, user_columns)

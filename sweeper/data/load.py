@@ -281,22 +281,16 @@ def _all_splits(
         parts |= {split: official[split] for split in official if split != "train"}
         checks.check_sizes(parts, name)
         return parts
-    taken_shares = _shares_taken(official.keys(), len(official["train"]), spec, name)
+    taken_shares = _shares_taken(missing, len(official["train"]), spec)
     stratified = {**official, **take_splits(official["train"], taken_shares, spec.split_seed)}
     splits = {split: stratified[split] for split in SPLITS if split in stratified}
     checks.check_sizes(splits, name)
     return splits
 
 
-def _shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> dict[Split, float]:
-    """The share of the inputs of train that each missing split takes.
-
-    Args:
-        official: The splits that the data set has.
-        rows: Number of rows of train.
-    """
-    used_rows = min(rows, spec.max_rows or rows)
-    return shares(used_rows, _missing_shares(official, spec, name), spec.max_held_out_rows)
+def _shares_taken(missing: Mapping[Split, float], rows: int, spec: DataSpec) -> dict[Split, float]:
+    """The share of the ``rows`` of train that each missing split takes."""
+    return shares(min(rows, spec.max_rows or rows), missing, spec.max_held_out_rows)
 
 
 def _missing_shares(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
@@ -327,15 +321,14 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
     column = spec.split_column
     if (column in columns) if needed else (column is None):
         return column
-    what = f"there is no column {column!r} to split by" if column else "no column to split by"
-    why = f"data.split_by is {spec.split_by}."
-    fix = (
-        near_match(str(column), columns)
-        if column
-        else "Name it: --split-column, or data.split_column."
-    )
     if not needed:
-        what, fix = f"{column!r} would decide nothing", "Set data.split_by to group or time."
+        what = f"the column {column!r} is named to split by, but not used"
+        fix = "Set data.split_by to group or time, or leave data.split_column out."
+    elif column:
+        what, fix = f"there is no column {column!r} to split by", near_match(column, columns)
+    else:
+        what, fix = "no column to split by", "Name it: --split-column, or data.split_column."
+    why = f"data.split_by is {spec.split_by}."
     raise DataError(what, why=why, fix=fix, where="data.split_column")
 
 
@@ -459,13 +452,13 @@ class _SortedRows:
         for file in self._files:
             file.close()
 
-    def groups(self, what: str) -> Iterator[tuple[str, str, list[bytes]]]:
+    def groups(self, work: str) -> Iterator[tuple[str, str, list[bytes]]]:
         """Key, class in train (or empty) and lines of each input, in key order.
 
         Args:
-            what: Name of the work in lines of progress.
+            work: What the caller does with them, for lines of progress.
         """
-        for path in with_progress(self._paths, what, len(self._paths)):
+        for path in with_progress(self._paths, work, len(self._paths)):
             lines = path.read_bytes().splitlines(keepends=True)
             if self.changes:
                 lines = [new for line in lines if (new := self._with_new_label(line))]
@@ -517,13 +510,14 @@ def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
     faults: tuple[DataFault, ...] = ()
     if has_classes and any(labels.rows for labels in seen_labels.values()):
         rows.changes, faults = label_changes(seen_labels, spec)
-    left_out_labels = {label for label, new in rows.changes.items() if new is None}
+    left_out_labels = {old for old, new_label in rows.changes.items() if new_label is None}
     train_rows = sum(
         count
         for label, count in seen_labels["train"].rows.items()
         if ("train", label) not in left_out_labels
     )
-    shares = _shares_taken(set(data.official), train_rows, spec, name)
+    missing = _missing_shares(set(data.official), spec, name)
+    shares = _shares_taken(missing, train_rows, spec)
     inputs = (
         (key, group_class)
         for key, group_class, lines in rows.groups("dividing into splits")

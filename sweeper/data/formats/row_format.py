@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar
@@ -59,7 +59,7 @@ class Shape:
     def columns(
         self, present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> dict[str, str]:
-        """The column of each role; empty if a required role has none.
+        """The column of each role; empty if a required role, or one that the user named, has none.
 
         Args:
             present: The table's columns, by their names in lower case.
@@ -74,7 +74,7 @@ class Shape:
                 columns[role] = column
             elif role in self.required:
                 return {}
-        return columns
+        return columns if user_columns.keys() <= columns.keys() else {}
 
 
 class RowFormat:
@@ -208,13 +208,12 @@ class Form:
         """
         row_format = formats()[self.format]
         return any(
-            roles <= self.columns.keys()
-            and all(
+            all(
                 fields.get(self.columns[role]) not in (None, "")
                 and row_format.accepts(role, fields[self.columns[role]])
                 for role in roles
             )
-            for roles in (set(shape.required) for shape in row_format.shapes)
+            for roles in self._required_roles()
         )
 
     def suits(self, task: Task) -> bool:
@@ -225,9 +224,12 @@ class Form:
     @property
     def needed(self) -> tuple[str, ...]:
         """The columns that a row must have."""
-        shapes = [list(shape.required) for shape in formats()[self.format].shapes]
-        roles = next((roles for roles in shapes if self.columns.keys() >= {*roles}), [])
-        return tuple(self.columns[role] for role in roles)
+        return tuple(self.columns[role] for role in next(self._required_roles(), ()))
+
+    def _required_roles(self) -> Iterator[Iterable[str]]:
+        """The required roles of each shape whose required columns are among the form's."""
+        all_roles = (shape.required.keys() for shape in formats()[self.format].shapes)
+        return (roles for roles in all_roles if roles <= self.columns.keys())
 
     def example_or_reason(
         self, line: int, fields: Fields, label_names: Mapping[str, tuple[str, ...]]
