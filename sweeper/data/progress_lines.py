@@ -18,6 +18,7 @@ INTERVAL_SHARE = 0.25
 """Each next line comes after this share of the time until the last one: an hour has 30 lines."""
 
 _listeners: list[Callable[[str], None]] = []
+"""The last listener; empty before ``listen`` is called."""
 
 
 def listen(listener: Callable[[str], None]) -> None:
@@ -37,9 +38,8 @@ def with_progress(
     """
     start = last_line = time.monotonic()
     for count, item in enumerate(items):
-        if (now := time.monotonic()) - last_line >= max(
-            FIRST_LINE_SECONDS, INTERVAL_SHARE * (last_line - start)
-        ):
+        now = time.monotonic()
+        if now - last_line >= max(FIRST_LINE_SECONDS, INTERVAL_SHARE * (last_line - start)):
             last_line = now
             share = (done_so_far() if done_so_far else count) / max(total, 1)
             for listener in _listeners:

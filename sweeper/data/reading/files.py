@@ -82,8 +82,8 @@ def _source_files(spec: DataSpec) -> SplitFiles:
     _check_exists(path)
     if spec.revision is not None:
         raise DataError(
-            "data.revision names a commit of the hub, but these data are on this machine",
-            fix="Leave data.revision out.",
+            "a revision names a commit of the hub, but these data are on this machine",
+            fix="Leave the revision out.",
             where=str(path),
         )
     if not path.is_dir():

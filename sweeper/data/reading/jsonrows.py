@@ -67,12 +67,19 @@ def _keys_of_lists(text: TextFile) -> tuple[str, ...]:
 
 
 def _kind_of(text: TextFile, suffix: str) -> _Kind:
+    """The kind of a text, by its first value and what follows it.
+
+    The suffix decides about one object alone, and about a value that is broken or too long to be
+    read here.
+    """
     head = text.head().lstrip()
     try:
         _, end = _decode(head)
-    except (ValueError, RecursionError):  # broken, or longer than the head
-        if head[:1] == "[" or suffix == ".json":
-            return "list" if head[:1] == "[" else "object"
+    except (ValueError, RecursionError):
+        if head[:1] == "[":
+            return "list"
+        if suffix == ".json":
+            return "object"
         return "objects" if head.split("\n", 1)[0].strip() == "{" else "lines"
     rest = head[end:].lstrip()
     if head[:1] == "[" and rest[:1] != "{":
