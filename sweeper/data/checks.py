@@ -1,4 +1,4 @@
-"""Errors of unusable data sets, and warnings about usable ones."""
+"""Checks that refuse unusable data sets, and the faults and warnings of usable ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_classes_of_train(parts: Parts, name: str) -> None:
 
 
 def check_subset(parts: Parts, before: Parts, max_rows: int) -> None:
-    """Check that no class was lost when rows were left out.
+    """Check that train kept a row of each class when rows were left out.
 
     Raises:
         DataError: Train has no row of a class that it had before.
@@ -73,8 +73,8 @@ def check_sizes(parts: Mapping[Split, Sequence[Example]], name: str) -> None:
 
 
 MIN_SHARE_OF_REFERENCES = 0.5
-"""If more than this share of the rows have an input with several written answers, the answers are
-references, not conflicts."""
+"""If more than this share of the rows have an input with several answers, the answers are
+references (all of them correct), not conflicts."""
 
 MIN_UNEVEN_RATIO = 10
 """Classes are uneven if the most frequent has at least this many times the rows of the rarest.
@@ -86,6 +86,7 @@ MIN_VALIDATION_ROWS = 100
 
 
 LeftOutKind = Literal["unreadable", "form", "empty"]
+"""Why a row is left out: it is broken, does not have the form of the table, or is empty."""
 
 _REPAIRS: Mapping[LeftOutKind, str] = {
     "unreadable": "Repair these lines in the file.",
@@ -120,15 +121,12 @@ def faults(
 def warnings(dataset: Dataset) -> tuple[str, ...]:
     """Warnings about uneven classes, numeric labels and few validation rows.
 
-    A rule warns about few test rows.
+    A rule of the rule book warns about few test rows.
     """
     warnings = []
     if dataset.labels:
-        counts = Counter(example.label for example in dataset.splits["train"])
-        (commonest, most_rows), (rarest, fewest_rows) = (
-            counts.most_common()[0],
-            counts.most_common()[-1],
-        )
+        counts = Counter(example.label for example in dataset.splits["train"]).most_common()
+        (commonest, most_rows), (rarest, fewest_rows) = counts[0], counts[-1]
         if most_rows >= MIN_UNEVEN_RATIO * fewest_rows:
             warnings.append(
                 f"uneven classes: {most_rows} rows of {commonest!r}, {fewest_rows} of {rarest!r} "
@@ -168,13 +166,13 @@ def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Itera
 
 
 def _test_share(dataset: Dataset, split: Split, rows: int) -> float:
-    """The share of left-out rows in the rows that test consists of or is carved from.
+    """The share of these left-out rows in the rows that test has or is carved from.
 
-    0 for rows of other splits.
+    0 for rows of another split.
     """
-    holds_test = split == ("test" if dataset.origins["test"] == "official" else "train")
+    source_of_test = "test" if dataset.origins["test"] == "official" else "train"
     kept_rows = len(dataset.splits["test"]) if split == "test" else dataset.rows
-    return rows / (kept_rows + rows) if holds_test else 0.0
+    return rows / (kept_rows + rows) if split == source_of_test else 0.0
 
 
 def _repeated_faults(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[DataFault]:

@@ -28,17 +28,19 @@ MEMORY_FACTOR = 9
 200,000 rows of 250 characters: 8.3 as CSV, 6.2 as JSON Lines."""
 
 ROW_BYTES = 700
-"""Memory of a row besides its text. Measured with three million lines of one character."""
+"""Memory of a row without its text. Measured with three million lines of one character."""
 
 CELL_BYTES = 100
-"""Memory of a workbook's cell besides its text: a pointer in its row, and an object."""
+"""Memory of a workbook's cell without its text: a pointer in its row, and an object."""
 
 MIN_FREE_BYTES = 2**27
 """Memory that is left to other processes while rows are collected."""
 
 _CHECK_EVERY_ROWS = 10_000
+"""Free memory is looked up once for this many rows."""
 
 CHUNK_BYTES = 2**20
+"""Files are read in pieces of this size."""
 
 MAX_LINE_BYTES = 64 * 2**20
 """A longer line is refused: at four characters a token, it has 16 million tokens."""
@@ -48,12 +50,15 @@ Item = TypeVar("Item")
 
 
 def file_and_key(path: Path) -> tuple[Path, str]:
-    """File and key of a path ``FILE/KEY.json``; for other paths, the path and an empty key."""
+    """File and key of a path ``FILE/KEY.json``, which names one list in a JSON file.
+
+    For other paths, the path and an empty key.
+    """
     return (path.parent, path.stem) if path.parent.is_file() else (path, "")
 
 
 def unpacked_suffix(path: PurePath) -> str:
-    """The suffix in lower case, ``.gz`` set aside.
+    """The suffix in lower case; for a packed file, the one before ``.gz``.
 
     >>> unpacked_suffix(PurePath("rows.JSONL.gz"))
     '.jsonl'
@@ -66,7 +71,7 @@ def open_data_file(path: Path) -> Iterator[BinaryIO]:
     """The opened file, unpacked if its name ends in ``.gz``.
 
     Raises:
-        DataError: It cannot be opened or unpacked, or is no regular file.
+        DataError: The file cannot be opened or unpacked, or is no regular file.
     """
     try:
         # Without O_NONBLOCK, opening a pipe waits for a writer.
@@ -119,7 +124,7 @@ class MemoryLimit:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._free = free_bytes()
+        self._free_bytes = free_bytes()
 
     def check(self, size: int, cells: int = 0) -> None:
         """Check that the bytes and cells that were read so far fit into memory.
@@ -127,12 +132,12 @@ class MemoryLimit:
         Raises:
             DataError: They take more memory than was free at the beginning.
         """
-        if MEMORY_FACTOR * size + CELL_BYTES * cells > self._free:
+        if MEMORY_FACTOR * size + CELL_BYTES * cells > self._free_bytes:
             raise out_of_memory(self._name)
 
 
 def limited_by_memory(items: Iterable[Item], name: str) -> Iterator[Item]:
-    """Yields the same items to a caller that keeps all of them.
+    """The same items, for a caller that keeps all of them in memory.
 
     Raises:
         DataError: Less than ``MIN_FREE_BYTES`` of memory are free.
@@ -148,8 +153,8 @@ def out_of_memory(name: str) -> DataError:
     return DataError(
         f"the rows do not fit into memory, of which {units.gib(free_bytes() / 2**30)} are free",
         why=f"A row takes about {MEMORY_FACTOR} times its text, and {ROW_BYTES} bytes.",
-        fix="Give fewer rows. JSON Lines, and `plan`, `run` and `sweeper data check` without "
-        "options that compare all rows, leave a large file on the disk.",
+        fix="Give fewer rows, or give them as JSON Lines. `plan`, `run` and `sweeper data check` "
+        "leave a large file on the disk, unless an option compares all rows.",
         where=name,
     )
 
@@ -168,7 +173,7 @@ _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 """A byte that is not UTF-8, as ``surrogateescape`` decodes it."""
 
 _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")
-"""Accented Latin letters stand alone or in pairs; other scripts have longer runs of such bytes."""
+"""Bytes of another script than Latin, whose accented letters stand alone or in pairs."""
 
 _GUESSED_WIDE_ENCODINGS = ("utf_16_le", "utf_16_be")
 """Encodings of text with zero bytes and without a byte order mark."""
@@ -182,9 +187,8 @@ _NON_LATIN_ENCODINGS = (
 out: guessing one would be wrong more often than right."""
 
 _SAMPLE_BYTES = 2**16
-"""The encoding is guessed from this many bytes of lines that are not UTF-8."""
-
 _SAMPLE_LINES = 100
+"""The encoding is guessed from at most this many bytes and lines that are not UTF-8."""
 
 
 class TextFile:
@@ -211,7 +215,7 @@ class TextFile:
             )
 
     def head(self, size: int = CHUNK_BYTES) -> str:
-        """The first characters, and the rest of the line in which they end."""
+        """At least the first ``size`` characters, up to the end of a line (or of a piece)."""
         head = ""
         for piece in self.pieces():
             head += piece
@@ -230,9 +234,8 @@ class TextFile:
                 raise line_too_long(self.name, number, len(line))
             yield line
 
-    def pieces(self, size: int = 0) -> Iterator[str]:
-        """The lines, in pieces of at most ``size`` characters (``CHUNK_BYTES`` if 0)."""
-        size = size or CHUNK_BYTES
+    def pieces(self, size: int = CHUNK_BYTES) -> Iterator[str]:
+        """The lines; one that has more than ``size`` characters is cut into pieces."""
         self._file.seek(0)
         number, self._non_utf8_lines = 1, {}
         errors = "strict" if self._utf16_or_32 else "surrogateescape"
@@ -260,15 +263,15 @@ class TextFile:
                 text.detach()  # else TextIOWrapper closes the file
 
     def _likeliest_encoding(self) -> str:
-        """The encoding of the lines that are not UTF-8, by the first of them."""
+        """The encoding of the lines that are not UTF-8, guessed from the first of them."""
         with open_data_file(self._path) as file:
-            pieces = iter(partial(file.readline, _SAMPLE_BYTES), b"")
-            lines = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
-            return _encoding_of(b"".join(islice(lines, _SAMPLE_LINES))[:_SAMPLE_BYTES])
+            lines = iter(partial(file.readline, _SAMPLE_BYTES), b"")
+            sample = (b for b in lines if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
+            return _encoding_of(b"".join(islice(sample, _SAMPLE_LINES))[:_SAMPLE_BYTES])
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What to check about the text that was read."""
+        """Sentences on what to check about the text that was read last."""
         if self._utf16_or_32 in _GUESSED_WIDE_ENCODINGS:
             return (
                 f"{self.name} is read as {self._utf16_or_32}, which its zero bytes suggest; save "
@@ -276,16 +279,16 @@ class TextFile:
             )
         if not self._non_utf8_lines:
             return ()
+        lines = listing(self._non_utf8_lines, 3)
         return (
             f"lines of {self.name} that are not UTF-8 are read as {self._fallback_encoding}, the "
-            f"most likely encoding (line {listing(self._non_utf8_lines, 3)}): check "
-            "the accents. If they are wrong, convert the file: "
-            "iconv -f ENCODING -t utf-8 OLD > NEW",
+            f"most likely encoding (line {lines}): check the accents. If they are wrong, convert "
+            "the file: iconv -f ENCODING -t utf-8 OLD > NEW",
         )
 
 
 def _wide_encoding(head: bytes) -> str:
-    """UTF-16 or UTF-32, which have zero bytes; empty for all else."""
+    """UTF-16 or UTF-32, by a byte order mark or zero bytes; empty for other encodings."""
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -303,10 +306,11 @@ def _guessed_encoding(data: bytes, encodings: Sequence[str]) -> str:
 
 
 def _decoded(data: bytes, encoding: str) -> str:
+    """The text in this encoding; in Latin-1, which decodes every byte, if that fails."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        return data.decode("latin-1")  # which has a character for every byte
+        return data.decode("latin-1")
 
 
 def _encoding_of(sample: bytes) -> str:
@@ -321,8 +325,6 @@ def _encoding_of(sample: bytes) -> str:
     )
 
 
-REPLACEMENT = "�"
-
 _GARBLED = re.compile(r"�|[\ud800-\udfff]|Ã[\x80-\xbf©¨¼¶¤±]|â€[™œ“”˜¦\x80-\xbf]")
 """U+FFFD, half of a surrogate pair, or UTF-8 that was once read as Latin-1 ("cafÃ©")."""
 
@@ -330,7 +332,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def is_garbled(text: str) -> bool:
-    """Whether a wrong encoding garbled or lost characters of this text.
+    """Whether the text has characters that a wrong encoding garbled or lost.
 
     >>> is_garbled("cafÃ©"), is_garbled("café")
     (True, False)
@@ -350,4 +352,4 @@ def visible(text: str) -> str:
 
 def without_surrogates(text: str) -> str:
     """The text with U+FFFD for halves of surrogate pairs, which no encoder accepts."""
-    return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)
+    return text if text.isascii() else _SURROGATE.sub("�", text)

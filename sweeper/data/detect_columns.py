@@ -1,9 +1,8 @@
-"""Recognises the roles of a table's columns, and gives the evidence.
+"""Recognises the form of a table (its format, and the column of each role), and gives evidence.
 
-A format has one or more shapes: sets of columns that its rows may have, by role. A form is a format
-in one table, and maps roles to the table's columns. It must fit at least 95% of a sample of the
-rows. If no form does, each row is read in one of several forms, or the form that fits most rows is
-taken. Formats and columns that the user names come first.
+The form must fit at least 95% of a sample of the rows. If no form does, each row is read in one of
+several forms, or the form that fits most rows is taken. Formats and columns that the user names
+come first.
 """
 
 from __future__ import annotations
@@ -21,15 +20,16 @@ from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
 MIN_SHARE_BY_NAME = 0.5
-"""Where no format reaches ``MIN_MATCHING_SHARE``, a format that the column names suggest must fit
-at least this share of the rows."""
+"""If no form reaches ``MIN_MATCHING_SHARE``, a form that the column names suggest must fit at least
+this share of the rows."""
 
-_ROLES: dict[Task, tuple[str, ...]] = {
+_ROLES_TO_NAME: dict[Task, tuple[str, ...]] = {
     "classification": ("text", "label"),
     "instruction": ("prompt", "completion"),
     "code": ("prompt", "completion"),
     "domain": ("text",),
 }
+"""The roles for which an error asks the user to name columns."""
 
 
 def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
@@ -40,15 +40,16 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     """
     form = _detected_form(table, task, spec)
     null_words, evidence = _null_words(table, form)
-    unused = listing(_unused_columns(table, form), 12, "`{}`")
-    not_used = [f"not used: {unused}"] if unused else []
-    return replace(form, null_words=null_words, evidence=(*form.evidence, *evidence, *not_used))
+    if unused := listing(_unused_columns(table, form), 12, "`{}`"):
+        evidence.append(f"not used: {unused}")
+    return replace(form, null_words=null_words, evidence=(*form.evidence, *evidence))
 
 
 NULL_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
 )
-"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values``, hyphens."""
+"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values``, and
+hyphens."""
 
 _FILES_WITHOUT_NULL = (".csv", ".tsv", ".xlsx")
 """Files that can mark an empty cell only by a word. JSON and Parquet have null."""
@@ -75,7 +76,7 @@ def _null_words(table: RowTable, form: Form) -> tuple[dict[str, frozenset[str]],
         null_words[column] = NULL_WORDS - real_values
         if real_values:
             evidence.append(
-                f"{', '.join(map(repr, sorted(real_values)))} in `{column}` is used as a value, "
+                f"{', '.join(map(repr, sorted(real_values)))} in `{column}` is read as a value, "
                 "since many rows have it; cells with other words such as NA are empty"
             )
     return null_words, evidence
@@ -83,7 +84,7 @@ def _null_words(table: RowTable, form: Form) -> tuple[dict[str, frozenset[str]],
 
 _ANSWER_ROLES = ("label", "output", "completion")
 CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
-"""Columns that are read for tests of code, besides those with a role."""
+"""Columns without a role that are read together with the column of tests of code."""
 
 INFORMATIVE_WORDS = 3
 """An unused column with at least this many words per cell on average may belong to the input."""
@@ -91,7 +92,7 @@ INFORMATIVE_WORDS = 3
 
 def _unused_columns(table: RowTable, form: Form) -> list[str]:
     """The columns that are not read at all."""
-    used_columns = {name for variant in (form, *form.others) for name in variant.columns.values()}
+    used_columns = {name for each in (form, *form.other_forms) for name in each.columns.values()}
     used_columns |= CODE_TEST_COLUMNS | provenance_columns()
     return [name for name in table.columns if name not in used_columns]
 
@@ -99,7 +100,7 @@ def _unused_columns(table: RowTable, form: Form) -> list[str]:
 def column_cautions(table: RowTable, form: Form) -> tuple[str, ...]:
     """Sentences about columns that no role uses: those with text, and those that name splits."""
     sample = table.sample
-    with_text: list[str] = []
+    text_columns: list[str] = []
     cautions: list[str] = []
     for column in _unused_columns(table, form):
         if _names_splits(fields.get(column) for fields in sample):
@@ -110,19 +111,17 @@ def column_cautions(table: RowTable, form: Form) -> tuple[str, ...]:
             )
         cells = (cell for fields in sample if isinstance(cell := fields.get(column), str))
         if sum(len(cell.split()) for cell in cells) >= INFORMATIVE_WORDS * len(sample):
-            with_text.append(column)
-    if not with_text:
-        return tuple(cautions)
-    role = "text" if "text" in form.columns else "prompt"
-    input_columns = {form.columns.get(part) for part in (role, "instruction", "input")}
-    template_columns = [name for name in table.columns if name in (*input_columns, with_text[0])]
-    template = " ".join(f"{{{name}}}" for name in template_columns)
-    names = listing(with_text, form="`{}`")
-    return (
-        *cautions,
-        f"columns with text are not used: {names}. If an answer depends on "
-        f"one, build the {role} from several columns: --column '{role}={template}'",
-    )
+            text_columns.append(column)
+    if text_columns:
+        role = "text" if "text" in form.columns else "prompt"
+        input_columns = {form.columns.get(part) for part in (role, "instruction", "input")}
+        named_columns = {*input_columns, text_columns[0]}
+        template = " ".join(f"{{{name}}}" for name in table.columns if name in named_columns)
+        cautions.append(
+            f"columns with text are not used: {listing(text_columns, form='`{}`')}. If an answer "
+            f"depends on one, build the {role} from several columns: --column '{role}={template}'"
+        )
+    return tuple(cautions)
 
 
 def _names_splits(cells: Iterable[object]) -> bool:
@@ -143,29 +142,24 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec) -> Form:
         if (form.format == user_format.name if user_format else form.suits(task))
     ]
     user_named = bool(user_columns or user_format)
-    other_forms = [] if user_named else _forms_of_other_columns(suitable, table, task)
-    complete_form = next((form for form in suitable if form.share >= MIN_MATCHING_SHARE), None)
-    mixed = None if complete_form or user_named else _mixed_form([*suitable, *other_forms], sample)
-    form = complete_form or mixed or _majority_form(suitable, sample, task)
+    further_forms = [] if user_named else _forms_of_other_columns(suitable, table, task)
+    form = next((form for form in suitable if form.share >= MIN_MATCHING_SHARE), None)
+    if form is None and not user_named:
+        form = _mixed_form([*suitable, *further_forms], sample)
+    form = form or _majority_form(suitable, sample, task)
     if form is None:
         raise _unrecognised_error(table, task, user_format, forms)
-    if not user_named:
-        # Forms in which rows are read that lack the form's columns. One with no further column
-        # cannot read them.
-        columns = set(form.columns.values())
-        useful = (
-            other
-            for other in other_forms
-            if any(other.matches(row) and not form.matches(row) for row in sample)
-        )
-        others = (
-            other for other in (*suitable, *useful) if not set(other.columns.values()) <= columns
-        )
-        return replace(form, others=tuple(others))
-    reason = f"the format {form.format} was named by you"
-    if user_columns:
-        reason = f"named by you: {', '.join(user_columns.values())}"
-    return replace(form, evidence=(*form.evidence, reason))
+    if user_named:
+        reason = f"the format {form.format} was named by you"
+        if user_columns:
+            reason = f"named by you: {', '.join(user_columns.values())}"
+        return replace(form, evidence=(*form.evidence, reason))
+    unmatched = [row for row in sample if not form.matches(row)]
+    suitable += [further for further in further_forms if any(map(further.matches, unmatched))]
+    # Rows that lack the form's columns are read in another form, which needs a column of its own.
+    columns = set(form.columns.values())
+    other_forms = (other for other in suitable if not set(other.columns.values()) <= columns)
+    return replace(form, other_forms=tuple(other_forms))
 
 
 def _refuse_preferences(table: RowTable) -> None:
@@ -200,7 +194,7 @@ def _refuse_preferences(table: RowTable) -> None:
 
 
 def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
-    """The form that column names suggest and most rows fit; the other rows are left out.
+    """The form that column names suggest and most rows fit; the other rows will be left out.
 
     None if no form fits half of the rows, or if a format's ``hint`` says that the values mean
     something else.
@@ -212,18 +206,18 @@ def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Tas
 
 
 def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
-    """The commonest of several forms that together fit at least 95% of the rows, else None.
+    """The form that most rows have, of two or more forms that together fit 95% of the rows.
 
-    A single form gives None: nothing is known about the rows that it does not fit.
+    None if they fit fewer, or if there is only one form.
     """
     matches = [(form, [form.matches(fields) for fields in sample]) for form in forms if form.share]
     fitting_rows = sum(map(any, zip(*(rows for _, rows in matches), strict=True)))
     if len(matches) < 2 or fitting_rows < MIN_MATCHING_SHARE * len(sample):
         return None
     main_form, main_rows = max(matches, key=lambda match: sum(match[1]))
-    share = f"{sum(main_rows)} of the {len(sample)} rows looked at"
     evidence = (
-        f"the file mixes formats and is read row by row; {share} have the format {main_form.format}"
+        f"the file mixes formats and is read row by row; {sum(main_rows)} of the {len(sample)} "
+        f"rows looked at have the format {main_form.format}"
     )
     return replace(main_form, evidence=(evidence,))
 
@@ -232,12 +226,14 @@ def _forms_of_other_columns(forms: Sequence[Form], table: RowTable, task: Task) 
     """Forms of columns that these forms do not use, such as `conversations` next to `messages`."""
     used_columns = {name for form in forms for name in form.columns.values()}
     unused = tuple(name for name in table.columns if name not in used_columns)
-    others = [
+    new_forms = [
         form
-        for form in _matching_forms(unused, table.sample, {})
+        for form in _matching_forms(unused, table.sample, user_columns={})
         if form.share and not form.guessed and form.suits(task)
     ]
-    return [*others, *_forms_of_other_columns([*forms, *others], table, task)] if others else []
+    if not new_forms:
+        return []
+    return [*new_forms, *_forms_of_other_columns([*forms, *new_forms], table, task)]
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:
@@ -247,25 +243,24 @@ def _formats_of(task: Task) -> tuple[RowFormat, ...]:
 def _matching_forms(
     columns: Sequence[str], sample: Sequence[Fields], user_columns: Mapping[str, str]
 ) -> Iterator[Form]:
-    """Forms that the names of columns suggest, of all formats; then forms that values suggest.
+    """The forms that the names of columns suggest, then those that only their values suggest.
 
-    Values count only for formats of which no form has these names.
+    Values are looked at only for formats that no names of columns suggest.
     """
+    # Of columns whose names differ in case alone, the first is taken.
     present = {column.lower(): column for column in reversed(columns)}
 
     def form_of(row_format: RowFormat, shape: Shape) -> Form | None:
         role_columns = shape.columns(present, user_columns)
-        if not role_columns or not set(user_columns) <= set(role_columns):
-            return None
-        return _matching_form(row_format, role_columns, shape, sample)
+        return _matching_form(row_format, role_columns, shape, sample) if role_columns else None
 
-    unnamed_formats = []
+    formats_without_names = []
     for row_format in formats().values():
-        matches = [form for shape in row_format.shapes if (form := form_of(row_format, shape))]
-        yield from matches
-        if not matches:
-            unnamed_formats.append(row_format)
-    for row_format in unnamed_formats:
+        forms = [form for shape in row_format.shapes if (form := form_of(row_format, shape))]
+        yield from forms
+        if not forms:
+            formats_without_names.append(row_format)
+    for row_format in formats_without_names:
         shape = row_format.guessed_shape(sample, present, user_columns)
         if shape is not None and (form := form_of(row_format, shape)):
             yield form if user_columns else _guessed_form(form)
@@ -274,10 +269,7 @@ def _matching_forms(
 def _matching_form(
     row_format: RowFormat, columns: Mapping[str, str], shape: Shape, sample: Sequence[Fields]
 ) -> Form:
-    """The form with these columns by role.
-
-    An optional column is left out if no value in the sample suits its role.
-    """
+    """The form with these columns by role, without optional ones that have no suitable value."""
     required = {role: columns[role] for role in shape.required}
     share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
     role_columns = {
@@ -290,8 +282,7 @@ def _matching_form(
         f"`{column}` is the {role.replace('_', ' ')}" for role, column in role_columns.items()
     )
     evidence = [f"{roles} ({share:.0%} of the {len(sample)} rows looked at fit this)"]
-    templated = row_format.templated(sample, role_columns)
-    if templated:
+    if templated := row_format.templated(sample, role_columns):
         evidence.append("the text already holds chat markers, so no template is applied")
     return Form(row_format.name, role_columns, tuple(evidence), templated, share=share)
 
@@ -334,20 +325,23 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
         row_format: len(row_format.identifying_roles & spec.columns.keys())
         for row_format in formats().values()
     }
-    best = max(
+    implied_format = max(
         named_role_counts,
         key=lambda row_format: (named_role_counts[row_format], task in row_format.tasks),
     )
-    user_format = by_name.get(spec.format) or (best if named_role_counts[best] else None)
+    user_format = by_name.get(spec.format)
+    if user_format is None and named_role_counts[implied_format]:
+        user_format = implied_format
     if user_format is not None and task not in user_format.tasks:
-        what = f"{user_format.name} data was named, but {_needed_formats(task)}"
-        fix = "Change the task, or format and columns under data."
+        what = f"the format {user_format.name} was named, but {_needed_formats(task)}"
+        fix = "Change the task, or the format and columns under data."
         problems.append(Problem(what, fix=fix, where=table.name))
     raise_any(problems)
     return user_format
 
 
 def _needed_formats(task: Task) -> str:
+    """The formats that a task needs, as the end of a sentence."""
     names = [row_format.name for row_format in _formats_of(task)]
     return f"the task {task} needs {' or '.join(names)}"
 
@@ -360,14 +354,14 @@ def _unrecognised_error(
 ) -> DataError:
     """The error if no format fits: the columns, the nearest format, what to write in the spec."""
     columns = [f"`{column}` ({_type_names(table.sample, column)})" for column in table.columns]
-    needed = (
-        f"they do not have the form {user_format.name}" if user_format else _needed_formats(task)
-    )
+    needed = f"{_needed_formats(task).capitalize()}."
+    if user_format:
+        needed = f"They do not fit the format {user_format.name}."
     hints = [row_format.hint(table.sample) for row_format in _formats_of(task)]
-    why = [f"{needed[0].upper()}{needed[1:]}.", _nearest_format(forms, task), *hints]
-    roles = _ROLES[task]
+    why = [needed, _nearest_format(forms, task), *hints]
+    roles = _ROLES_TO_NAME[task]
     return DataError(
-        f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
+        f"the format of the data was not recognised; its columns are {listing(columns, 12)}",
         why=" ".join(filter(None, why)),
         fix=f"Name the columns: {' '.join(f'--column {role}=COLUMN' for role in roles)}, or in "
         f"sweep.yaml under data: columns: {{{', '.join(f'{role}: COLUMN' for role in roles)}}}.",
@@ -385,10 +379,11 @@ def _nearest_format(forms: Sequence[Form], task: Task) -> str:
     columns = " and ".join(f"`{column}`" for column in best.needed)
     if unsuited := formats()[best.format].unsuited(task, templated=False):
         return f"{columns} {unsuited}."
-    return f"{best.share:.0%} of the rows have {columns} as {best.format} data has them."
+    return f"In {best.share:.0%} of the rows, {columns} fit the format {best.format}."
 
 
 def _type_names(sample: Sequence[Fields], column: str) -> str:
+    """The types of a column's values, in words."""
     kinds = {type(fields[column]) for fields in sample if fields.get(column) is not None}
     words = {str: "text", bool: "true/false", int: "whole number", float: "number", list: "list"}
     return " or ".join(sorted(words.get(kind, "object") for kind in kinds)) or "empty"

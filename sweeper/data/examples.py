@@ -43,6 +43,8 @@ def by_kind(faults: Iterable[DataFault]) -> dict[str, Sequence[DataFault]]:
 
 Split = Literal["train", "validation", "test"]
 Origin = Literal["official", "hash"]
+"""Whether a split has files of its own, or sweeper took it from train (by a hash or a column)."""
+
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -52,7 +54,7 @@ _NAMES_BY_SPLIT: dict[Split, tuple[str, ...]] = {
     "test": ("test",),
 }
 SPLIT_NAMES = {name: split for split, names in _NAMES_BY_SPLIT.items() for name in names}
-"""From names in sources to splits."""
+"""From the names that files and data sets give to splits (in lower case) to splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ class Message:
     """One turn of a conversation.
 
     Args:
-        more: Tool calls, available tools, or name and call id of a tool, as JSON; else empty.
-        trained: Whether the loss includes an assistant's turn (``weight`` of OpenAI).
+        more: Tool calls, available tools, or name and call id of a tool, as JSON; may be empty.
+        trained: Whether an assistant's turn is in the loss (``weight`` of OpenAI).
     """
 
     role: MessageRole
@@ -72,12 +74,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row in its canonical form.
+    """One row of a data set, as all tasks read it.
 
     Args:
         key: Hash of the normalised input (hex). Rows with the same input have the same key,
             whatever their answers, so that splitting by key keeps them together.
-        line: 1-based line, or row where the file has no lines, in its source.
+        line: Number of its line, from 1, or of its row if the file has no lines.
         text: Input of a classification, or a whole plain text.
         messages: The conversation; the last message is the assistant's answer.
         templated: Whether ``text`` already holds chat markers and must not be templated again.
@@ -85,8 +87,8 @@ class Example:
         tests: Programs that run without an error after a correct answer (code tasks).
         group: Value of ``data.split_column``; empty without one.
         source: Name under which rows and tokens are counted: the title of the source if there are
-            several, or a feature's name for rows that it adds to train; else empty.
-        made_from: Keys of the rows that it was made from, where they are known.
+            several, or a feature's name for rows that it adds to train; otherwise empty.
+        made_from: Keys of the rows that it was made from, if they are known.
     """
 
     key: str
@@ -108,7 +110,7 @@ class Example:
 
     @property
     def answer(self) -> str:
-        """The expected answer: class name or last message; empty for plain text."""
+        """The right answer: class name or last message; empty for plain text."""
         if self.messages:
             return self.messages[-1].content or self.messages[-1].more
         return self.label or ""
@@ -119,7 +121,7 @@ class Example:
         return self.references or (self.answer,)
 
     def content_hash(self) -> str:
-        """Hash of all that training sees of this row (hex): equal for exact duplicates."""
+        """Hash (hex) of all that training sees of this row, so that exact duplicates share it."""
         parts = [self.text, self.label or ""]
         for message in self.messages:
             parts += [message.role, message.content, *filter(None, (message.more,))]
@@ -136,15 +138,15 @@ class Dataset:
     Args:
         evidence: Sentences on how format and columns were recognised.
         columns: From a role to its column.
-        origins: By split: ``official`` if the source has it, ``hash`` if sweeper made it.
-        labels: Class names, sorted; empty where the task has none.
+        origins: The origin of each split.
+        labels: Class names, sorted; empty if the task has none.
         fingerprint: SHA-256 over the content of all rows in split order, further ones included.
         counts: Rows by kind of fault: ``empty``, ``form`` and ``unreadable`` were left out;
             ``duplicates`` repeat an earlier row of their split exactly; ``leakage`` are validation
             and test rows whose input is also in train; ``conflicts`` have an input that occurs with
             another answer, too; ``garbled`` have lost or garbled characters.
         faults: These faults and those of labels, with actions.
-        warnings: Faults and cautions in words.
+        warnings: Sentences on faults, and on what to check about how the files were read.
         weights: Sampling weights of sources by title; empty if every row is seen equally often.
         further_rows: Rows that features add to train, each with a ``source``. The parameters of a
             trial choose among them; nothing is scored on them.
@@ -174,10 +176,12 @@ class Dataset:
 
 
 _PART_CHARACTERS = 300
-"""Characters that are normalised together in a long run of characters that are not ASCII: the time
-grows with the square of the number of combining marks in a row."""
+"""At most this many characters that are not ASCII are normalised together: the time grows with the
+square of the number of combining marks in a row."""
 
 _LONG_RUN = re.compile(r"[^\x00-\x7f]{4}")
+"""A sign of a long run of characters that are not ASCII, in a sample of a text's characters."""
+
 _PART = re.compile(
     rf"[\x00-\x7f]*[^\x00-\x7f]{{0,{_PART_CHARACTERS}}}[\u0300-\u036f\u1161-\u11ff\u3099\u309a\uff9e\uff9f]{{0,30}}"
 )
@@ -197,7 +201,7 @@ def normalised(text: str) -> str:
 
 
 def digest(text: str) -> str:
-    """BLAKE2b hash of 128 bits (hex). No two texts of a data set have the same one by chance."""
+    """BLAKE2b hash of 128 bits (hex): by chance, no two texts of a data set have the same one."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
 
 

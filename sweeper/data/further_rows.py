@@ -15,12 +15,12 @@ from sweeper.spec import Scalar, Spec
 
 @cache
 def provenance_columns() -> frozenset[str]:
-    """Columns that mark rows of the user's files as made from others."""
+    """Columns that mark rows of the user's files as made from other rows."""
     return frozenset(column for _, marks in parts.MARKS.all() for column in marks.columns)
 
 
 def with_marks(example: Example, fields: Fields) -> Example:
-    """The example of a row, with ``source`` and ``made_from`` if its file marks the row."""
+    """The example of a row, with ``source`` and ``made_from`` if the row is marked."""
     if not any(fields.get(column) for column in provenance_columns()):
         return example
     for _, marks in parts.MARKS.all():
@@ -40,14 +40,12 @@ def with_further_rows(dataset: Dataset, spec: Spec) -> Dataset:
     if not rows:
         return dataset
     content = " ".join((dataset.fingerprint, *(row.content_hash() for row in rows)))
+    new_warnings = (text for addition in additions for text in addition.warnings)
     return replace(
         dataset,
         further_rows=rows,
         fingerprint=hashlib.sha256(content.encode()).hexdigest(),
-        warnings=(
-            *dataset.warnings,
-            *(text for addition in additions for text in addition.warnings),
-        ),
+        warnings=(*dataset.warnings, *new_warnings),
     )
 
 

@@ -1,6 +1,6 @@
-"""Shared by models and data sets of the Hugging Face hub: ids, time limits and refusals.
+"""Ids, time limits and refusals of the Hugging Face hub, for models and data sets.
 
-Imports the hub's client only in functions, as it takes a third of the time that a plan may take.
+The hub's client is imported only in functions, as it takes a third of the time that a plan may.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def is_hub_id(name: str) -> bool:
 def answer_in_time(ask: Callable[[], Answer], seconds: float) -> Answer | Problem:
     """The hub's answer, or a problem if none came within ``seconds``."""
     answers: list[Answer] = []
-    # In a thread, as a name look-up has no time limit.
+    # In a thread, as the client sets no time limit for looking up the host's name.
     thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
     thread.start()
     thread.join(seconds)
@@ -54,7 +54,7 @@ def switched_off(where: str) -> Problem | None:
 
 
 def refusal(error: BaseException, repository: str, revision: str | None, what: str) -> Problem:
-    """The reason for which the hub refuses a repository, from its client's error.
+    """Why the hub refuses a repository, from the error of its client.
 
     Args:
         what: ``model`` or ``data set``.
@@ -88,19 +88,18 @@ def refusal(error: BaseException, repository: str, revision: str | None, what: s
 
 
 def progress_class(tell: Callable[[int, int], None]) -> type:
-    """A progress class for the hub's client that only passes megabytes (done, all) to ``tell``."""
-    # Imported here, as it loads the hub's client.
+    """A progress class for the hub's client that tells megabytes (done, all) in place of a bar."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class MegabyteProgress(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            self._bytes = options.get("unit") == "B"  # other bars count files
+            self._counts_bytes = options.get("unit") == "B"  # other bars count files
             options["disable"] = True
             super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> bool | None:
             self.n += n or 0
-            if self._bytes and self.total:
+            if self._counts_bytes and self.total:
                 tell(round(self.n / 1e6), round(self.total / 1e6))
             return None
 

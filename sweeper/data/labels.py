@@ -1,4 +1,7 @@
-"""Labels that are spelt differently in train and in other splits, or that only one row has."""
+"""Changes labels that are spelt differently in train, and leaves out those that cannot be used.
+
+A label cannot be used if only one row has it, or if train does not have it.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,8 @@ _MAX_ROWS_LISTED = 3
 MAX_CLASSES = 10_000
 """More classes are refused. Common practice is to rank them by retrieval, not by a last layer."""
 
-
-# Hyphens and underscores in words, but not a number's sign: -1 and 1 are two classes.
 _JOINERS = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_+(?=\w)")
+"""Hyphens and underscores in words, but not a number's sign: -1 and 1 are two classes."""
 
 
 def folded(label: str) -> str:
@@ -37,7 +39,7 @@ def folded(label: str) -> str:
 
 
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:
-    """From labels that only ``other`` has to their spelling in ``train``, if there is exactly one.
+    """From each label that only ``other`` has to its spelling in ``train``, if there is just one.
 
     >>> spellings(["Yes", "no"], ["yes", "no", "maybe"])
     {'yes': 'Yes'}
@@ -55,7 +57,7 @@ def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[
 
 @dataclass
 class SeenLabels:
-    """The number of rows of a split with each label, and the lines of the first of them."""
+    """The number of rows of a split by label, and the lines of the first rows with each label."""
 
     rows: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
@@ -68,7 +70,7 @@ class SeenLabels:
 
 
 LabelChanges = dict[tuple[Split, str], str | None]
-"""From a label of a split to its new spelling, or None where its rows are left out."""
+"""From a label of a split to its new spelling, or to None if its rows are left out."""
 
 
 def reconcile_labels(
@@ -92,7 +94,7 @@ def reconcile_labels(
 
 
 def with_label(changes: LabelChanges, split: Split, example: Example) -> Example | None:
-    """The example with its new label; None where it is left out."""
+    """The example with its new label; None if it is left out."""
     label = changes.get((split, example.label or ""), example.label)
     if label == example.label:
         return example
@@ -148,7 +150,7 @@ def label_changes(
 
 
 def _test_share(seen_labels: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
-    """The share of rows with these labels in test, or in train if there is no test yet."""
+    """The share of rows with these labels in test, or in train if test is not split off yet."""
     rows = (seen_labels.get("test") or seen_labels["train"]).rows
     return sum(rows[label] for label in labels) / max(rows.total(), 1)
 
@@ -168,6 +170,7 @@ def _refuse_too_many(rows: Counter[str], name: str) -> None:
 
 
 def _refuse_single_class(trained_labels: Set[str], name: str) -> None:
+    """Refuse a train split with fewer than two classes."""
     if len(trained_labels) < 2:
         raise DataError(
             "train needs two labels with several rows each, but has "
@@ -184,6 +187,7 @@ def _refuse_single_class(trained_labels: Set[str], name: str) -> None:
 def _spellings_fault(
     split: Split, seen: SeenLabels, mapping: Mapping[str, str], spec: DataSpec
 ) -> DataFault:
+    """The fault about labels that take the spelling of train."""
     changed_rows = sum(seen.rows[label] for label in mapping)
     pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
     return DataFault(
@@ -198,6 +202,7 @@ def _spellings_fault(
 def _single_rows_fault(
     seen: Mapping[Split, SeenLabels], labels: Set[str], all_labels: int, spec: DataSpec
 ) -> DataFault:
+    """The fault about labels that only one row has, of ``all_labels`` labels."""
     locations = [place for split in seen for place in _label_locations(split, seen[split], labels)]
     return DataFault(
         kind="rare-labels",
@@ -217,6 +222,11 @@ def _unseen_labels_fault(
     trained_labels: Set[str],
     name: str,
 ) -> DataFault:
+    """The fault about rows of a split with labels that train does not have.
+
+    Raises:
+        DataError: More than half of the split has such labels.
+    """
     lost_rows = sum(seen.rows[label] for label in unseen_labels)
     rows = seen.rows.total() - len(single_row_labels & seen.rows.keys())
     if lost_rows > rows / 2:

@@ -1,9 +1,8 @@
-"""The data set of a spec: splits and checks the examples of its rows.
+"""Loads the data set of a spec: splits the examples of its rows, and checks them.
 
-The examples of large files stay on the disk, in a folder that is made once. They are sorted by key
-without holding all of them: they are divided into files by the first byte of their key, a hash.
-Each file is small enough to be sorted in memory, and the files one after the other give all
-examples in order. An example is one line: its key, content hash, split, line number and content.
+The examples of large files stay on the disk, in a folder that is made once and used again. To sort
+them by key, they are divided into files by the first byte of the key (a hash), and each file is
+sorted in memory. An example is one line: its key, content hash, split, line number and content.
 """
 
 from __future__ import annotations
@@ -58,16 +57,18 @@ from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
 
 Take = Callable[[Split, Example], None]
+"""A function that takes each example with the split of its file."""
+
 Splits = dict[Split, Sequence[Example]]
 Choose = Callable[[Splits], Splits]
 """A function that leaves out rows of the splits."""
 
 
 def load(spec: DataSpec, task: Task) -> Dataset:
-    """The data set of a spec, in three splits; that of a large file stays on the disk.
+    """The data set of a spec, in three splits. The examples of large files stay on the disk.
 
-    All rows are read into memory if ``data.split_by`` is not ``stratified``, or if a column marks
-    rows as made from others.
+    They are all read into memory, though, if ``data.split_by`` is not ``stratified``, or if a
+    column marks rows as made from others.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
@@ -75,8 +76,8 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     """
     source = split_files(spec)
     paths = [path for paths in source.files.values() for path in paths]
-    read_as = f"{version('finetune-sweeper')} {task} {spec.model_dump_json()}"
-    folder = home() / "examples" / _content_name(paths, read_as)
+    settings = f"{version('finetune-sweeper')} {task} {spec.model_dump_json()}"
+    folder = home() / "examples" / _folder_name(paths, settings)
     if not folder.is_dir():
         data = read_rows(spec, task, source)
         mark_columns = provenance_columns() & set(data.columns)
@@ -88,11 +89,11 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     return replace(dataset, splits=_stored_splits(folder))
 
 
-def _content_name(paths: Sequence[Path], read_as: str) -> str:
-    """A name for the content of files; it changes with their path, size or time."""
+def _folder_name(paths: Sequence[Path], settings: str) -> str:
+    """A hash of these settings, and of each file's path, size and time of modification."""
     files = [file_and_key(path)[0] for path in paths]
     state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.blake2b(repr((state, read_as)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr((state, settings)).encode(), digest_size=16).hexdigest()
 
 
 def all_rows(splits: Splits) -> Splits:
@@ -108,33 +109,33 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     Raises:
         DataError: Nothing can be learnt from the rows.
     """
-    split_data = split_rows(data, spec)
-    all_splits = {split: in_order(rows) for split, rows in split_data.splits.items()}
+    result = split_rows(data, spec)
+    all_splits = {split: in_order(rows) for split, rows in result.splits.items()}
     splits = chosen_rows(all_splits, spec, choose)
     dataset = _make_dataset(
         data,
-        split_data.left_out,
+        result.left_out,
         splits,
         fingerprint_of(splits),
         repeated_in(splits),
-        split_data.label_faults,
+        result.label_faults,
         spec,
     )
-    return replace(dataset, further_rows=split_data.further)
+    return replace(dataset, further_rows=result.further)
 
 
 def chosen_rows(
-    whole: Mapping[Split, Sequence[Example]], spec: DataSpec, choose: Choose = all_rows
+    all_splits: Mapping[Split, Sequence[Example]], spec: DataSpec, choose: Choose = all_rows
 ) -> Splits:
     """The rows of each split that ``max_rows`` and ``choose`` leave.
 
     Raises:
         DataError: Train lacks a class of another split, or one that it had before.
     """
-    splits: Splits = dict(whole)
+    splits: Splits = dict(all_splits)
     if spec.max_rows is not None:
-        splits = {**subset(whole, max(spec.max_rows, len(SPLITS)))}
-        checks.check_subset(splits, whole, spec.max_rows)
+        splits = {**subset(all_splits, max(spec.max_rows, len(SPLITS)))}
+        checks.check_subset(splits, all_splits, spec.max_rows)
     splits = choose(splits)
     checks.check_classes_of_train(splits, str(spec.named))
     return splits
@@ -142,7 +143,12 @@ def chosen_rows(
 
 @dataclass(frozen=True)
 class SplitRows:
-    """The examples of each split, rows of train marked as made from others, and left-out rows."""
+    """The examples of each split, and what became of the other rows.
+
+    Args:
+        further: Rows of train that are marked as made from others.
+        label_faults: Faults about labels that were changed and rows that were left out for them.
+    """
 
     splits: Mapping[Split, list[Example]]
     further: tuple[Example, ...]
@@ -174,39 +180,45 @@ def split_rows(data: DataRows, spec: DataSpec) -> SplitRows:
 def load_corpus(
     path: str, spec: DataSpec, task: Task = "domain", revision: str | None = None
 ) -> tuple[Example, ...]:
-    """All rows of a file in key order, not split: a corpus, rows for replay, or further rows.
+    """All rows of the training files of a path, in the order of ``in_order``, without a split.
+
+    They are a corpus, rows for replay, or further rows.
 
     Raises:
-        DataError: The file cannot be read or recognised.
+        DataError: The files cannot be read or recognised.
     """
-    file_spec = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
-    train = SplitFiles({"train": split_files(file_spec).files["train"]})
+    corpus_spec = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
+    train = SplitFiles({"train": split_files(corpus_spec).files["train"]})
     examples: list[Example] = []
-    _take_examples(
-        read_rows(file_spec, task, train), file_spec, lambda _, example: examples.append(example)
-    )
+    data = read_rows(corpus_spec, task, train)
+    _take_examples(data, corpus_spec, lambda _, example: examples.append(example))
     return in_order(examples)
 
 
 @dataclass
 class LeftOut:
-    """The rows without an example, and the number of examples with lost or garbled characters."""
+    """The rows without an example, and the number of examples with lost or garbled characters.
 
-    rows: dict[tuple[Split, str, str], checks.LeftOutRows] = field(default_factory=dict)
+    Args:
+        groups: The rows by split, reason and kind.
+    """
+
+    groups: dict[tuple[Split, str, str], checks.LeftOutRows] = field(default_factory=dict)
     garbled: int = 0
 
     def add(self, row: FileRow) -> None:
-        reason = checks.EMPTY if row.empty else row.reason
-        kind: checks.LeftOutKind = (
-            "empty" if row.empty else "form" if row.readable else "unreadable"
-        )
+        kind: checks.LeftOutKind = "form" if row.readable else "unreadable"
+        reason = row.reason
+        if row.empty:
+            kind, reason = "empty", checks.EMPTY
         group = checks.LeftOutRows(row.split, reason, kind, row.path)
-        self.rows.setdefault((row.split, reason, kind), group).lines.append(row.line)
+        self.groups.setdefault((row.split, reason, kind), group).lines.append(row.line)
 
     @property
     def counts(self) -> Counter[str]:
+        """The number of rows by kind of fault."""
         counts = Counter(garbled=self.garbled)
-        for group in self.rows.values():
+        for group in self.groups.values():
             counts[group.kind] += len(group.lines)
         return counts
 
@@ -215,7 +227,7 @@ def _take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
     """Pass every example to ``take``, and return the rows that are left out.
 
     Raises:
-        DataError: Most rows of a split do not have the form, or the column to split by is missing.
+        DataError: Most rows of a split have no example, or the column to split by is missing.
     """
     column = split_column(spec, data.columns)
     left_out = LeftOut()
@@ -237,7 +249,7 @@ def _take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
     for split in data.official:
         groups = [
             group
-            for group in left_out.rows.values()
+            for group in left_out.groups.values()
             if group.split == split and group.kind != "empty"
         ]
         if (count := sum(len(group.lines) for group in groups)) <= rows_by_split[split] / 2:
@@ -247,10 +259,9 @@ def _take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
             for group in sorted(groups, key=lambda group: -len(group.lines))
         ]
         raise DataError(
-            f"{count} of {rows_by_split[split]} rows do not have the form that was recognised",
+            f"{count} of {rows_by_split[split]} rows do not have the format that was recognised",
             why=listing(reasons, 4),
-            fix="Repair these rows. If most rows were good, the others would be left out and "
-            "listed.",
+            fix="Repair these rows. Rows with faults are left out only if most rows have none.",
             where=groups[0].path,
             code="mixed-forms",
         )
@@ -270,20 +281,24 @@ def _all_splits(
         parts |= {split: official[split] for split in official if split != "train"}
         checks.check_sizes(parts, name)
         return parts
-    taken_shares = _shares_taken(official.keys(), len(official["train"]), spec, name)
+    taken_shares = _shares_taken(missing, len(official["train"]), spec)
     stratified = {**official, **take_splits(official["train"], taken_shares, spec.split_seed)}
     splits = {split: stratified[split] for split in SPLITS if split in stratified}
     checks.check_sizes(splits, name)
     return splits
 
 
-def _shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> dict[Split, float]:
-    """The share of the inputs of train, which has ``rows`` rows, that each missing split takes."""
-    used_rows = min(rows, spec.max_rows or rows)
-    return shares(used_rows, _missing_shares(official, spec, name), spec.max_held_out_rows)
+def _shares_taken(missing: Mapping[Split, float], rows: int, spec: DataSpec) -> dict[Split, float]:
+    """The share of the ``rows`` of train that each missing split takes."""
+    return shares(min(rows, spec.max_rows or rows), missing, spec.max_held_out_rows)
 
 
 def _missing_shares(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
+    """The requested share of each split that the data set lacks.
+
+    Raises:
+        DataError: They leave nothing to train on.
+    """
     shares = {split: share for split, share in requested_fractions(spec).items() if share}
     missing = {split: share for split, share in shares.items() if split not in official}
     if sum(missing.values()) >= 1:
@@ -300,21 +315,20 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
     """The column that decides a row's split; None if ``data.split_by`` needs none.
 
     Raises:
-        DataError: A column is needed and not named, named and not needed, or does not exist.
+        DataError: A column is needed but not named, is named but not needed, or does not exist.
     """
     needed = spec.split_by in ("group", "time")
     column = spec.split_column
     if (column in columns) if needed else (column is None):
         return column
-    what = f"there is no column {column!r} to split by" if column else "no column to split by"
-    why = f"data.split_by is {spec.split_by}."
-    fix = (
-        near_match(str(column), columns)
-        if column
-        else "Name it: --split-column, or data.split_column."
-    )
     if not needed:
-        what, fix = f"{column!r} would decide nothing", "Set data.split_by to group or time."
+        what = f"the column {column!r} is named to split by, but not used"
+        fix = "Set data.split_by to group or time, or leave data.split_column out."
+    elif column:
+        what, fix = f"there is no column {column!r} to split by", near_match(column, columns)
+    else:
+        what, fix = "no column to split by", "Name it: --split-column, or data.split_column."
+    why = f"data.split_by is {spec.split_by}."
     raise DataError(what, why=why, fix=fix, where="data.split_column")
 
 
@@ -328,25 +342,22 @@ def _make_dataset(
     spec: DataSpec,
 ) -> Dataset:
     """The data set of these splits, with evidence, faults and warnings."""
-    labelled = splits["train"] if data.form.format == "text-label" else ()
+    labelled_rows = splits["train"] if data.form.format == "text-label" else ()
     missing = [split for split in SPLITS if split not in data.official]
     # Train is official only if nothing was taken from it.
     carved = {*missing, "train"} if missing else set()
     dataset = Dataset(
         path=data.name,
         format=data.form.format,
-        evidence=(
-            *data.evidence,
-            *_split_evidence(splits, missing, spec),
-        ),
+        evidence=(*data.evidence, *_split_evidence(splits, missing, spec)),
         columns=dict(data.form.columns),
         splits=dict(splits),
         origins={split: "hash" if split in carved else "official" for split in SPLITS},
-        labels=tuple(sorted({e.label for e in labelled if e.label})),
+        labels=tuple(sorted({row.label for row in labelled_rows if row.label})),
         fingerprint=fingerprint,
         counts=left_out.counts + repeated.counts,
     )
-    faults = (*label_faults, *checks.faults(dataset, left_out.rows.values(), repeated, spec))
+    faults = (*label_faults, *checks.faults(dataset, left_out.groups.values(), repeated, spec))
     warnings = (*data.cautions, *(fault.sentence for fault in faults), *checks.warnings(dataset))
     return replace(dataset, faults=faults, warnings=warnings)
 
@@ -393,6 +404,8 @@ _KEY_CHARACTERS = 32
 """Length of a key, and of a content hash."""
 
 _HEAD_CHARACTERS = 2 * _KEY_CHARACTERS + 13
+"""Length of key, content hash, index of the split (one digit) and line number (twelve)."""
+
 _EXAMPLE = TypeAdapter(Example)
 _DATASET = TypeAdapter(Dataset)
 _RECORD_FILE = "dataset.json"
@@ -421,12 +434,12 @@ class _SortedRows:
 
     Args:
         folder: Folder for the files, which is made here.
-        classes: Whether rows have labels, so that each class is split by itself.
+        has_classes: Whether rows have labels, so that each class is split by itself.
     """
 
-    def __init__(self, folder: Path, classes: bool) -> None:
+    def __init__(self, folder: Path, has_classes: bool) -> None:
         folder.mkdir()
-        self._classes = classes
+        self._has_classes = has_classes
         self._paths = [folder / f"{part:02x}" for part in range(_SORTED_FILES)]
         self._files = [path.open("wb", WRITE_BUFFER_BYTES) for path in self._paths]
         self.changes: LabelChanges = {}
@@ -439,20 +452,24 @@ class _SortedRows:
         for file in self._files:
             file.close()
 
-    def groups(self, what: str) -> Iterator[tuple[str, str, list[bytes]]]:
-        """Key, class in train (or empty) and lines of each input, in key order."""
-        for path in with_progress(self._paths, what, len(self._paths)):
+    def groups(self, work: str) -> Iterator[tuple[str, str, list[bytes]]]:
+        """Key, class in train (or empty) and lines of each input, in key order.
+
+        Args:
+            work: What the caller does with them, for lines of progress.
+        """
+        for path in with_progress(self._paths, work, len(self._paths)):
             lines = path.read_bytes().splitlines(keepends=True)
             if self.changes:
                 lines = [new for line in lines if (new := self._with_new_label(line))]
             for key, group in groupby(sorted(lines), key=lambda line: line[:_KEY_CHARACTERS]):
-                rows = list(group)
-                labels = [
-                    _example_of(r).label for r in rows if self._classes and _split_of(r) == "train"
-                ]
-                yield key.decode(), class_of(labels) if labels else "", rows
+                same_key = list(group)
+                train_lines = [line for line in same_key if _split_of(line) == "train"]
+                labels = [_example_of(line).label for line in train_lines if self._has_classes]
+                yield key.decode(), class_of(labels) if labels else "", same_key
 
     def _with_new_label(self, line: bytes) -> bytes | None:
+        """The line with the example's new label; None if the example is left out."""
         changed_example = with_label(self.changes, _split_of(line), _example_of(line))
         return _line_of(_split_of(line), changed_example) if changed_example else None
 
@@ -482,7 +499,8 @@ def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
     """Write the splits of a data set and its record."""
     name = str(spec.path)
     seen_labels = {split: SeenLabels() for split in data.official}
-    with closing(_SortedRows(folder / "sorting", data.task == "classification")) as rows:
+    has_classes = data.task == "classification"
+    with closing(_SortedRows(folder / "sorting", has_classes)) as rows:
 
         def take(split: Split, example: Example) -> None:
             seen_labels[split].add(example)
@@ -490,13 +508,16 @@ def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
 
         left_out = _take_examples(data, spec, take)
     faults: tuple[DataFault, ...] = ()
-    if data.task == "classification" and any(labels.rows for labels in seen_labels.values()):
+    if has_classes and any(labels.rows for labels in seen_labels.values()):
         rows.changes, faults = label_changes(seen_labels, spec)
-    rows_by_label = seen_labels["train"].rows.items()
+    left_out_labels = {old for old, new_label in rows.changes.items() if new_label is None}
     train_rows = sum(
-        n for label, n in rows_by_label if rows.changes.get(("train", label), "") is not None
+        count
+        for label, count in seen_labels["train"].rows.items()
+        if ("train", label) not in left_out_labels
     )
-    shares = _shares_taken(set(data.official), train_rows, spec, name)
+    missing = _missing_shares(set(data.official), spec, name)
+    shares = _shares_taken(missing, train_rows, spec)
     inputs = (
         (key, group_class)
         for key, group_class, lines in rows.groups("dividing into splits")
@@ -519,7 +540,7 @@ def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
     shutil.rmtree(folder / "sorting")
     splits = _stored_splits(folder)
     checks.check_sizes(splits, name)
-    if data.task == "classification":
+    if has_classes:
         checks.check_classes_of_train(splits, name)
     if spec.max_rows is not None:
         chosen_splits = chosen_rows(splits, spec)

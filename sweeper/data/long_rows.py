@@ -1,4 +1,4 @@
-"""How checks, plans and training treat a row with more tokens than the length limit."""
+"""What happens to a row with more tokens than the length limit, for checks, plans and training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 from sweeper.spec import Task
 
 LongRow = Literal["cut", "shortened", "divided"]
+"""What happens to the row; the answer to a prompt is never cut."""
 
 IN_WORDS: Mapping[LongRow, str] = {
     "cut": "lose their end",
@@ -18,7 +19,7 @@ IN_WORDS: Mapping[LongRow, str] = {
 
 
 def long_row(task: Task, *, has_prompt: bool) -> LongRow:
-    """How a row with too many tokens is treated; an answer is never cut.
+    """What happens to a row with too many tokens.
 
     Args:
         has_prompt: Whether the model learns to write an answer to a prompt.

@@ -10,24 +10,32 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from sweeper.data.examples import normalised
 
 MIN_SIMILARITY, MIN_SIMILARITY_LONG = 0.72, 0.8
-"""Texts whose shingles have at least this Jaccard similarity are near duplicates; 0.8 is what Lee
-et al. (2022, arXiv:2107.06499) take for documents. Measured with planted rows, in which one word
-is changed, dropped or added, or two letters are swapped. 95% of them are found in banking77, 88%
-in snips7, 93% in the instructions of T0, all in GSM8K (600 to 3,000 rows of each). Of the original
-rows, 2.3%, 1.0%, 17% and 0% are found; with 0.7 for all texts, 3.0%, 1.2%, 20% and 0%. With 0.8
-for short texts, 75% of the planted rows of snips7 are found; with 0.85 for long ones, 82% in E2E.
-Short questions that differ in one word are found, too, so no remedy for near duplicates is safe."""
+"""Texts whose shingles have at least this Jaccard similarity are near duplicates: the first value
+is for short texts; the second, for long ones, is that of Lee et al. (2022, arXiv:2107.06499).
+Measured with 600 to 3,000 rows of each data set, and planted copies of rows in which one word is
+changed, dropped or added, or two letters are swapped:
+
+| found                | banking77 | snips7 | instructions of T0 | GSM8K |
+|----------------------|-----------|--------|--------------------|-------|
+| planted rows         |       95% |    88% |                93% |  100% |
+| original rows        |      2.3% |   1.0% |                17% |    0% |
+| the same, at 0.7     |      3.0% |   1.2% |                20% |    0% |
+
+At 0.8 for short texts, 75% of the planted rows of snips7 are found; at 0.85 for long ones, 82% of
+those of E2E. Short questions that differ in one word are found, too, so no remedy for near
+duplicates is safe."""
 
 LONG_CHARACTERS = 100
 """A text of at least this many characters is long. Long texts share many short shingles by chance:
 rows would be compared with thousands of others."""
 
 SHINGLE_CHARACTERS, SHINGLE_CHARACTERS_LONG = 3, 5
-"""Length of a shingle, for short and long texts. With five for short ones, only 84% of snips7's
-pairs are found."""
+"""Length of a shingle, for short and long texts. With five for short ones, only 84% of the planted
+rows of snips7 are found."""
 
 HASHES, BANDS = 128, 32
-"""A pair with a similarity of 0.72 is a candidate with probability 99.9% (1 - (1 - s^4)^32)."""
+"""Hashes of a MinHash sketch, and bands of the index: a pair with a similarity s is a candidate
+with probability 1 - (1 - s^4)^32, which is 99.9% for s = 0.72."""
 
 MIN_CHARACTERS = 12
 """Shorter texts differ too little to tell a repetition from another question."""
@@ -80,7 +88,7 @@ class NearTexts(Generic[Item]):
 
 
 def are_near_duplicates(former: str, latter: str) -> bool:
-    """Whether two normalised texts are near duplicates: the same numbers and similar shingles."""
+    """Whether two normalised texts are near duplicates: the same numbers, and similar shingles."""
     if _NUMBER.findall(former) != _NUMBER.findall(latter):
         return False
     # Not stored: with stored shingles, 12,000 rows took 737 MB instead of 118.

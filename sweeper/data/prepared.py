@@ -1,7 +1,7 @@
 """The data set of a spec as training sees it: one or several sources, with changes by features.
 
 Several sources are read and split one by one, by the same hash, and put together split by split.
-Each row keeps the title of its source. Files stay as they are; every change is listed.
+Each row keeps the title of its source. Features change no files; each of their changes is listed.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from sweeper.spec import DataSpec, Spec, Task
 from sweeper.units import plural
 
 Load = Callable[[DataSpec, Task], Dataset]
+"""A function that reads and splits one source."""
 
 
 def dataset_of(spec: Spec, load_source: Load = load, choose: Choose = all_rows) -> Dataset:
     """The data set that a spec names, in three splits. Several sources are put together in memory.
 
     Args:
-        load_source: Function that reads and splits one source.
         choose: Function that leaves out rows of several sources; ``load_source`` does so for one.
 
     Raises:
@@ -55,6 +55,7 @@ def dataset_of(spec: Spec, load_source: Load = load, choose: Choose = all_rows) 
 
 
 def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
+    """The data sets of all sources as one, with their shares of faults weighted by test rows."""
     sources = spec.data.sources
     datasets = [
         replace(
@@ -115,13 +116,17 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
 def _rows_of_split(datasets: Sequence[Dataset], split: Split) -> Iterator[Example]:
     """The rows of a split in all sources; train lacks inputs that another source holds out."""
     for dataset in datasets:
-        others = (row.key for other in datasets if other is not dataset for row in held_out(other))
-        keys = set(others) if split == "train" else set()
-        yield from (row for row in dataset.splits[split] if row.key not in keys)
+        others = [each for each in datasets if each is not dataset and split == "train"]
+        held_out_keys = {row.key for other in others for row in held_out(other)}
+        yield from (row for row in dataset.splits[split] if row.key not in held_out_keys)
 
 
 def _load_sources(spec: Spec, load_source: Load) -> list[Dataset]:
-    """The data set of each source."""
+    """The data set of each source.
+
+    Raises:
+        DataError: A source cannot be loaded, or holds other content than the first one.
+    """
     loaded: list[Dataset] = []
     problems: list[Problem] = []
     for number, source in enumerate(spec.data.sources):
@@ -138,8 +143,8 @@ def _load_sources(spec: Spec, load_source: Load) -> list[Dataset]:
         if _content_of(loaded[-1]) != _content_of(loaded[0]):
             content, expected = _content_of(loaded[-1]), _content_of(loaded[0])
             what = f"this source holds {content}, but another holds {expected}"
-            why = "One loss is computed over all rows, so that they must be of one form."
-            fix = "Leave it out."
+            why = "One loss is computed over all rows, so they must be of one kind."
+            fix = "Leave this source out."
             problems.append(Problem(what, why, fix, f"{where} ({source.path})"))
     if problems:
         raise DataError(problems)
@@ -147,6 +152,7 @@ def _load_sources(spec: Spec, load_source: Load) -> list[Dataset]:
 
 
 def _content_of(dataset: Dataset) -> str:
+    """What the rows of a data set are, in words."""
     if dataset.labels:
         return "texts with labels"
     has_messages = any(example.messages for example in dataset.splits["train"])
@@ -162,7 +168,7 @@ class PreparedData:
 
 
 def changing_features(spec: Spec) -> dict[str, parts.Options]:
-    """The options of those features that change rows of this request, by feature."""
+    """The options of each feature that the request asks to change rows, by name."""
     hooks = (parts.BEFORE_SPLIT, parts.AFTER_SPLIT)
     all_options = {name: getattr(spec.features, name) for hook in hooks for name, _ in hook.all()}
     return {name: options for name, options in all_options.items() if options != type(options)()}
@@ -176,8 +182,8 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     would overstate every model's score.
 
     Args:
-        record: File of the run's list of changes. If it exists, features change no rows: the
-            list is applied.
+        record: File of the run's list of changes. If it exists, its changes are made, and features
+            are not asked for any.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from.
@@ -191,6 +197,7 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     sources: list[DataRows] = []
 
     def with_changes(rows: DataRows, hook: parts.Hook[Any]) -> DataRows:
+        """The rows after the changes of a hook's features, which are added to the list."""
         after_split = hook is parts.AFTER_SPLIT
         if recorded is not None:
             changes_of_hook = [
@@ -210,15 +217,16 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
         return dataset_of_rows(sources[-1], data, all_rows if spec.data.sources else choose)
 
     def choose(splits: Splits) -> Splits:
+        """The splits with the rows of train that features keep, under the labels they give."""
         rows = _rows_in(splits, spec, sources)
         forms = {path: form for source in sources for path, form in source.forms.items()}
         chosen_data = replace(sources[0], forms=forms).with_rows(list(rows.values()))
         usable_rows = with_changes(chosen_data, parts.AFTER_SPLIT).usable
         labels = {(row.path, row.line): row.label for _, row, _ in usable_rows}
-        places = ((example, rows[_key(example.source, example)]) for example in splits["train"])
+        pairs = ((example, rows[_key(example.source, example)]) for example in splits["train"])
         train = tuple(
             replace(example, label=labels[row.path, row.line] or None)
-            for example, row in places
+            for example, row in pairs
             if (row.path, row.line) in labels
         )
         return {**splits, "train": train}
@@ -249,7 +257,7 @@ def unchanged_dataset(spec: Spec, record: Path, fingerprint: str | None, why: st
 def _rows_in(
     splits: Splits, spec: Spec, sources: Sequence[DataRows]
 ) -> dict[tuple[str, int, str], FileRow]:
-    """The rows that are in some split, each with its split, by ``_key``."""
+    """The rows of the files that are in some split, each with its split, by ``_key``."""
     split_by_key = {
         _key(example.source, example): split for split, rows in splits.items() for example in rows
     }
@@ -263,4 +271,5 @@ def _rows_in(
 
 
 def _key(source: str, example: Example) -> tuple[str, int, str]:
+    """What identifies a row: the title of its source, its line and its content."""
     return source, example.line, example.content_hash()

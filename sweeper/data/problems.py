@@ -1,4 +1,4 @@
-"""Problems of a data set, all reported at once."""
+"""Raises all problems of a data set at once, and words what their messages share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def raise_any(problems: Sequence[Problem]) -> None:
 
 
 def listing(items: Iterable[object], limit: int = 8, form: str = "{}") -> str:
-    """Items for a sentence, each in this form: the first ones, and how many more there are.
+    """The first items for a sentence, each formatted by ``form``, and how many more there are.
 
     >>> listing(["a", "b", "c"], limit=2), listing(["a", "b"], form="`{}`")
     ('a, b and 1 more', '`a`, `b`')
@@ -53,6 +53,6 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
 
 
 def remedy(spec: DataSpec, kind: str, otherwise: str = "Correct these rows in the file.") -> str:
-    """The sentence with the command that removes a kind of fault; ``otherwise`` if none does."""
+    """A sentence with the command that removes faults of a kind; ``otherwise`` if none does."""
     commands = [command for _, mend in parts.MEND_FAULTS.all() if (command := mend(spec, kind))]
     return f"To fix the file: {commands[0]}" if commands else otherwise

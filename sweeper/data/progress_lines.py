@@ -1,6 +1,6 @@
 """Lines about work that takes longer than two seconds: what it is, and how much of it is done.
 
-A command prints the lines; without a listener they are dropped.
+A listener, such as a command's terminal, gets the lines; without one they are dropped.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ FIRST_LINE_SECONDS = 2.0
 """The first line comes after this time."""
 
 INTERVAL_SHARE = 0.25
-"""Each next line comes after this share of the time so far: an hour has 30 lines."""
+"""Each next line comes after this share of the time until the last one: an hour has 30 lines."""
 
 _listeners: list[Callable[[str], None]] = []
+"""The last listener; empty before ``listen`` is called."""
 
 
 def listen(listener: Callable[[str], None]) -> None:
-    """Give all further lines to ``listener``, in place of an earlier one."""
+    """Give all further lines to ``listener``, which takes the place of an earlier one."""
     _listeners[:] = [listener]
 
 
@@ -37,9 +38,8 @@ def with_progress(
     """
     start = last_line = time.monotonic()
     for count, item in enumerate(items):
-        if (now := time.monotonic()) - last_line >= max(
-            FIRST_LINE_SECONDS, INTERVAL_SHARE * (last_line - start)
-        ):
+        now = time.monotonic()
+        if now - last_line >= max(FIRST_LINE_SECONDS, INTERVAL_SHARE * (last_line - start)):
             last_line = now
             share = (done_so_far() if done_so_far else count) / max(total, 1)
             for listener in _listeners:

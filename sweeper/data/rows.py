@@ -43,9 +43,12 @@ def placeholders(column: str) -> list[str]:
 
 
 def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
-    """The table with a column for each template in ``columns``.
+    """The table with a filled column for each template among ``columns``.
 
     Columns that only templates use are removed.
+
+    Args:
+        columns: From a role to a column, or to a template such as ``{title} {body}``.
 
     Raises:
         DataError: A template names a column that does not exist.
@@ -68,19 +71,19 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
             if name not in present and name.partition(".")[0] not in present
         ]
     )
-    placeholder_names = dict.fromkeys(name for column in templates for name in placeholders(column))
-    inputs = {name if name in present else name.partition(".")[0] for name in placeholder_names}
-    inputs -= set(columns.values())
+    names = dict.fromkeys(name for template in templates for name in placeholders(template))
+    removed = {name if name in present else name.partition(".")[0] for name in names}
+    removed -= set(columns.values())
 
     def row_at(index: int) -> NumberedRow:
         line, fields = table.rows[index]
         texts = {template: fill_template(fields, template) for template in templates}
-        return line, {name: cell for name, cell in fields.items() if name not in inputs} | texts
+        return line, {name: cell for name, cell in fields.items() if name not in removed} | texts
 
     rows = LazySequence(len(table.rows), row_at)
-    column_names = dict.fromkeys([*(name for name in present if name not in inputs), *templates])
-    cautions = [*table.cautions, *_empty_cell_cautions(table, placeholder_names)]
-    return replace(table, rows=rows, cautions=cautions, known_columns=column_names)
+    new_columns = dict.fromkeys([*(name for name in present if name not in removed), *templates])
+    cautions = [*table.cautions, *_empty_cell_cautions(table, names)]
+    return replace(table, rows=rows, cautions=cautions, known_columns=new_columns)
 
 
 def fill_template(fields: Fields, template: str) -> str:
@@ -92,7 +95,7 @@ def fill_template(fields: Fields, template: str) -> str:
 
 
 def _cell(fields: Fields, name: str) -> object:
-    """A cell, or for ``column.key`` the value under that key in a cell that holds an object."""
+    """A cell; for ``column.key``, the value under the key in a cell that holds an object."""
     column, _, key = name.partition(".")
     if name in fields or not key:
         return fields.get(name)
@@ -100,9 +103,9 @@ def _cell(fields: Fields, name: str) -> object:
     return parsed.get(key) if isinstance(parsed, Mapping) else None
 
 
-def _empty_cell_cautions(table: RowTable, columns: Iterable[str]) -> list[str]:
+def _empty_cell_cautions(table: RowTable, names: Iterable[str]) -> list[str]:
     cautions = []
-    for name in columns:
+    for name in names:
         lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
         if lines:
             cautions.append(
@@ -116,6 +119,7 @@ LabelNames = Mapping[str, tuple[str, ...]]
 """From a column to the names of its integer classes."""
 
 _GUESSED_TASKS: tuple[Task, ...] = ("classification", "instruction", "domain")
+"""The tasks that are tried if none is given and the rows are not code, in this order."""
 
 
 @dataclass(slots=True)
@@ -124,12 +128,12 @@ class FileRow:
 
     Args:
         split: The split of the file.
-        line: Line, or row where the file has no lines.
+        line: Number of the line, or of the row if the file has no lines.
         fields: The cells; empty if the row cannot be read.
         example: The example that the row becomes, or None.
         reason: The reason why there is no example.
         readable: Whether the row could be read.
-        raw: The text in the file if the row could not be read.
+        raw: The beginning of the text in the file, if the row could not be read.
     """
 
     path: str
@@ -158,6 +162,7 @@ class FileRow:
 
     @property
     def label(self) -> str:
+        """The class of the row; empty without one."""
         return (self.example and self.example.label) or ""
 
 
@@ -170,7 +175,7 @@ class DataRows:
         forms: From a file to the form of its rows.
         evidence: Sentences on how the files were read.
         cautions: Sentences on what the user should check.
-        official: The splits that the source has, ``train`` first.
+        official: The splits that have files of their own, ``train`` first.
         columns: All columns of the files.
         label_names: From a column to the names of its integer classes.
         flags: The flags with which ``sweeper data`` reads the rows in the same way.
@@ -221,16 +226,17 @@ def _file_row(
         if column not in fields and placeholders(column)
     }
     filled_fields = {**fields, **texts} if texts else fields
-    example = row_form.example_or_reason(line, filled_fields, label_names)
-    if isinstance(example, Example):
-        return FileRow(path, split, line, fields, with_marks(example, fields))
-    return FileRow(path, split, line, fields, None, example)
+    result = row_form.example_or_reason(line, filled_fields, label_names)
+    if isinstance(result, Example):
+        return FileRow(path, split, line, fields, with_marks(result, fields))
+    return FileRow(path, split, line, fields, example=None, reason=result)
 
 
 def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = None) -> DataRows:
-    """All rows of the files of a spec. Without a task, the rows decide it.
+    """All rows of the files of a spec.
 
     Args:
+        task: The task; None to guess it from the rows.
         source: The files; None for those of the spec.
 
     Raises:
@@ -250,17 +256,17 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
     )
     rows: list[Sequence[FileRow]] = []
     forms: dict[str, Form] = {}
-    names: dict[str, tuple[str, ...]] = {}
+    label_names: dict[str, tuple[str, ...]] = {}
     evidence = list(source.evidence)
     cautions: list[str] = []
     for split, table in tables.items():
         split_form = form if split == "train" else _form_of_split(table, form, task, spec)
         evidence += [*table.how, *split_form.evidence]
         if split_form.columns != form.columns:
-            renamed = listing(split_form.columns.values(), form="`{}`")
-            evidence.append(f"{split} has other columns: {renamed}")
+            columns = listing(split_form.columns.values(), form="`{}`")
+            evidence.append(f"{split} has other columns: {columns}")
         cautions += _cautions(table, split_form, split)
-        names |= table.label_names
+        label_names |= table.label_names
         forms |= {str(path): split_form for path, _ in files[split]}
         rows += [_rows_of_file(part, path, split, split_form) for path, part in files[split]]
     if len(files) > 1:
@@ -276,20 +282,22 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
         cautions=tuple(dict.fromkeys(cautions)),
         official=tuple(files),
         columns=tuple(dict.fromkeys(c for table in file_tables for c in table.columns)),
-        label_names=names,
+        label_names=label_names,
         flags=flags,
     )
 
 
 def _form_of_split(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
-    """Train's form if the table has its columns, else the form detected in the table.
+    """Train's form if the table has its columns, or the form that is detected in the table.
 
-    A column's name may be in the plural: several accepted answers where train has one.
+    A column of train may have its name in the plural here: several accepted answers, not one.
+
+    Raises:
+        DataError: The table's rows are not recognised, or only one of the two forms has classes.
     """
     present = table.columns
-    plural = {role: f"{column}s" for role, column in form.columns.items()}
     columns = {
-        role: plural[role] if column not in present and plural[role] in present else column
+        role: plural if column not in present and (plural := f"{column}s") in present else column
         for role, column in form.columns.items()
     }
     if set(columns.values()) <= set(present):
@@ -297,7 +305,7 @@ def _form_of_split(table: RowTable, form: Form, task: Task, spec: DataSpec) -> F
     detected = detect(table, task, spec.model_copy(update={"columns": {}}))
     if detected.format != form.format and "text-label" in (detected.format, form.format):
         raise DataError(
-            f"this split has the form {detected.format}, but train has {form.format}",
+            f"this split has the format {detected.format}, but train has {form.format}",
             fix="Give all splits the same columns.",
             where=table.name,
         )
@@ -308,21 +316,20 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     cautions = [*table.cautions]
     lines_by_form: dict[str, list[int]] = {}
-    for line, fields in table.rows if form.others else ():
+    for line, fields in table.rows if form.other_forms else ():
         if (row_form := form.of(fields)) is not form:
             columns = listing(row_form.columns.values(), form="`{}`")
             lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(line)
     for name, lines in lines_by_form.items():
-        where = listing(lines, 3)
         cautions.append(
             f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
-            f"and are read as such (line {where})"
+            f"and are read as such (line {listing(lines, 3)})"
         )
     return (*cautions, *column_cautions(table, form))
 
 
 def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
-    """The rows in the order of their lines; in a large file, the unreadable ones come last."""
+    """The rows in the order of their lines. Unreadable ones come last in a large file."""
 
     def file_row(numbered_row: NumberedRow) -> FileRow:
         return _file_row(str(path), split, *numbered_row, form, table.label_names)
@@ -342,7 +349,14 @@ def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequ
 
 
 def _guess_task(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
-    """The task of the rows: code if they have tests or programs, else the first that fits."""
+    """The task of the rows, and their form: code if they have programs or tests of them.
+
+    Of the other tasks, the first whose form has columns with known names; if none has, the first
+    that fits.
+
+    Raises:
+        DataError: No task fits.
+    """
     with suppress(DataError):
         code_form = detect(table, "code", spec)
         if not code_form.guessed and _has_programs(table, code_form):
@@ -368,12 +382,12 @@ _CODE_COLUMNS = ("code", "canonical_solution")
 
 def _has_programs(table: RowTable, form: Form) -> bool:
     """Whether most rows have tests or, in a code column, a long answer or one of several lines."""
-    tests, answer = form.columns.get("tests"), form.columns.get("completion")
+    tests, answer = form.columns.get("tests", ""), form.columns.get("completion", "")
     rows = table.sample
-    with_tests = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
-    answers = [text_of(fields.get(answer)) if answer in _CODE_COLUMNS else "" for fields in rows]
-    is_program = ["\n" in text.strip() or len(text) > MAX_CLASS_CHARACTERS for text in answers]
-    return max(sum(map(bool, with_tests)), sum(is_program)) > len(rows) / 2
+    rows_with_tests = sum("assert" in text_of(fields.get(tests)) for fields in rows)
+    answers = [text_of(fields.get(answer)) for fields in rows if answer in _CODE_COLUMNS]
+    programs = sum("\n" in text.strip() or len(text) > MAX_CLASS_CHARACTERS for text in answers)
+    return max(rows_with_tests, programs) > len(rows) / 2
 
 
 LABEL_SAMPLE_ROWS = 100_000
@@ -381,9 +395,9 @@ LABEL_SAMPLE_ROWS = 100_000
 
 
 def _has_classes(table: RowTable, form: Form) -> bool:
-    """Whether the label column holds classes: at least two rows a label on average.
+    """Whether the label column (which may be `target`) holds classes and not texts.
 
-    A column `target` may also hold texts.
+    Classes have at least two rows on average.
     """
     labels = [
         str(fields.get(form.columns["label"])) for fields in table.spread_rows(LABEL_SAMPLE_ROWS)

@@ -1,4 +1,4 @@
-"""Rows with nearly the same text, and text that quotes a held-out row."""
+"""Finds rows with nearly the same text, and text that quotes a held-out row."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ MAX_ROWS = 200_000
 """Only this many rows, the first ones, are compared."""
 
 _Row = tuple[int, FileRow, Example]
+"""An entry of ``DataRows.usable``: index, row and example."""
 
 
 def reason_not_available() -> str:
@@ -25,7 +26,10 @@ def reason_not_available() -> str:
 
 
 def duplicates_in_split(data: DataRows) -> Iterator[tuple[int, int]]:
-    """Pairs of indices: a row, and an earlier row of its split that is nearly the same."""
+    """Pairs of indices: a row, and an earlier row of its split and label that is nearly the same.
+
+    Rows with exactly the same input are not reported.
+    """
     seen_texts = NearTexts[_Row]()
     rows = data.usable[:MAX_ROWS]
     for entry in with_progress(rows, "looking for near duplicates", len(rows)):
@@ -34,7 +38,7 @@ def duplicates_in_split(data: DataRows) -> Iterator[tuple[int, int]]:
             continue
         match = next(seen_texts.similar_to(text, partial(_same_split_and_label, entry)), None)
         # A row that has a match is not added: in a chain A, B, C of small changes, C is compared
-        # with A only, and may stay.
+        # with A alone, and may be reported as no duplicate.
         if match is None:
             seen_texts.add(entry, text)
         elif match[2].key != example.key:
@@ -49,9 +53,8 @@ def duplicates_across_splits(data: DataRows) -> Iterator[tuple[int, int]]:
         index, row, _ = entry
         if (text := SketchedText.of(row.input)) is None:
             continue
-        if (
-            match := next(seen_texts.similar_to(text, partial(_other_split_and_input, entry)), None)
-        ) is not None:
+        wanted = partial(_other_split_and_input, entry)
+        if match := next(seen_texts.similar_to(text, wanted), None):
             yield index, match[0]
         if row.split != SPLITS[0]:
             seen_texts.add(entry, text)
@@ -65,11 +68,13 @@ def _other_split_and_input(first: _Row, second: _Row) -> bool:
     return first[1].split != second[1].split and first[2].key != second[2].key
 
 
-# If two texts share a run of this many words, one quotes the other: the window of GPT-3's
-# study of contamination (Brown et al. 2020, arXiv:2005.14165, appendix C).
 WINDOW_WORDS = 13
-# A window in more documents is a common phrase, a notice or a form, no quote (same source).
+"""If two texts share a run of this many words, one quotes the other: the window of GPT-3's study of
+contamination (Brown et al. 2020, arXiv:2005.14165, appendix C)."""
+
 _MAX_DOCUMENTS_PER_WINDOW = 10
+"""A window in more documents is no quote, but a common phrase, a notice or a form (same source)."""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -98,13 +103,13 @@ def without_held_out_text(
         document
         for document, quotes in zip(documents, all_quotes, strict=True)
         if document.content_hash() not in hashes
-        and normalised(document.text) not in held_out_texts
+        and not (document.text and normalised(document.text) in held_out_texts)
         and all(documents_per_window[window] > _MAX_DOCUMENTS_PER_WINDOW for window in quotes)
     )
 
 
 def _texts(example: Example) -> Iterator[str]:
-    """The whole text, then each message's."""
+    """The whole text of an example, then the text of each message."""
     yield example.text or "\n".join(message.content for message in example.messages)
     yield from (message.content for message in example.messages)
 

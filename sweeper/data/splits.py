@@ -12,6 +12,7 @@ With ``data.split_by``, groups of rows are split instead, without regard to clas
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections import Counter, defaultdict
@@ -36,7 +37,11 @@ Name = TypeVar("Name", bound=Hashable)
 def take_splits(
     examples: Iterable[Example], fractions: Mapping[Split, float], seed: int
 ) -> dict[Split, list[Example]]:
-    """The splits named in ``fractions`` (shares of the inputs, each > 0), and the rest as train."""
+    """The examples of each split in ``fractions`` and, with the rest, of train.
+
+    Args:
+        fractions: The share of the inputs for each split, above 0.
+    """
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[example.key].append(example)
@@ -55,6 +60,7 @@ def placement(
 
     Args:
         inputs: Key and class of every input.
+        fractions: The share of the inputs of each class for each split; train gets the rest.
     """
 
     def hash_number(key: str) -> int:
@@ -63,6 +69,7 @@ def placement(
     numbers: dict[str, array[int]] = defaultdict(lambda: array("Q"))
     for key, class_name in inputs:
         numbers[class_name].append(hash_number(key))
+    # The largest hash number of each split of a class; train has those above.
     limits: dict[str, list[tuple[int, Split]]] = {}
     for class_name, class_numbers in numbers.items():
         sizes = class_sizes(len(class_numbers), fractions)
@@ -79,7 +86,7 @@ def placement(
 
 
 def class_of(labels: Iterable[str | None]) -> str:
-    """The commonest label of rows with the same input; empty without labels."""
+    """The commonest label of rows with the same input; empty if they have none."""
     counts = Counter(label or "" for label in labels)
     return min(counts, key=lambda label: (-counts[label], label))
 
@@ -87,13 +94,15 @@ def class_of(labels: Iterable[str | None]) -> str:
 def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
     """The number of inputs of one class for each split. Each split gets one before any gets two."""
     sizes: dict[Split, int] = {}
-    inputs_left = inputs - 1  # train gets at least one
+    remaining_inputs = inputs - 1  # train gets at least one
     for number, split in enumerate(fractions, start=1):
-        remaining_splits = len(fractions) - number
+        later_splits = len(fractions) - number
         requested = max(1, round(inputs * fractions[split]))
-        sizes[split] = max(min(requested, inputs_left - remaining_splits), min(1, inputs_left))
-        inputs_left -= sizes[split]
-    return {**sizes, "train": inputs_left + 1}
+        sizes[split] = max(
+            min(requested, remaining_inputs - later_splits), min(1, remaining_inputs)
+        )
+        remaining_inputs -= sizes[split]
+    return {**sizes, "train": remaining_inputs + 1}
 
 
 def shares(rows: int, fractions: Mapping[Split, float], max_rows: int | None) -> dict[Split, float]:
@@ -129,17 +138,13 @@ class Repeated:
     )
     in_test: Counter[str] = field(default_factory=Counter)
 
-    def add(
-        self, splits: Sequence[Split], contents: Iterable[object], answers: Iterable[str]
-    ) -> None:
-        """Count all rows of one input, by their splits, content hashes and answers."""
+    def add(self, splits: Sequence[Split], hashes: Iterable[str], answers: Iterable[str]) -> None:
+        """Count the rows of one input, by the split, content hash and answer of each."""
         if (rows := len(splits)) > 1:
-            hashes = list(contents)
+            contents = list(zip(splits, hashes, strict=True))
             held_out_rows = sum(split != "train" for split in splits)
-            test_hashes = [
-                content for split, content in zip(splits, hashes, strict=True) if split == "test"
-            ]
-            self.counts["duplicates"] += rows - len(set(zip(splits, hashes, strict=True)))
+            test_hashes = [content_hash for split, content_hash in contents if split == "test"]
+            self.counts["duplicates"] += rows - len(set(contents))
             self.in_test["duplicates"] += len(test_hashes) - len(set(test_hashes))
             if held_out_rows < rows:
                 self.counts["leakage"] += held_out_rows
@@ -164,7 +169,7 @@ def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
 
 
 def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """Examples sorted by key, content and line, so that their order in the files does not count."""
+    """The examples sorted by key, content hash and line: their order in the files has no effect."""
     return tuple(sorted(examples, key=lambda e: (e.key, e.content_hash(), e.line)))
 
 
@@ -213,7 +218,7 @@ def _class_sample(examples: Iterable[Example], rows: int) -> tuple[Example, ...]
 def proportional(counts: Mapping[Name, int], total: int) -> dict[Name, int]:
     """Whole numbers in the proportion of ``counts`` that add up to ``total``, none above its count.
 
-    Each name gets at least one while the total lasts; the largest counts come first.
+    Each name gets at least one. If the total is too small, those with the largest counts get one.
 
     >>> proportional({"a": 90, "b": 9, "c": 1}, 10)
     {'a': 8, 'b': 1, 'c': 1}
@@ -249,17 +254,18 @@ def assign_splits(
 ) -> list[Split]:
     """The split of each row, as ``data.split_by`` says.
 
-    ``shares`` are the shares of the other splits; train gets the rest.
+    Args:
+        shares: The share of each split but train, which gets the rest.
 
     Raises:
         DataError: No row has a time to order it by.
         NotInstalled: rensa is missing, which finds near duplicates.
     """
     if spec.split_by != "time":
-        find_near = spec.split_by == "hash"
-        if find_near:
+        near = spec.split_by == "hash"
+        if near:
             require("data.split_by: hash", ["rensa"], install_command("data"))
-        return by_hash(examples, shares, spec.split_seed, near=find_near)
+        return by_hash(examples, shares, spec.split_seed, near=near)
     if all(time_of(example.group) is None for example in examples):
         raise DataError(
             f"`{spec.split_column}` holds no times, but for example {examples[0].group!r}",
@@ -274,14 +280,15 @@ def by_hash(
 ) -> list[Split]:
     """The split of each row by the hash of its group.
 
-    Rows with the same input or value of ``data.split_column`` are one group; with ``near``, also
-    chains of rows with nearly the same inputs, which needs rensa. ``shares`` are shares of the
-    groups, for each split but train.
+    Rows with the same input or value of ``data.split_column`` are one group. A group's split
+    depends only on its own content, the shares and the seed. So rows that are added later move no
+    old row, unless they join its group.
 
-    A group's split depends only on its own content, the shares and the seed. So rows that are added
-    later move no old row, unless they join its group.
+    Args:
+        shares: The share of the groups for each split but train.
+        near: Whether rows with nearly the same inputs are one group, too, which needs rensa.
     """
-    # Each row's input, and the value of the column; without one, the input again.
+    # Each row's input, and its value of the column; without a value, the input again.
     rows = [(row.key, f"value {row.group}" if row.group else row.key) for row in examples]
     groups = _DisjointSets()
     for key, name in rows:
@@ -298,6 +305,7 @@ def by_hash(
 
 
 def _join_near_duplicates(examples: Iterable[Example], groups: _DisjointSets) -> None:
+    """Join the groups of inputs that are nearly the same."""
     earlier_texts = NearTexts[str]()
     for key, text in {example.key: example.input for example in examples}.items():
         if sketch := SketchedText.of(text):
@@ -323,7 +331,7 @@ def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str
 
 
 class _DisjointSets:
-    """Disjoint sets of names (union-find)."""
+    """Disjoint sets of names (union-find); a new name is a set of its own."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
@@ -342,7 +350,7 @@ class _DisjointSets:
         self._parent[self.root(first)] = self.root(second)
 
     def names(self, preferred: Set[str]) -> dict[str, str]:
-        """Maps each name to the smallest preferred name in its set, else to the smallest name."""
+        """From each name to the smallest preferred name in its set, or to the smallest name."""
         first_names: dict[str, tuple[bool, str]] = {}
         for name in self._parent:
             root, rank = self.root(name), (name not in preferred, name)
@@ -353,7 +361,7 @@ class _DisjointSets:
 def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[Split]:
     """The split of each row by its time: test has the latest rows, validation the ones before.
 
-    Rows of one time stay together. Rows with the same input count with their earliest time. Rows
+    Rows of one time stay together. Rows with the same input have the earliest of their times. Rows
     without a time are in train.
     """
     earliest: dict[str, float] = {}
@@ -370,7 +378,8 @@ def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[
                 borders.append((latest[rows - 1], split))
     return [
         next(
-            (split for border, split in borders if earliest.get(row.key, -1e300) >= border), "train"
+            (split for border, split in borders if earliest.get(row.key, -math.inf) >= border),
+            "train",
         )
         for row in examples
     ]
@@ -382,8 +391,8 @@ _DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%a, %d %b %Y %H:%M:%S %z")
 def time_of(text: str) -> float | None:
     """The time that a text states, in seconds since 1970; None if it states none.
 
-    Dates are in ISO form or in ``_DATE_FORMATS``; eight digits such as 20240531 are a date. Any
-    other number is returned as it is.
+    Dates have the ISO format or one of ``_DATE_FORMATS``; eight digits such as 20240531 are a date.
+    Any other number is returned as it is.
 
     >>> time_of("2024-05-01") < time_of("2024-05-01T10:00:00Z"), time_of("soon")
     (True, None)

@@ -1,4 +1,4 @@
-"""The types of rows as read from a file; large ones stay on the disk and are read when accessed."""
+"""The rows of a file as they are read. Large ones stay on the disk, and are read when accessed."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ class LazySequence(Sequence[Item]):
 
     Args:
         size: Number of items.
-        at: Function that makes the item at an index.
-        stream: Function that makes all items in order, faster than one by one.
+        item_at: Function that makes the item at an index.
+        all_items: Function that makes all items in order, faster than one by one.
     """
 
     def __init__(
         self,
         size: int,
-        at: Callable[[int], Item],
-        stream: Callable[[], Iterator[Item]] | None = None,
+        item_at: Callable[[int], Item],
+        all_items: Callable[[], Iterator[Item]] | None = None,
     ) -> None:
         self._size = size
-        self._item_at = at
-        self._stream = stream
+        self._item_at = item_at
+        self._all_items = all_items
 
     def __len__(self) -> int:
         return self._size
 
     @overload
-    def __getitem__(self, place: int) -> Item: ...
+    def __getitem__(self, index: int) -> Item: ...
     @overload
-    def __getitem__(self, place: slice) -> LazySequence[Item]: ...
+    def __getitem__(self, index: slice) -> LazySequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | LazySequence[Item]:
         indices = range(self._size)[index]
         if isinstance(indices, int):
@@ -70,7 +70,7 @@ class LazySequence(Sequence[Item]):
         return LazySequence(len(indices), lambda position: self._item_at(indices[position]))
 
     def __iter__(self) -> Iterator[Item]:
-        return self._stream() if self._stream else map(self._item_at, range(self._size))
+        return self._all_items() if self._all_items else map(self._item_at, range(self._size))
 
 
 def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
@@ -90,13 +90,13 @@ _MAX_KEPT_CHARACTERS = 200
 """At most this many characters of a row that cannot be read are kept."""
 
 _MIN_BROKEN_ROWS = 10_000
-"""From this number of broken rows on, a file is refused while it is read if most are broken."""
+"""A file with at least this many broken rows is refused while it is read, if most are broken."""
 
 SAMPLE_ROWS = 500
 """Rows in the sample, evenly spread over the table. Other loaders take about a hundred."""
 
 MAX_COLUMNS = 10_000
-"""A file with more columns is refused. Common practice: spreadsheets end at 16,384."""
+"""A file with more columns is refused. A spreadsheet has 16,384 at most."""
 
 
 @dataclass
@@ -107,7 +107,8 @@ class RowTable:
         rows: Line (or row) number and fields of every row; large ones stay on the disk.
         how: Sentences on how the file was read, where that had to be detected.
         label_names: From a column to the names of its integer classes, if the file states them.
-        cautions: What a user should check about how the file was read, with the remedy.
+        broken: Rows that could not be read.
+        cautions: Sentences on what a user should check about how the file was read.
         known_columns: All columns as keys, if the reader of the file has noted them.
         count: How many rows were read.
     """
@@ -123,7 +124,7 @@ class RowTable:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the file, ``.gz`` set aside."""
+        """The suffix of the file; if it is packed, the one before ``.gz``."""
         return unpacked_suffix(Path(self.name))
 
     @property
@@ -147,25 +148,29 @@ class RowTable:
         """Note a line without a readable row.
 
         Raises:
-            DataError: Many rows are broken, and more than can be read.
+            DataError: Many rows are broken, more than could be read.
         """
         self.broken.append(BrokenRow(line, reason, text[:_MAX_KEPT_CHARACTERS]))
         if len(self.broken) >= _MIN_BROKEN_ROWS:
             self.refuse_if_mostly_broken()
 
     def refuse_if_mostly_broken(self) -> None:
-        """Refuse a file of which more rows are broken than can be read.
+        """Refuse a file in which most rows are broken.
 
         Raises:
             DataError: Names the first broken rows.
         """
         if len(self.broken) > self.count:
             fix = "Repair or remove these lines."
-            places = ((row.reason, f"{self.name}:{row.line}") for row in self.broken)
-            raise_any([Problem(reason, fix=fix, where=where) for reason, where in places])
+            raise_any(
+                [
+                    Problem(row.reason, fix=fix, where=f"{self.name}:{row.line}")
+                    for row in self.broken
+                ]
+            )
 
     def count_rows(self, rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
-        """Yields the same rows, and notes their number and columns.
+        """The same rows; counts them, and notes their columns.
 
         Raises:
             DataError: There are too many columns.
@@ -201,13 +206,13 @@ LARGE_BYTES = 32 * 2**20
 take nine times their size (``contents.MEMORY_FACTOR``), 0.3 GiB at most."""
 
 WRITE_BUFFER_BYTES = 2**16
-"""The buffer of each file that is written."""
+"""Size of the buffer of each file that is written."""
 
 
 def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
-    """The rows as a tuple or, if they are large, in an unnamed file deleted after its last use.
+    """The rows as a tuple or, if they are large, in an unnamed file that is deleted after its use.
 
-    Pickle is safe here, as no other process can open the file.
+    The file is pickled. That is safe, as no other process can open it.
     """
     pickled = (pickle.dumps(row, pickle.HIGHEST_PROTOCOL) for row in rows)
     pickled_rows: list[bytes] = []
@@ -230,7 +235,7 @@ def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
 
 @contextmanager
 def item_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """A function that appends an item to a file; a second file stores where each item begins."""
+    """A function that appends an item to a file. A second file holds where each item begins."""
     starts = array("Q", [0])
     with path.open("wb", WRITE_BUFFER_BYTES) as file:
         yield lambda item: starts.append(starts[-1] + file.write(item))
@@ -249,7 +254,7 @@ def _mapped_items(
     """The items of a file; each is made from its bytes when it is accessed.
 
     Args:
-        starts: The position at which each item begins, and the end of the last one.
+        starts: The byte at which each item begins, and the end of the last one.
     """
     content = _mapped(file)
     return LazySequence(
@@ -259,6 +264,6 @@ def _mapped_items(
 
 def _mapped(file: BinaryIO) -> memoryview:
     """The content of a file, which stays mapped as long as the view is used."""
-    if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+    if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
         return memoryview(b"")
     return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

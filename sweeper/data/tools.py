@@ -1,7 +1,7 @@
-"""Tool calls in conversations: read from usual forms, passed to templates, or written as text.
+"""Tools and tool calls in conversations: read from common formats, given to templates, or as text.
 
-A message keeps all but its text as JSON: an assistant's calls, the name of the tool that answers
-or, in the system message, the available tools.
+``Message.more`` holds them as JSON: an assistant's calls, the name of the tool that answers or, in
+the system message, the available tools.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from sweeper.data.examples import Message
 from sweeper.textfiles import json_value
 
-# The form of Hermes and Qwen 2.5, which most servers of open models parse:
+# The system prompt of Hermes and Qwen 2.5, whose calls most servers of open models parse:
 # https://github.com/NousResearch/Hermes-Function-Calling
 _TOOLS = """# Tools
 
@@ -33,10 +33,10 @@ For each function call, return a json object with function name and arguments wi
 
 
 def calls_of(value: object) -> list[dict[str, object]]:
-    """The calls of one turn in OpenAI's form, arguments as objects, as chat templates take them.
+    """The calls of one turn in OpenAI's format, but with arguments as objects for chat templates.
 
     Args:
-        value: OpenAI's list, one function of its older form, or ShareGPT's JSON text.
+        value: OpenAI's list, one function of its older format, or ShareGPT's JSON text.
 
     Raises:
         ValueError: The value holds no call.
@@ -47,18 +47,18 @@ def calls_of(value: object) -> list[dict[str, object]]:
         call = item.get("function", item) if isinstance(item, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
             raise ValueError("no name")
-        given = call.get("arguments", call.get("parameters", {}))
-        arguments = json_value(given) if isinstance(given, str) and given.strip() else given or {}
+        cell = call.get("arguments", call.get("parameters", {}))
+        arguments = json_value(cell) if isinstance(cell, str) and cell.strip() else cell or {}
         if not isinstance(arguments, Mapping):
             raise ValueError("arguments are no object")
-        identity = {"id": item["id"]} if item.get("id") else {}
+        call_id = {"id": item["id"]} if item.get("id") else {}
         function = {"name": call["name"], "arguments": arguments}
-        calls.append({**identity, "type": "function", "function": function})
+        calls.append({**call_id, "type": "function", "function": function})
     return calls
 
 
 def tools_of(value: object) -> list[dict[str, object]]:
-    """The tools of a row in OpenAI's form; none if the cell is empty.
+    """The tools of a row in OpenAI's format; none if the cell is empty.
 
     Raises:
         ValueError: The cell holds no list of objects.
@@ -75,7 +75,7 @@ def tools_of(value: object) -> list[dict[str, object]]:
 
 
 def extras_json(**more: object) -> str:
-    """The parts of a message besides its text, as JSON; empty if there are none."""
+    """``Message.more`` of a message with these parts; those that are empty are left out."""
     parts = {name: value for name, value in more.items() if value}
     return json.dumps(parts, ensure_ascii=False) if parts else ""
 
@@ -93,7 +93,7 @@ def for_template(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], lis
 
 
 def text_with_calls(message: Message) -> str:
-    """The text of a turn with its tools, calls or tool result written out."""
+    """The text of a message, with its tools, calls or tool result written out."""
     more = json.loads(message.more) if message.more else {}
     parts = [message.content] if message.content else []
     if tools := more.get("tools"):
@@ -138,5 +138,6 @@ PROBE = (
     Message("assistant", "probe answer"),
 )
 """A conversation that shows whether a template writes tools, calls and results."""
+
 PROBE_TEXTS = ("probe_tool", "probe_call", "probe_key", "probe result")
 """Texts of ``PROBE`` that a template with tools writes."""

@@ -1,4 +1,4 @@
-"""Writes rows to files, and lists of changes to rows, which are read and applied again."""
+"""Writes rows to files; writes, reads and applies lists of changes to rows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def json_lines(rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[Fields], columns: Iterable[str] | None = None) -> None:
-    """Write rows one by one, but JSON and Parquet files in one piece.
+    """Write rows to a file of the kind that its suffix names.
 
-    Half of a surrogate pair, which JSON can hold, becomes its escape again.
+    All rows are held in memory for JSON and Parquet, or if ``columns`` is None. Half of a surrogate
+    pair, which JSON can hold, becomes its escape again.
 
     Args:
         columns: All column names, for CSV and TSV; None for the names in the rows.
@@ -57,6 +58,7 @@ def write_rows(path: Path, rows: Iterable[Fields], columns: Iterable[str] | None
 
 
 def _cell(cell: object) -> object:
+    """A cell for CSV: lists and objects as JSON."""
     if isinstance(cell, list | dict):
         return json.dumps(cell, ensure_ascii=False, default=str)
     return cell
@@ -75,7 +77,10 @@ def _parquet(rows: Sequence[Fields]) -> bytes:
 
 
 def writable_suffix(path: Path, source: Path) -> str:
-    """The suffix to write a file with.
+    """The suffix of a file that is to be written.
+
+    Args:
+        source: The file that was read, whose name the error suggests.
 
     Raises:
         UsageError: No file of that kind can be written.
@@ -92,7 +97,7 @@ def writable_suffix(path: Path, source: Path) -> str:
 
 
 def name_in_folder(source: Path) -> str:
-    """The new name of a folder's file; formats that cannot be written become JSONL."""
+    """The name under which a folder's file is written: JSONL in place of unwritable suffixes."""
     name = source.name.removesuffix(".gz")
     if data_suffix(source) in WRITABLE_SUFFIXES:
         return name
@@ -114,8 +119,8 @@ class ListedChange:
     Args:
         remedy: Name of the remedy or method that made the change.
         action: ``removed``, ``changed``, ``added``, ``rejected`` or ``failed``.
-        before: The cells before; only those that changed, unless the row was removed.
-        after: The cells after; empty if the row was removed.
+        before: The changed cells before the change; all cells of a removed row.
+        after: The changed cells after the change; empty if the row was removed.
         after_split: Whether the change was made after the split, in train alone.
     """
 
@@ -130,7 +135,7 @@ class ListedChange:
 
 
 def apply_changes(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
-    """The rows after the changes, without removed rows."""
+    """The data with the changed rows, and without the removed ones."""
     if not changes:
         return data
     by_row: dict[tuple[str, int], list[ListedChange]] = defaultdict(list)
@@ -149,7 +154,9 @@ def apply_changes(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
 def change_list(changes: Iterable[ListedChange]) -> str:
     """The changes as JSON Lines; ``after_split`` is written only where it is true."""
     lines = map(asdict, changes)
-    return json_lines({k: v for k, v in line.items() if v is not False} for line in lines)
+    return json_lines(
+        {name: value for name, value in line.items() if value is not False} for line in lines
+    )
 
 
 def count_changes(changes: Iterable[ListedChange]) -> Counter[tuple[str, str]]:

@@ -200,12 +200,12 @@ def test_the_chosen_answers_of_preference_data_can_be_trained_on():
         (
             "classification",
             {"question": "q", "answer": "a"},
-            ["needs text-label", "as prompt-completion data"],
+            ["needs text-label", "fit the format prompt-completion"],
         ),
         (
             "instruction",
             {"text": "t", "label": "a"},
-            ["needs messages or", "as text-label data"],
+            ["needs messages or", "fit the format text-label"],
         ),
         ("instruction", {"text": "t"}, ["nothing in it says where an answer begins"]),
     ],

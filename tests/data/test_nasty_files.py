@@ -85,7 +85,7 @@ def test_a_word_that_many_rows_have_is_a_class(tmp_path):
     (tmp_path / "rows.csv").write_text(cells(rows))
     dataset = load(DataSpec(path=str(tmp_path / "rows.csv")), "classification")
     assert (dataset.rows, dataset.labels) == (60, ("None", "class 1", "class 2"))
-    assert any("'None' in `label` is used as a value" in said for said in dataset.evidence)
+    assert any("'None' in `label` is read as a value" in said for said in dataset.evidence)
 
 
 def test_a_spreadsheet_with_words_for_nothing_and_repeated_names(tmp_path):

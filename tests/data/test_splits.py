@@ -291,7 +291,7 @@ def test_official_splits_are_kept(tmp_path):
         ({"split_by": "group"}, "no column to split by"),
         ({"split_by": "time", "split_column": "dya"}, "there is no column 'dya' to split by"),
         ({"split_by": "time", "split_column": "user"}, "`user` holds no times, but for example"),
-        ({"split_column": "day"}, "'day' would decide nothing"),
+        ({"split_column": "day"}, "'day' is named to split by, but not used"),
     ],
 )
 def test_a_column_that_cannot_decide_is_said(tmp_path, spec, said):

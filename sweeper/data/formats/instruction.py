@@ -8,7 +8,7 @@ from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.row_format import (
     RawRow,
-    RoleTests,
+    RoleChecks,
     RowFormat,
     Shape,
     UnusableRow,
@@ -16,8 +16,8 @@ from sweeper.data.formats.row_format import (
     text_of,
 )
 from sweeper.data.formats.turns import (
+    CODE_TESTS,
     SYSTEM,
-    TESTS,
     answered_example,
     is_answer,
     is_anything,
@@ -42,7 +42,7 @@ class InstructionRows(RowFormat):
             {
                 "input": ("input", "context", "article"),
                 "history": ("history",),
-                **TESTS,
+                **CODE_TESTS,
                 **SYSTEM,
             },
         ),
@@ -62,7 +62,7 @@ class InstructionRows(RowFormat):
             }
         ),
     )
-    values: ClassVar[RoleTests] = {
+    value_checks: ClassVar[RoleChecks] = {
         "history": is_anything,
         "tests": is_anything,
         "output": is_answer,
@@ -78,7 +78,7 @@ class InstructionRows(RowFormat):
 
 
 def _history(row: RawRow) -> list[Message]:
-    """Earlier turns, as pairs of question and answer."""
+    """The turns of earlier pairs of question and answer."""
     history = parsed_cell(row.value("history"))
     messages: list[Message] = []
     for pair in history if isinstance(history, list) else []:

@@ -8,14 +8,14 @@ from sweeper.data.examples import Example
 from sweeper.data.formats.row_format import (
     EmptyRow,
     RawRow,
-    RoleTests,
+    RoleChecks,
     RowFormat,
     Shape,
     UnusableRow,
 )
 from sweeper.data.formats.turns import (
+    CODE_TESTS,
     SYSTEM,
-    TESTS,
     TOOLS,
     conversation_example,
     is_anything,
@@ -25,7 +25,7 @@ from sweeper.data.formats.turns import (
 
 
 class Messages(RowFormat):
-    """A list of turns; the last answer is the one that is scored."""
+    """A list of turns; the last answer is scored."""
 
     name = "messages"
     aliases = ("sharegpt", "openai")
@@ -38,10 +38,14 @@ class Messages(RowFormat):
     shapes = (
         Shape(
             {"messages": ("messages", "conversations", "conversation", "chat", "texts")},
-            {**SYSTEM, **TOOLS, **TESTS},
+            {**SYSTEM, **TOOLS, **CODE_TESTS},
         ),
     )
-    values: ClassVar[RoleTests] = {"messages": is_turns, "tools": is_anything, "tests": is_anything}
+    value_checks: ClassVar[RoleChecks] = {
+        "messages": is_turns,
+        "tools": is_anything,
+        "tests": is_anything,
+    }
 
     def example(self, row: RawRow) -> Example:
         value = row.value("messages")

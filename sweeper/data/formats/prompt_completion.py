@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.row_format import RawRow, RoleTests, RowFormat, Shape, is_text
+from sweeper.data.formats.row_format import RawRow, RoleChecks, RowFormat, Shape, is_text
 from sweeper.data.formats.turns import (
+    CODE_TESTS,
     SYSTEM,
-    TESTS,
     TOOLS,
     answered_example,
     conversation_example,
@@ -21,7 +21,7 @@ from sweeper.data.formats.turns import (
 )
 from sweeper.data.table import Fields
 
-_COMPLETIONS = (
+_COLUMN_PAIRS = (
     ("prompt", "completion response canonical_solution code solution output answer"),
     ("input", "output"),
     ("question", "answer response answers"),
@@ -36,7 +36,9 @@ _COMPLETIONS = (
     ("text", "summary"),
     ("problem", "solution"),
 )
-_PAIRS = [(prompt, name) for prompt, names in _COMPLETIONS for name in names.split()]
+"""Column of the prompt, and possible columns of its completion."""
+
+_PAIRS = [(prompt, name) for prompt, names in _COLUMN_PAIRS for name in names.split()]
 
 
 class PromptCompletion(RowFormat):
@@ -50,10 +52,10 @@ class PromptCompletion(RowFormat):
         "optional `test_list`, `test` or `tests` with code"
     )
     shapes = tuple(
-        Shape({"prompt": (prompt,), "completion": (completion,)}, {**TESTS, **SYSTEM, **TOOLS})
+        Shape({"prompt": (prompt,), "completion": (completion,)}, {**CODE_TESTS, **SYSTEM, **TOOLS})
         for prompt, completion in _PAIRS
     )
-    values: ClassVar[RoleTests] = {
+    value_checks: ClassVar[RoleChecks] = {
         "prompt": lambda value: is_text(value) or is_turns(value),
         "completion": lambda value: is_answer(value) or is_turns(value),
         "tests": is_anything,
@@ -64,13 +66,11 @@ class PromptCompletion(RowFormat):
         self, sample: Sequence[Fields], present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> Shape | None:
         """The first of two columns as prompt, the second as completion, if both hold text."""
-        order = {name: position for position, name in enumerate(sample[0])} if sample else {}
-        prose = [column for column in present.values() if _is_prose(sample, column)]
-        prose.sort(key=lambda column: order.get(column, len(order)))
-        names = {usual_name for pair in _PAIRS for usual_name in pair} | {"label", "input", "text"}
-        if user_columns or len(present) != 2 or len(prose) != 2 or names & present.keys():
+        columns = [column for column in reversed([*present.values()]) if _is_prose(sample, column)]
+        known = {name for pair in _PAIRS for name in pair} | {"label", "input", "text"}
+        if user_columns or len(present) != 2 or len(columns) != 2 or known & present.keys():
             return None
-        return Shape({"prompt": (prose[0].lower(),), "completion": (prose[1].lower(),)})
+        return Shape({"prompt": (columns[0].lower(),), "completion": (columns[1].lower(),)})
 
     def example(self, row: RawRow) -> Example:
         prompt, completion = turns_of(row.value("prompt")), turns_of(row.value("completion"))
@@ -87,5 +87,5 @@ class PromptCompletion(RowFormat):
 def _is_prose(sample: Sequence[Fields], column: str) -> bool:
     """Whether most cells are texts of more than one word that differ from row to row."""
     cells = [cell for fields in sample if isinstance(cell := fields.get(column), str)]
-    with_spaces = sum(" " in cell.strip() for cell in cells)
-    return with_spaces > len(sample) / 2 and len(set(cells)) > len(cells) / 2
+    cells_with_spaces = sum(" " in cell.strip() for cell in cells)
+    return cells_with_spaces > len(sample) / 2 and len(set(cells)) > len(cells) / 2

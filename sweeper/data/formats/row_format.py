@@ -1,5 +1,8 @@
 """The interface of a row format, and the discovery of all formats.
 
+A format says how rows become examples. It has one or more shapes: sets of columns by which it is
+recognised. The form of a table is its format, with the table's column for each role.
+
 Column names are those of the loaders of Axolotl, LLaMA-Factory, TRL, torchtune and litgpt, and of
 MBPP, HumanEval and OpenOrca.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar
@@ -27,8 +30,8 @@ MIN_MATCHING_SHARE = 0.95
 ColumnNames = Mapping[str, tuple[str, ...]]
 """From a role to the names that its column may have: lower case, earlier ones win."""
 
-RoleTests = Mapping[str, Callable[[object], bool]]
-"""From a role to the test of its values."""
+RoleChecks = Mapping[str, Callable[[object], bool]]
+"""From a role to a function that says whether a value can play it."""
 
 
 class UnusableRow(ValueError):
@@ -48,10 +51,7 @@ class EmptyRow(UnusableRow):
 
 @dataclass(frozen=True)
 class Shape:
-    """One set of columns that a format may have: roles, with the names of their columns.
-
-    A ``Form`` is the result of matching it to the columns of a table.
-    """
+    """One set of columns that a format may have: roles, with the names of their columns."""
 
     required: ColumnNames
     optional: ColumnNames = field(default_factory=dict)
@@ -59,11 +59,11 @@ class Shape:
     def columns(
         self, present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> dict[str, str]:
-        """From roles to columns, by names; empty if a required role has no column.
+        """The column of each role; empty if a required role, or one that the user named, has none.
 
         Args:
-            present: From a column's name in lower case to the column.
-            user_columns: Columns that the user named.
+            present: The table's columns, by their names in lower case.
+            user_columns: Columns that the user named, by role.
         """
         columns: dict[str, str] = {}
         for role, candidates in {**self.required, **self.optional}.items():
@@ -74,7 +74,7 @@ class Shape:
                 columns[role] = column
             elif role in self.required:
                 return {}
-        return columns
+        return columns if user_columns.keys() <= columns.keys() else {}
 
 
 class RowFormat:
@@ -87,9 +87,9 @@ class RowFormat:
             taken for plain text.
         tasks: Tasks that can be trained on it.
         columns: A description of its columns, for the docs.
-        shapes: The columns it may have, in the order in which they are tried.
+        shapes: The sets of columns that it may have, in the order in which they are tried.
         aliases: Names of the format in other tools.
-        values: From a role to the test of its values; other roles take text.
+        value_checks: The checks of the values of roles; a role without one takes text.
     """
 
     name: str
@@ -98,7 +98,7 @@ class RowFormat:
     columns: str
     shapes: tuple[Shape, ...] = ()
     aliases: tuple[str, ...] = ()
-    values: ClassVar[RoleTests] = {}
+    value_checks: ClassVar[RoleChecks] = {}
 
     def example(self, row: RawRow) -> Example:
         """One row as an example.
@@ -111,7 +111,7 @@ class RowFormat:
 
     def accepts(self, role: str, value: object) -> bool:
         """Whether a column with this value can play the role."""
-        return self.values.get(role, is_text)(value)
+        return self.value_checks.get(role, is_text)(value)
 
     def fits(self, fields: Fields, required: Mapping[str, str]) -> bool:
         """Whether one row has every required column, with a value of the right type or null."""
@@ -123,11 +123,20 @@ class RowFormat:
     def guessed_shape(
         self, sample: Sequence[Fields], present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> Shape | None:
-        """A shape that the values suggest if no column names match, or None."""
+        """A shape that the values suggest if no column names match, or None.
+
+        Args:
+            present: The table's columns, the last one first, by their names in lower case.
+            user_columns: Columns that the user named, by role.
+        """
         return None
 
     def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
-        """Whether the rows already hold chat markers."""
+        """Whether the rows already hold chat markers.
+
+        Args:
+            columns: The column of each role.
+        """
         return False
 
     def unsuited(self, task: Task, templated: bool) -> str:
@@ -135,7 +144,7 @@ class RowFormat:
         return ""
 
     def hint(self, sample: Sequence[Fields]) -> str:
-        """Why rows that resemble this format do not have it, else empty."""
+        """Why rows that resemble this format do not have it; empty if none resemble it."""
         return ""
 
     @property
@@ -152,7 +161,8 @@ class RowFormat:
         return set.intersection(*(set(shape.required) for shape in self.shapes))
 
     @property
-    def names(self) -> set[str]:
+    def column_names(self) -> set[str]:
+        """The names that columns of this format may have."""
         return {
             name
             for shape in self.shapes
@@ -163,33 +173,33 @@ class RowFormat:
 
 @dataclass(frozen=True)
 class Form:
-    """The format that was detected for a table, with the column of each role.
+    """The format of a table, with the column of each role.
 
     Args:
         format: Name of the format.
         columns: From a role to its column.
-        evidence: Reasons, as sentences.
+        evidence: Sentences on how the form was recognised.
         templated: Whether the text already holds chat markers.
         guessed: Whether the roles follow from values, as no column has a known name.
-        others: Forms of rows that lack these columns, where a file mixes formats.
+        other_forms: Forms of rows that lack these columns, if a file mixes formats.
         null_words: Words such as NA that stand for an empty cell, by column.
         share: The share of the sample whose required columns hold the right types or null.
     """
 
     format: str
     columns: dict[str, str]
-    evidence: tuple[str, ...]
+    evidence: tuple[str, ...] = ()
     templated: bool = False
     guessed: bool = False
-    others: tuple[Form, ...] = ()
+    other_forms: tuple[Form, ...] = ()
     null_words: Mapping[str, frozenset[str]] = field(default_factory=dict)
     share: float = 1.0
 
     def of(self, fields: Fields) -> Form:
         """The form of one row: this one or, if the row lacks its columns, another that fits."""
-        if not self.others or all(fields.get(name) is not None for name in self.needed):
+        if not self.other_forms or all(fields.get(name) is not None for name in self.needed):
             return self
-        return next((form for form in self.others if form.matches(fields)), self)
+        return next((form for form in self.other_forms if form.matches(fields)), self)
 
     def matches(self, fields: Fields) -> bool:
         """Whether a row has a value of the right kind in every column that it must have.
@@ -198,13 +208,12 @@ class Form:
         """
         row_format = formats()[self.format]
         return any(
-            roles <= self.columns.keys()
-            and all(
+            all(
                 fields.get(self.columns[role]) not in (None, "")
                 and row_format.accepts(role, fields[self.columns[role]])
                 for role in roles
             )
-            for roles in (set(shape.required) for shape in row_format.shapes)
+            for roles in self._required_roles()
         )
 
     def suits(self, task: Task) -> bool:
@@ -215,9 +224,12 @@ class Form:
     @property
     def needed(self) -> tuple[str, ...]:
         """The columns that a row must have."""
-        shapes = [list(shape.required) for shape in formats()[self.format].shapes]
-        roles = next((roles for roles in shapes if self.columns.keys() >= {*roles}), [])
-        return tuple(self.columns[role] for role in roles)
+        return tuple(self.columns[role] for role in next(self._required_roles(), ()))
+
+    def _required_roles(self) -> Iterator[Iterable[str]]:
+        """The required roles of each shape whose required columns are among the form's."""
+        all_roles = (shape.required.keys() for shape in formats()[self.format].shapes)
+        return (roles for roles in all_roles if roles <= self.columns.keys())
 
     def example_or_reason(
         self, line: int, fields: Fields, label_names: Mapping[str, tuple[str, ...]]
@@ -227,16 +239,20 @@ class Form:
         Args:
             label_names: From a column to the names of its integer classes.
         """
-        names = label_names.get(self.columns.get("label", ""), ())
+        class_names = label_names.get(self.columns.get("label", ""), ())
         try:
-            return formats()[self.format].example(RawRow(self, line, fields, names))
+            return formats()[self.format].example(RawRow(self, line, fields, class_names))
         except UnusableRow as reason:
             return str(reason)
 
 
 @dataclass(slots=True)
 class RawRow:
-    """One row, with its cells by role. Not frozen, for speed."""
+    """One row of a file, whose cells are looked up by role. Not frozen, for speed.
+
+    Args:
+        label_names: The names of the integer classes in the label column.
+    """
 
     form: Form
     line: int
@@ -244,7 +260,7 @@ class RawRow:
     label_names: tuple[str, ...] = ()
 
     def value(self, role: str) -> object:
-        """The value in the file; None if no column has the role or the cell is a null word."""
+        """The value in the file; None if no column has the role or the cell holds a null word."""
         column = self.form.columns.get(role)
         if column is None:
             return None
@@ -311,7 +327,7 @@ def text_of(value: object) -> str:
 
 
 def parsed_cell(value: object) -> object:
-    """The list or object that a text holds as JSON or as Python prints it; else the cell itself.
+    """The list or object that a text holds, as JSON or as Python prints it; other cells unchanged.
 
     >>> parsed_cell('["a"]'), parsed_cell("{'text': ['a']}"), parsed_cell("[sic] he said")
     (['a'], {'text': ['a']}, '[sic] he said')
@@ -339,5 +355,7 @@ def known_names() -> frozenset[str]:
     preference data, which is refused.
     """
     return frozenset(
-        {"id", "chosen", "rejected"}.union(*(row_format.names for row_format in formats().values()))
+        {"id", "chosen", "rejected"}.union(
+            *(row_format.column_names for row_format in formats().values())
+        )
     )

@@ -34,7 +34,7 @@ class TextRows(RowFormat):
         return with_markers >= MIN_MATCHING_SHARE * len(sample)
 
     def unsuited(self, task: Task, templated: bool) -> str:
-        """Why only the task domain can use plain text without chat markers; else empty."""
+        """Why only ``domain`` can use text without chat markers; empty if this task can."""
         if task == "domain" or templated:
             return ""
         return "is plain text: nothing in it says where an answer begins"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sweeper.data.contents import without_surrogates
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.formats.row_format import EmptyRow, RawRow, RoleTests, RowFormat, Shape, text_of
+from sweeper.data.formats.row_format import EmptyRow, RawRow, RoleChecks, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
 
 _CLASS_COLUMNS = ("label", "labels", "target", "class", "category", "intent", "sentiment")
@@ -23,14 +23,14 @@ _PAIR_COLUMNS = (
 _TEXT_COLUMNS = ("text", "sentence", "review", "content", "question", "query", "utterance")
 
 MAX_SHARE_OF_CLASSES = 0.25
-"""A column with more different values than this share of the sample holds no classes. Loaders allow
-a twentieth of all rows, but the sample has at most 500: banking77's 77 classes are 15% of it."""
+"""A column with more different values than this share of the sample holds no classes. Other loaders
+allow a twentieth of all rows, but the sample has at most 500: 77 classes (banking77) are 15%."""
 
 MAX_CLASS_CHARACTERS = 60
 """A longer value is not the name of a class."""
 
-# More classes than this are not listed in every prompt: the list would be longer than the text.
 MAX_LISTED_CLASSES = 10
+"""More classes are not listed in the question: the list would be longer than the text."""
 
 
 def is_class(value: object) -> bool:
@@ -54,10 +54,10 @@ class TextLabel(RowFormat):
         ),
         Shape({"text": _TEXT_COLUMNS, "label": _LABEL_COLUMNS}),
     )
-    values: ClassVar[RoleTests] = {"label": is_class}
+    value_checks: ClassVar[RoleChecks] = {"label": is_class}
 
     def example(self, row: RawRow) -> Example:
-        """The text, both texts of a pair in two lines, and the name of the class."""
+        """The text (both texts of a pair, in two lines) and the name of its class."""
         text = row.required("text")
         if "text_pair" in row.form.columns:
             text = f"{text}\n{row.required('text_pair')}"
@@ -85,7 +85,7 @@ class TextLabel(RowFormat):
         return Shape({"text": (text.lower(),), "label": (label.lower(),)})
 
     def hint(self, sample: Sequence[Fields]) -> str:
-        """A sentence about labels that are lists or fractions, not classes; else empty."""
+        """A sentence about labels that are lists or fractions, not classes; empty for others."""
         for name in _CLASS_COLUMNS:
             cells = [fields[name] for fields in sample if fields.get(name) is not None]
             if cells and all(isinstance(cell, list) for cell in cells):
@@ -118,7 +118,7 @@ def _is_prose(sample: Sequence[Fields], column: str) -> bool:
 
 
 def class_name(value: object, names: Sequence[str] = ()) -> str:
-    """The name of a class: stripped text, or the file's name for its number.
+    """The name of a class: its text without white space around it, or its number's in ``names``.
 
     >>> class_name(1.0), class_name(True), class_name(1, ["no", "yes"])
     ('1', 'true', 'yes')

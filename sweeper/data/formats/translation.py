@@ -10,7 +10,7 @@ from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.formats.row_format import (
     EmptyRow,
     RawRow,
-    RoleTests,
+    RoleChecks,
     RowFormat,
     Shape,
     UnusableRow,
@@ -36,7 +36,7 @@ class Translation(RowFormat):
     tasks = ("instruction", "domain")
     columns = "`translation` with one text for each of two languages, the first being the prompt"
     shapes = (Shape({"translation": ("translation",)}),)
-    values: ClassVar[RoleTests] = {"translation": is_translation}
+    value_checks: ClassVar[RoleChecks] = {"translation": is_translation}
 
     def example(self, row: RawRow) -> Example:
         """The first language is the prompt, the second the answer."""

@@ -1,4 +1,4 @@
-"""Turns as messages and answers as examples, for all formats with an answer."""
+"""Makes messages of turns, and examples of rows with an answer or a conversation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from sweeper.data.tools import calls_of, extras_json, text_with_calls, tools_of
 
 SYSTEM: ColumnNames = {"system": ("system", "system_prompt")}
 TOOLS: ColumnNames = {"tools": ("tools", "functions")}
-TESTS: ColumnNames = {"tests": ("test_list", "test", "tests")}
+CODE_TESTS: ColumnNames = {"tests": ("test_list", "test", "tests")}
 
 _SPEAKER_KEYS = ("from", "role")
-"""Keys for the role of a turn: ShareGPT's, then OpenAI's."""
+"""Keys of the speaker of a turn: ShareGPT's, then OpenAI's."""
 
 _SPEAKER_NAMES: dict[MessageRole, tuple[str, ...]] = {
     "system": ("system", "developer"),
@@ -37,7 +37,7 @@ _ROLES = {name: role for role, names in _SPEAKER_NAMES.items() for name in names
 
 
 def role_of(turn: Mapping[str, object]) -> MessageRole | None:
-    """The role of a turn; None for an unknown name."""
+    """The role of a turn; None for an unknown speaker."""
     return _ROLES.get(_speaker(turn).lower())
 
 
@@ -46,7 +46,7 @@ def _speaker(turn: Mapping[str, object]) -> str:
 
 
 def is_anything(_: object) -> bool:
-    """Accept every value; the reader of the row checks it."""
+    """True: ``RowFormat.example`` checks the value."""
     return True
 
 
@@ -64,7 +64,7 @@ def is_answer(value: object) -> bool:
 
 
 def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
-    """The turns of a conversation or its JSON string (as in CSV exports); None for others."""
+    """The turns of a conversation, or of its JSON text (as in CSV); None for other values."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         value = parsed_cell(value)
     if not isinstance(value, list) or not value:
@@ -81,10 +81,17 @@ def system_message(row: RawRow) -> tuple[Message, ...]:
 
 
 def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Example:
-    """An example with a column's answer; of several accepted answers, the first is trained on.
+    """The example of a row with an answer; of several accepted answers, the first is trained on.
 
-    If the answer only continues the code of the prompt (HumanEval), both together are the answer,
+    If the answer continues the code of the prompt (HumanEval), the prompt's code comes first in it,
     so that it is a complete program.
+
+    Args:
+        role: The role of the answer's column.
+
+    Raises:
+        EmptyRow: The row has no answer.
+        UnusableRow: The answer is no text.
     """
     references: tuple[str, ...] = ()
     value = row.valid_value(role)
@@ -111,7 +118,7 @@ def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Exa
 
 
 def with_assertions(example: Example) -> list[Message]:
-    """The turns before an answer; the last one also lists the assertions that code must pass."""
+    """The turns before the answer; the last one also lists the assertions that code must pass."""
     *previous_turns, question = example.messages[:-1]
     assertions = [test for test in example.tests if test.lstrip().startswith("assert")]
     if assertions:
@@ -122,7 +129,12 @@ def with_assertions(example: Example) -> list[Message]:
 
 
 def conversation_example(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
-    """The example of a conversation."""
+    """The example of a conversation.
+
+    Raises:
+        EmptyRow: A turn is empty.
+        UnusableRow: A turn, or the order of turns, cannot be trained on.
+    """
     try:
         tools = extras_json(tools=tools_of(row.value("tools")))
     except ValueError as error:
@@ -161,6 +173,9 @@ def _conversation(
 
     Results of tools come between an assistant's call and its answer. Turns after the last trained
     answer are left out, as no loss depends on them.
+
+    Args:
+        tools: The available tools, as JSON.
     """
     messages = [message for turn in turns if (message := _message(turn)) is not None]
     if (system or tools) and not (messages and messages[0].role == "system"):
@@ -206,6 +221,7 @@ _NEXT_ROLES: dict[MessageRole, tuple[MessageRole, ...]] = {
 
 
 def _message(turn: Mapping[str, object]) -> Message | None:
+    """The message of a turn; None for an empty system prompt."""
     speaker, role = _speaker(turn), role_of(turn)
     if role is None:
         raise UnusableRow(f"a turn of {speaker!r}, which cannot be trained on")
@@ -223,9 +239,9 @@ def _message(turn: Mapping[str, object]) -> Message | None:
     content = _content(text)
     if (weight := turn.get("weight")) not in (0, 1, None):
         raise UnusableRow(f"a weight of {weight!r}; it must be 0 or 1")
-    trained = role != "assistant" or weight != 0
-    has_content = content.strip() or role != "system"
-    return Message(role, content, more, trained) if has_content else None
+    if role == "system" and not content.strip():
+        return None
+    return Message(role, content, more, trained=role != "assistant" or weight != 0)
 
 
 def _content(value: object) -> str:

@@ -14,9 +14,10 @@ from sweeper.errors import DataError
 from sweeper.textfiles import json_value
 
 BATCH_ROWS = 1024
+"""At most this many rows are held as Python objects at once."""
 
 _FILE_MAGIC = b"ARROW1"
-"""The first bytes of an Arrow file that is no stream."""
+"""The first bytes of an Arrow file; a stream begins otherwise."""
 
 
 def read_batches(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
@@ -29,15 +30,17 @@ def read_batches(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     from pyarrow import ArrowException
 
     try:
-        schema, batches = (_parquet if table.suffix == ".parquet" else _arrow)(file)
+        open_batches = _parquet_batches if table.suffix == ".parquet" else _arrow_batches
+        schema, batches = open_batches(file)
         table.label_names |= _class_names(schema.metadata or {})
         table.known_columns |= dict.fromkeys(schema.names)
-        number = 0
-        for batch in batches:
-            for begin in range(0, batch.num_rows, BATCH_ROWS):
-                for row in batch.slice(begin, BATCH_ROWS).to_pylist():
-                    number += 1
-                    yield number, row
+        rows = (
+            row
+            for batch in batches
+            for begin in range(0, batch.num_rows, BATCH_ROWS)
+            for row in batch.slice(begin, BATCH_ROWS).to_pylist()
+        )
+        yield from enumerate(rows, start=1)
     except MemoryError:  # ArrowMemoryError is an ArrowException, too
         raise
     except (ArrowException, OSError, ValueError, NotImplementedError, OverflowError) as error:
@@ -50,7 +53,8 @@ def read_batches(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
         ) from error
 
 
-def _parquet(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
+def _parquet_batches(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
+    """The schema of a Parquet file, and batches of its rows."""
     from pyarrow import parquet
 
     # With a buffer, a column is read piece by piece.
@@ -58,7 +62,8 @@ def _parquet(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
     return parquet_file.schema_arrow, parquet_file.iter_batches(BATCH_ROWS)
 
 
-def _arrow(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
+def _arrow_batches(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
+    """The schema of an Arrow file or stream, and batches of its rows."""
     from pyarrow import ipc
 
     magic = file.read(len(_FILE_MAGIC))
@@ -71,7 +76,7 @@ def _arrow(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
-    """From columns to the names of their integer classes, as `datasets` notes them in a schema."""
+    """From a column to the names of its integer classes, if `datasets` wrote the metadata."""
     try:
         features: Any = json_value(metadata[b"huggingface"])["info"]["features"]
         return {

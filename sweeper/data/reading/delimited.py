@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 from sweeper.data.contents import MAX_LINE_BYTES, TextFile
-from sweeper.data.formats.row_format import known_names
+from sweeper.data.formats.row_format import MIN_MATCHING_SHARE, known_names
 from sweeper.data.problems import listing
 from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 SAMPLE_CHARACTERS = 65_536
-MIN_CONSISTENT_SHARE = 0.95
-"""A delimiter fits if at least this share of rows has the same number of fields (as
-``MIN_MATCHING_SHARE``).
-"""
+"""Delimiter, quoting and header are detected in this many characters at the beginning."""
 
 MAX_NAME_CHARACTERS = 60
 """A longer cell is not a column's name."""
@@ -36,14 +33,14 @@ MAX_NAME_CHARACTERS = 60
 TITLE_SEARCH_ROWS = 100
 """Titles above a table are looked for in this many rows."""
 
-Line = TypeVar("Line", bound=Sequence[object])
+Cells = TypeVar("Cells", bound=Sequence[object])
 
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How fields are separated and quoted."""
+    """The delimiter of fields, and whether they may be quoted."""
 
     delimiter: str
     quoted: bool
@@ -71,20 +68,20 @@ def read_delimited(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
     """
     head = text.head(SAMPLE_CHARACTERS)
     dialect = _sniff(head, table.suffix)
-    lines: list[tuple[int, list[str]]] = []
-    with suppress(DataError):  # the sample may end inside a quoted field
-        lines += _fields(dialect, io.StringIO(head, newline=""), table.name)
-    if not lines:
-        lines = [*islice(_fields(dialect, text.lines(), table.name), 1)]
-    if not lines:
+    sample: list[tuple[int, list[str]]] = []
+    with suppress(DataError):  # the head may end inside a quoted field
+        sample += _numbered_rows(dialect, io.StringIO(head, newline=""), table.name)
+    if not sample:
+        sample = [*islice(_numbered_rows(dialect, text.lines(), table.name), 1)]
+    if not sample:
         return
-    title_note, body = title_note_and_table(lines)
+    title_note, body = title_note_and_table(sample)
     first_line, first = body[0]
     header = first if _has_header([fields for _, fields in body]) else []
     names = unique_names(header or [""] * len(first))
     names_line = f"names in line {first_line}" if header else "no line with names"
     table.how.append(f"fields divided by {dialect}, {names_line}{title_note}")
-    for line, fields in _fields(dialect, text.lines(), table.name):
+    for line, fields in _numbered_rows(dialect, text.lines(), table.name):
         if line < first_line or (line == first_line and header):
             continue
         if fields == header:
@@ -99,7 +96,8 @@ def read_delimited(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
 def _sniff(sample: str, suffix: str) -> Dialect:
     """The dialect whose rows agree best on their number of fields.
 
-    Only TSV is also tried without quoting: there, a quotation mark is often just a character.
+    Files of other suffixes are not tried without quoting. In TSV, a quotation mark is often just a
+    character.
     """
     candidates = [Dialect(mark, True) for mark in ("\t,;|" if suffix == ".tsv" else ",;\t|")]
     if suffix == ".tsv":
@@ -108,24 +106,28 @@ def _sniff(sample: str, suffix: str) -> Dialect:
 
 
 def _consistency(sample: str, dialect: Dialect) -> float:
-    """Share of sample rows with the commonest number of fields; 0 where that number is 1.
+    """Share of sample rows with the commonest number of fields; 0 if that number is 1.
 
-    Shares from ``MIN_CONSISTENT_SHARE`` on count as 1, so that the order of candidates decides.
+    Shares from ``MIN_MATCHING_SHARE`` on count as 1, so that the order of dialects decides.
     """
     counts: Counter[int] = Counter()
     try:
         for fields in dialect.reader(io.StringIO(sample, newline="")):
             counts[len(fields)] += bool(fields)
     except csv.Error:
-        counts[1] += len(sample) < SAMPLE_CHARACTERS  # else it may end inside a quoted field
+        # A broken row counts as one field. A sample that is not the whole file may just end inside
+        # a quoted field.
+        counts[1] += len(sample) < SAMPLE_CHARACTERS
     if not counts.total():
         return 0.0
     width, rows = counts.most_common(1)[0]
     share = rows / counts.total()
-    return 0.0 if width == 1 else 1.0 if share >= MIN_CONSISTENT_SHARE else share
+    return 0.0 if width == 1 else 1.0 if share >= MIN_MATCHING_SHARE else share
 
 
-def _fields(dialect: Dialect, lines: Iterable[str], name: str) -> Iterator[tuple[int, list[str]]]:
+def _numbered_rows(
+    dialect: Dialect, lines: Iterable[str], name: str
+) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with the numbers of the lines in which they begin.
 
     Raises:
@@ -146,45 +148,45 @@ def _fields(dialect: Dialect, lines: Iterable[str], name: str) -> Iterator[tuple
         ) from error
 
 
-def _has_header(lines: list[list[str]]) -> bool:
-    first = [cell.strip() for cell in lines[0]]
+def _has_header(rows: list[list[str]]) -> bool:
+    """Whether the first row holds the names of the columns."""
+    first = [cell.strip() for cell in rows[0]]
     if any(cell.lower() in known_names() for cell in first):
         return True
-    if any(not cell or _is_no_name(cell) for cell in first):
+    if not all(map(_can_be_name, first)):
         return False
-    # A class name of the first row comes again below; a column's name does not.
-    values_below = [
-        {fields[column].strip() for fields in lines[1:] if column < len(fields)}
-        for column in range(len(first))
-    ]
-    return not any(cell in cells for cell, cells in zip(first, values_below, strict=True))
+    # A class in the first row comes again below; a column's name does not.
+    return not any(
+        cell in (fields[column].strip() for fields in rows[1:] if column < len(fields))
+        for column, cell in enumerate(first)
+    )
 
 
-def _is_no_name(cell: str) -> bool:
-    """Whether a cell is a number, a sentence or too long, and so no column's name."""
+def _can_be_name(cell: str) -> bool:
+    """Whether a cell is neither empty nor a number, a sentence or too long for a column's name."""
     with suppress(ValueError):
         float(cell)
-        return True
-    sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
-    return len(cell) > MAX_NAME_CHARACTERS or sentence
+        return False
+    is_sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
+    return 0 < len(cell) <= MAX_NAME_CHARACTERS and not is_sentence
 
 
 def title_note_and_table(
-    lines: Sequence[tuple[int, Line]],
-) -> tuple[str, Sequence[tuple[int, Line]]]:
-    """A note on title rows (of one cell) above a table, empty without any; and the table's rows."""
+    rows: Sequence[tuple[int, Cells]],
+) -> tuple[str, Sequence[tuple[int, Cells]]]:
+    """A note on titles (rows of one cell) above a table, empty if it has none; the other rows."""
     filled_cells = [
-        sum(cell not in (None, "") for cell in cells) for _, cells in lines[:TITLE_SEARCH_ROWS]
+        sum(cell not in (None, "") for cell in cells) for _, cells in rows[:TITLE_SEARCH_ROWS]
     ]
     if not filled_cells or median(filled_cells) < 2:
-        return "", lines
-    count = next(row for row, cells in enumerate(filled_cells) if cells > 1)
-    titles = [repr(next(filter(None, cells))) for _, cells in lines[:count]]
-    return f"; left out above: {listing(titles)}" if titles else "", lines[count:]
+        return "", rows
+    title_rows = next(row for row, cells in enumerate(filled_cells) if cells > 1)
+    titles = [repr(next(filter(None, cells))) for _, cells in rows[:title_rows]]
+    return f"; left out above: {listing(titles)}" if titles else "", rows[title_rows:]
 
 
 def unique_names(header: list[str]) -> list[str]:
-    """Unique names of columns: a repeated or missing name gets the column's number."""
+    """Unique names of columns; a repeated or missing name gets the number of its column."""
     names: dict[str, None] = {}
     for number, cell in enumerate(header, start=1):
         name = cell.strip() or f"column_{number}"

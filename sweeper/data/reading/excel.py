@@ -21,6 +21,7 @@ _POSITION = re.compile(
 """The position of a cell, such as ``AB12``, or the number of a row."""
 
 _TAG_BYTES = 200
+"""The longest match of ``_POSITION`` in bytes, which two chunks may share."""
 
 
 def read_excel(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
@@ -50,38 +51,39 @@ def read_excel(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
             where=table.name,
             code="damaged-file",
         ) from error
-    sheet_names = [name for name, sheet in sheets.items() if len([*islice(_lines(sheet), 2)]) > 1]
-    if not sheet_names:
+    filled_sheets = [name for name, sheet in sheets.items() if len([*islice(_rows(sheet), 2)]) > 1]
+    if not filled_sheets:
         return
-    lines = _lines(sheets[sheet_names[0]])
-    search_lines = [*islice(lines, TITLE_SEARCH_ROWS)]
-    title_note, ((line, names), *first_lines) = title_note_and_table(search_lines)
-    columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
-    table.how.append(f"the sheet {sheet_names[0]!r}, names in line {line}{title_note}")
-    if other_sheets := ", ".join(sheet_names[1:]):
+    rows = _rows(sheets[filled_sheets[0]])
+    top_rows = [*islice(rows, TITLE_SEARCH_ROWS)]
+    title_note, ((line, names), *first_rows) = title_note_and_table(top_rows)
+    columns = unique_names(["" if cell is None else str(cell) for cell in names])
+    table.how.append(f"the sheet {filled_sheets[0]!r}, names in line {line}{title_note}")
+    if other_sheets := ", ".join(filled_sheets[1:]):
         table.cautions.append(
             f"{table.name} has more sheets ({other_sheets}), which are not read: save each as a "
             "file of its own"
         )
-    for line, cells in chain(first_lines, lines):
+    for line, cells in chain(first_rows, rows):
         yield line, dict(zip(columns, cells, strict=True))
 
 
-def _lines(sheet: Any) -> Iterator[tuple[int, list[object]]]:
-    """The rows that are not empty, with whole numbers as int and empty cells as None."""
-    for line, cells in enumerate(sheet.iter_rows(), start=1):
+def _rows(sheet: Any) -> Iterator[tuple[int, list[object]]]:
+    """The rows that are not empty, with their numbers."""
+    for number, cells in enumerate(sheet.iter_rows(), start=1):
         if any(cell != "" for cell in cells):
-            yield (
-                line,
-                [
-                    int(cell) if isinstance(cell, float) and cell.is_integer() else cell
-                    for cell in (None if cell == "" else cell for cell in cells)
-                ],
-            )
+            yield number, [*map(_cell, cells)]
+
+
+def _cell(cell: object) -> object:
+    """A cell, with a whole number as int, and None for an empty cell."""
+    if cell == "":
+        return None
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
 
 
 def _check_extent(file: BinaryIO, limit: MemoryLimit) -> None:
-    """Check that all cells up to the last one fit into memory, as calamine allocates each.
+    """Check that a sheet up to its last cell fits into memory: calamine allocates empty cells too.
 
     Raises:
         DataError: They do not fit.
@@ -95,10 +97,11 @@ def _check_extent(file: BinaryIO, limit: MemoryLimit) -> None:
                     size += len(chunk)
                     for name, number in _POSITION.findall(tail + chunk):
                         rows = max(rows, int(number))
-                        # A is 1, AB is 28
-                        column = reduce(
-                            lambda number, letter: 26 * number + letter - 64, name.upper(), 0
-                        )
-                        columns = max(columns, column)
+                        columns = max(columns, reduce(_next_letter, name.upper(), 0))
                     limit.check(size, cells=rows * columns)
                     tail = chunk[-_TAG_BYTES:]
+
+
+def _next_letter(column: int, letter: int) -> int:
+    """The number of a column whose name has one more letter: A is 1, AB is 28."""
+    return 26 * column + letter - ord("@")

@@ -1,8 +1,8 @@
-"""Which files make up which split: on this machine, or in a data set of the Hugging Face hub.
+"""The files of each split of a data set: on this machine, or on the Hugging Face hub.
 
-Of the hub, only files are read (Parquet, JSON Lines, CSV, ...), and no program is run: a data set
-that only a script can load is read from the hub's conversion to Parquet, or refused. The list of
-files of a commit is stored, so that later calls and workers do not ask the hub again.
+Of a data set on the hub, only files are read (Parquet, JSON Lines, CSV, ...), and no program is
+run: if only a script can load it, the hub's conversion to Parquet is read, or it is refused. The
+list of files of a commit is stored, so that later calls and workers do not ask the hub again.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ CONVERSION = "refs/convert/parquet"
 """The branch with the hub's own conversion of a data set."""
 
 Tell = Callable[[int, int], None]
+"""A function that is told the megabytes downloaded so far, and all megabytes."""
 
 _AnySource = DataSpec | SourceSpec
 _Source = TypeVar("_Source", DataSpec, SourceSpec)
 
 
 def split_files(spec: DataSpec) -> SplitFiles:
-    """The files of every split that the source has; ``train`` is always among them.
+    """The files of every split that the data set has; ``train`` is always among them.
 
     Raises:
         DataError: No data was named, a path is missing, the hub does not give the data set, or
@@ -74,14 +75,15 @@ def split_files(spec: DataSpec) -> SplitFiles:
 
 
 def _source_files(spec: DataSpec) -> SplitFiles:
+    """The files of ``spec.path``, without those of ``spec.validation`` and ``spec.test``."""
     path = Path(str(spec.path))
     if is_hub_data(spec):
         return hub_files(spec)
     _check_exists(path)
     if spec.revision is not None:
         raise DataError(
-            "a revision names a commit of the hub, but this is on this machine",
-            fix="Leave it out.",
+            "a revision names a commit of the hub, but these data are on this machine",
+            fix="Leave the revision out.",
             where=str(path),
         )
     if not path.is_dir():
@@ -102,60 +104,61 @@ def _splits_in_file(path: Path) -> SplitFiles:
     split_by_key = {key: SPLIT_NAMES[key.lower()] for key in keys if key.lower() in SPLIT_NAMES}
     if "train" not in split_by_key.values():
         return SplitFiles({"train": (path,)})
-    splits = {
-        split: tuple(
-            path / f"{key}.json" for key, key_split in split_by_key.items() if key_split == split
-        )
-        for split in SPLITS
-    }
-    for split, parts in splits.items():
-        check_one_place([f"`{part.stem}`" for part in parts], split, str(path))
+    files: dict[Split, tuple[Path, ...]] = {}
+    for split in SPLITS:
+        split_keys = [key for key in split_by_key if split_by_key[key] == split]
+        check_one_place([f"`{key}`" for key in split_keys], split, str(path))
+        if split_keys:
+            files[split] = (path / f"{split_keys[0]}.json",)
     evidence = [f"an object with the splits {listing(split_by_key, form='`{}`')}"]
     if unread_keys := [key for key in keys if key not in split_by_key]:
         evidence.append(f"not read: {listing(unread_keys, form='`{}`')}")
-    return SplitFiles({split: parts for split, parts in splits.items() if parts}, tuple(evidence))
+    return SplitFiles(files, tuple(evidence))
 
 
 def _file_names(folder: Path) -> Iterator[str]:
-    """The files in a folder and its subfolders, as paths relative to it."""
+    """The files in a folder and its subfolders, as paths relative to it.
+
+    Raises:
+        DataError: There are more than ``MAX_FILES``.
+    """
     count = 0
     for parent, folders, files in os.walk(folder):
         parent_path = Path(parent).relative_to(folder)
-        folders[:] = [
-            f for f in folders if not f.startswith(".") and len(parent_path.parts) < _MAX_DEPTH
-        ]
-        for name in files:
-            count += 1
-            if count > MAX_FILES:
-                raise DataError(
-                    f"the folder has more than {MAX_FILES:,} files",
-                    fix="Name a file, or a folder with the data alone.",
-                    where=str(folder),
-                )
-            yield (parent_path / name).as_posix()
+        is_deep = len(parent_path.parts) >= _MAX_DEPTH
+        folders[:] = [] if is_deep else [name for name in folders if not name.startswith(".")]
+        count += len(files)
+        if count > MAX_FILES:
+            raise DataError(
+                f"the folder has more than {MAX_FILES:,} files",
+                fix="Name a file, or a folder with the data alone.",
+                where=str(folder),
+            )
+        yield from ((parent_path / name).as_posix() for name in files)
 
 
 def _check_exists(path: Path) -> None:
-    try:
+    fix = ""
+    with suppress(OSError, ValueError):  # a path that cannot be looked up
         if path.exists():
             return
-        siblings = [entry.name for entry in path.parent.iterdir()]
-    except (OSError, ValueError):
-        siblings = []
-    fix = _path_fix(path.name, siblings)
-    if path.name in siblings:
-        fix = "This link leads to nothing: give the file itself, or renew the link."
+        if path.is_symlink():
+            fix = "This link leads to nothing: give the file itself, or renew the link."
+    fix = fix or _path_fix(path.name, path.parent)
     raise DataError("no such file or folder", fix=fix, where=str(path))
 
 
-def _path_fix(name: str, siblings: Sequence[str]) -> str:
-    hint = near_match(name, siblings) if siblings else ""
+def _path_fix(name: str, folder: Path) -> str:
+    """A hint at a file of the folder with a similar name, if there is one."""
+    hint = ""
+    with suppress(OSError, ValueError):
+        hint = near_match(name, [entry.name for entry in folder.iterdir()])
     return hint if hint.startswith("Did") else "Check the path, relative to the current folder."
 
 
-def is_hub_data(spec: _AnySource) -> bool:
+def is_hub_data(source: _AnySource) -> bool:
     """Whether the data are named by an id of the hub: no file or folder has that name."""
-    name = spec.path
+    name = source.path
     if name is None or not is_hub_id(name) or name.startswith(".") or data_suffix(Path(name)):
         return False
     path = Path(name)
@@ -170,23 +173,24 @@ class _CommitFiles(Record):
 
 
 def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
-    """The request with the present commits of its hub data sets, whose files are downloaded.
+    """The spec with the present commit of each data set on the hub; downloads their files.
 
     Raises:
         DataError: The hub cannot be reached or refuses a data set, or it has no readable files.
     """
     sources = tuple(_with_commit(source, tell) for source in spec.data.sources)
     data_spec = _with_commit(spec.data.model_copy(update={"sources": sources}), tell)
-    changed_options: dict[str, Options] = {}
+    options_by_feature: dict[str, Options] = {}
     for data in named_data(spec.features):
         commit = _with_commit(SourceSpec(path=data.path, revision=data.commit), tell).revision
-        options = changed_options.get(data.feature, getattr(spec.features, data.feature))
-        changed_options[data.feature] = options.model_copy(update={data.commit_in: commit})
-    features = spec.features.model_copy(update=changed_options)
+        options = options_by_feature.get(data.feature, getattr(spec.features, data.feature))
+        options_by_feature[data.feature] = options.model_copy(update={data.commit_in: commit})
+    features = spec.features.model_copy(update=options_by_feature)
     return spec.model_copy(update={"data": data_spec, "features": features})
 
 
 def _with_commit(source: _Source, tell: Tell) -> _Source:
+    """The source with its present commit, if it is on the hub; downloads its files."""
     if not is_hub_data(source):
         return source
     source = source.model_copy(update={"revision": _commit_files(source).commit})
@@ -194,51 +198,48 @@ def _with_commit(source: _Source, tell: Tell) -> _Source:
     return source
 
 
-def hub_files(spec: _AnySource, tell: Tell = lambda _done, _of: None) -> SplitFiles:
+def hub_files(source: _AnySource, tell: Tell = lambda _done, _of: None) -> SplitFiles:
     """The files of each split, downloaded if needed."""
-    repository, commit_files = str(spec.path), _commit_files(spec)
+    repository, commit_files = str(source.path), _commit_files(source)
     commit, names = commit_files.commit, commit_files.names
     repository_folder = f"datasets--{repository.replace('/', '--')}"
     folder = Path(constants.HF_HUB_CACHE, repository_folder, "snapshots", commit)
     _download(repository, commit, folder, [folder / CARD] if CARD in names else [], tell)
-    split_files = layout(folder, names, repository, spec.name, spec.split or "")
+    split_files = layout(folder, names, repository, source.name, source.split or "")
     _download(repository, commit, folder, [*chain(*split_files.files.values())], tell)
     evidence = f"commit {commit[:12]} of the hub's data set {repository}"
     return SplitFiles(split_files.files, (evidence, *split_files.evidence))
 
 
-def _commit_files(spec: _AnySource) -> _CommitFiles:
-    """The names of the files, from this machine if the commit is known, else from the hub."""
-    folder = home() / "data-listings" / str(spec.path).replace("/", "--")
-    revision = spec.revision or "main"
+def _commit_files(source: _AnySource) -> _CommitFiles:
+    """The names of the files, as stored on this machine or, if they are not, from the hub."""
+    folder = home() / "data-listings" / str(source.path).replace("/", "--")
+    revision = (source.revision or "main").replace("/", "--")
     with suppress(OSError, ValueError):
-        return _CommitFiles.model_validate_json(
-            read_text(folder / f"{revision.replace('/', '--')}.json")
-        )
-    answer: _CommitFiles | Problem | None = switched_off(str(spec.path))
+        return _CommitFiles.model_validate_json(read_text(folder / f"{revision}.json"))
+    answer: _CommitFiles | Problem | None = switched_off(str(source.path))
     if answer is None:
-        answer = answer_in_time(lambda: _request_commit_files(spec), 2 * TIMEOUT_SECONDS)
+        answer = answer_in_time(lambda: _request_commit_files(source), 2 * TIMEOUT_SECONDS)
     if isinstance(answer, Problem):
-        raise DataError([_not_found_problem(spec, answer)])
-    for name in {revision.replace("/", "--"), answer.commit}:
+        raise DataError([_not_found_problem(str(source.path), answer)])
+    for name in {revision, answer.commit}:
         write_text(folder / f"{name}.json", answer.model_dump_json())
     return answer
 
 
-def _not_found_problem(spec: _AnySource, answer: Problem) -> Problem:
+def _not_found_problem(path: str, answer: Problem) -> Problem:
     """The problem that neither this folder nor the hub has the data, with fixes for both."""
-    path = str(spec.path)
     what = f"there is no file or folder {path!r} here, and as a data set of the hub: {answer.what}"
-    path_fix = _path_fix(path, [entry.name for entry in Path().iterdir()])
     fix = answer.fix or "A data set of the hub is read once the hub can be reached."
-    return Problem(what, answer.why, f"{path_fix} {fix}", path)
+    return Problem(what, answer.why, f"{_path_fix(path, Path())} {fix}", path)
 
 
-def _request_commit_files(spec: _AnySource) -> _CommitFiles | Problem:
+def _request_commit_files(source: _AnySource) -> _CommitFiles | Problem:
+    """The files of a commit or, if these hold no rows, those of the hub's conversion."""
     # Imported here, as it loads the hub's client.
     from huggingface_hub import HfApi
 
-    repository, api = str(spec.path), HfApi()
+    repository, api = str(source.path), HfApi()
 
     def request(revision: str | None) -> _CommitFiles:
         info = api.dataset_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
@@ -248,15 +249,16 @@ def _request_commit_files(spec: _AnySource) -> _CommitFiles | Problem:
         )
 
     try:
-        files = request(spec.revision)
-        if spec.revision is None and not _has_row_files(repository, files.names):
+        files = request(source.revision)
+        if source.revision is None and not _has_row_files(repository, files.names):
             try:
                 files = request(CONVERSION)
             except Exception as error:
+                # A refusal means that there is no conversion.
                 if getattr(error.__cause__ or error, "response", None) is None:
                     raise
     except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
-        return refusal(error, repository, spec.revision, "data set")
+        return refusal(error, repository, source.revision, "data set")
     if _has_row_files(repository, files.names):
         return files
     kinds = sorted({PurePosixPath(name).suffix or name for name in files.names})
@@ -270,7 +272,7 @@ def _request_commit_files(spec: _AnySource) -> _CommitFiles | Problem:
 
 def _has_row_files(repository: str, names: tuple[str, ...]) -> bool:
     """Whether the rows are in files, so that no script is needed."""
-    script = f"{repository.rsplit('/', 1)[-1]}.py"
+    script = f"{repository.rsplit('/', 1)[-1]}.py"  # a loading script has the data set's name
     return script not in names and any(data_suffix(PurePosixPath(name)) for name in names)
 
 

@@ -1,4 +1,7 @@
-"""Reads rows of JSON or JSON Lines. The suffix decides between them if the content fits both."""
+"""Reads rows of JSON or JSON Lines.
+
+The content decides between them; if it is both, as one object in one line, the file's suffix does.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeGuard
 
 from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, TextFile, file_and_key, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
@@ -28,6 +30,9 @@ _MAX_ESCAPE_CHARACTERS = 8
 _NO_OBJECT = "a row that is not an object with named fields"
 _FILE_FIX = "Repair the file; `python -m json.tool FILE` shows the place."
 
+_Kind = Literal["list", "object", "objects", "lines"]
+"""What a file holds: a list, one object, several objects of several lines each, or JSON Lines."""
+
 
 def read_json(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of a JSON list, of one under a key of an object, or of JSON Lines.
@@ -35,11 +40,12 @@ def read_json(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
     Raises:
         DataError: A document is broken or holds no rows, or most lines hold none.
     """
-    if not (kind := _document_kind(text, table.suffix)):
+    kind = _kind_of(text, table.suffix)
+    if kind == "lines":
         table.how += ["the content is JSON Lines"] if table.suffix == ".json" else []
         return _rows_of_lines(text.lines(), table)
     key = file_and_key(Path(table.name))[1]
-    if kind == "{" and not key and (keys := _keys_of_lists(text)):
+    if kind == "object" and not key and (keys := _keys_of_lists(text)):
         key = _key_of_rows(keys, table.name)
     return _rows_of_document(text, key, kind, table)
 
@@ -50,31 +56,37 @@ def json_keys(text: TextFile) -> tuple[str, ...]:
     Raises:
         DataError: The document is broken.
     """
-    if _document_kind(text, ".json") != "{":
+    if _kind_of(text, ".json") != "object":
         return ()
-    return _keys_of_lists(text) or tuple(filter(None, _object_rows(_value(text))[0]))
+    return _keys_of_lists(text) or tuple(filter(None, _rows_in_object(_whole_value(text))[0]))
 
 
 def _keys_of_lists(text: TextFile) -> tuple[str, ...]:
-    elements = _JsonStream(text).elements("{")
+    elements = _JsonStream(text).elements("object")
     return tuple({key: None for key, _, value in elements if isinstance(value, Mapping)})
 
 
-def _document_kind(text: TextFile, suffix: str) -> str:
-    """Kind of document: a list ``[``, an object ``{``, several ``objects``; empty for rows."""
+def _kind_of(text: TextFile, suffix: str) -> _Kind:
+    """The kind of a text, by its first value and what follows it.
+
+    The suffix decides about one object alone, and about a value that is broken or too long to be
+    read here.
+    """
     head = text.head().lstrip()
     try:
         _, end = _decode(head)
-    except (ValueError, RecursionError):  # broken, or longer
-        if head[:1] == "[" or suffix == ".json":
-            return "[" if head[:1] == "[" else "{"
-        return "objects" if head.split("\n", 1)[0].strip() == "{" else ""
+    except (ValueError, RecursionError):
+        if head[:1] == "[":
+            return "list"
+        if suffix == ".json":
+            return "object"
+        return "objects" if head.split("\n", 1)[0].strip() == "{" else "lines"
     rest = head[end:].lstrip()
     if head[:1] == "[" and rest[:1] != "{":
-        return "["
+        return "list"
     if suffix != ".json" or rest:
-        return "objects" if "\n" in head[:end] else ""
-    return "{"
+        return "objects" if "\n" in head[:end] else "lines"
+    return "object"
 
 
 def _rows_of_lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
@@ -93,9 +105,12 @@ def _rows_of_lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRo
 
 
 def _rows_of_document(
-    text: TextFile, key: str, kind: str, table: RowTable
+    text: TextFile, key: str, kind: _Kind, table: RowTable
 ) -> Iterator[NumberedRow]:
-    """The objects of a list, numbered by their lines: no two rows have the same number."""
+    """The objects of a list, numbered by their lines, but no two rows by the same number.
+
+    An element may also be a list of turns, or of cells below a first list with their names.
+    """
     number, names = 0, list[Any]()
     for list_key, line, value in _JsonStream(text).elements(kind):
         if list_key != key:
@@ -114,7 +129,7 @@ def _rows_of_document(
                 yield number, row
             else:
                 table.leave_out(number, _NO_OBJECT, json.dumps(row))
-    if kind == "{" and not number:
+    if kind == "object" and not number:
         yield from _rows_of_object(text, key, table)
         return
     content = "JSON objects, read one by one" if kind == "objects" else "a JSON list"
@@ -124,8 +139,8 @@ def _rows_of_document(
 
 
 def _rows_of_object(text: TextFile, key: str, table: RowTable) -> Iterator[NumberedRow]:
-    """The rows of a document that does not hold them as a list."""
-    rows, content = _object_rows(_value(text))
+    """The rows of an object that does not hold them as lists of objects."""
+    rows, content = _rows_in_object(_whole_value(text))
     if not rows:
         raise DataError(
             "this JSON holds no list of rows",
@@ -138,20 +153,23 @@ def _rows_of_object(text: TextFile, key: str, table: RowTable) -> Iterator[Numbe
     yield from enumerate(rows[key or _key_of_rows(rows, table.name)], start=1)
 
 
-def _value(text: TextFile) -> Any:
-    limit, text_buffer = MemoryLimit(text.name), io.StringIO()
+def _whole_value(text: TextFile) -> Any:
+    limit, buffer = MemoryLimit(text.name), io.StringIO()
     for piece in text.pieces():
-        text_buffer.write(piece)
-        limit.check(text_buffer.tell())
+        buffer.write(piece)
+        limit.check(buffer.tell())
     try:
-        return json_value(text_buffer.getvalue())
+        return json_value(buffer.getvalue())
     except ValueError as error:
-        where = f"{text.name}:{getattr(error, 'lineno', 1)}"
-        raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error
+        raise _broken_json(error, text.name, getattr(error, "lineno", 1)) from error
 
 
 def _key_of_rows(keys: Iterable[str], name: str) -> str:
-    """The key of the rows: `data`, or the only one."""
+    """The key of the rows: `data`, or the only one.
+
+    Raises:
+        DataError: There are several keys, and none is `data`.
+    """
     names = list(keys)
     if "data" in names or len(names) == 1:
         return "data" if "data" in names else names[0]
@@ -163,42 +181,46 @@ def _key_of_rows(keys: Iterable[str], name: str) -> str:
     )
 
 
-def _object_rows(document: object) -> tuple[dict[str, list[Fields]], str]:
-    """The rows of an object by their key, and a phrase that says how they are written."""
+def _rows_in_object(document: object) -> tuple[dict[str, list[Fields]], str]:
+    """The rows of an object by their key, and a phrase that says how they are written.
+
+    The key is empty unless the rows of several splits lie under their names. Objects of columns
+    are those that ``to_json`` and ``to_dict`` of pandas write.
+    """
     if not isinstance(document, Mapping):
         return {}, ""
-    if isinstance(names := document.get("columns"), list) and _is_list_of(
-        document.get("data"), list
-    ):
-        cells = ((map(str, names), row) for row in document["data"])
-        rows: list[Fields] = [dict(zip(*pair, strict=False)) for pair in cells]
+    names, lists = document.get("columns"), document.get("data")
+    if isinstance(names, list) and _is_list_of(lists, list):
+        rows: list[Fields] = [dict(zip(map(str, names), cells, strict=False)) for cells in lists]
         return {"": rows}, "an object with `columns` and the rows under `data`"
     values = list(document.values())
     if _is_list_of(values, list) and len(set(map(len, values))) == 1 and len(values[0]) > 1:
-        columns = [[(name, cell) for cell in cells] for name, cells in document.items()]
-        return {"": [dict(row) for row in zip(*columns, strict=True)]}, "an object of columns"
+        rows = [dict(zip(document, cells, strict=True)) for cells in zip(*values, strict=True)]
+        return {"": rows}, "an object of columns"
     if not _is_list_of(values, Mapping):
         return {}, ""
-    if all(str(number).isdigit() for item in values for number in item):
-        columns = [
-            [(name, cells[number]) for name, cells in document.items() if number in cells]
-            for number in dict.fromkeys(chain.from_iterable(values))
+    numbers = dict.fromkeys(number for item in values for number in item)
+    if all(number.isdigit() for number in numbers):
+        rows = [
+            {name: cells[number] for name, cells in document.items() if number in cells}
+            for number in numbers
         ]
-        return {"": [*map(dict, columns)]}, "an object of columns"
-    splits = {key: _object_rows(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
-    if parts := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
-        return parts, f"an object whose rows lie under {listing(parts, form='`{}`')}"
+        return {"": rows}, "an object of columns"
+    splits = {key: _rows_in_object(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
+    if rows_by_split := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
+        keys = listing(rows_by_split, form="`{}`")
+        return rows_by_split, f"an object whose rows lie under {keys}"
     if len({tuple(sorted(item)) for item in values}) <= len(values) / 2 and len(values) > 1:
         return {"": values}, "an object of rows by their names, which are left out"
     return {}, ""
 
 
-def _is_list_of(values: object, kind: type) -> bool:
+def _is_list_of(values: object, kind: type) -> TypeGuard[list[Any]]:
     return isinstance(values, list) and bool(values) and all(isinstance(v, kind) for v in values)
 
 
 def _squad_questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A row itself, or the questions of one in the form of SQuAD."""
+    """The row itself or, if it is an article as SQuAD writes them, a row for each question."""
     if not _is_list_of(row.get("paragraphs"), Mapping):
         yield row
         return
@@ -217,54 +239,55 @@ class _JsonStream:
         self._pieces, self._name = text.pieces(), text.name
         self._text = ""
         self._position = self._counted_position = 0
-        self._line = 1
+        self._line = 1  # at the counted position
 
-    def elements(self, head: str) -> Iterator[tuple[str, int, Any]]:
+    def elements(self, kind: _Kind) -> Iterator[tuple[str, int, Any]]:
         """Key of the list (empty without one), line, and value of every element.
 
         Raises:
             DataError: The text is broken JSON.
         """
-        if head != "{":
+        if kind != "object":
             while self._take("["):
-                yield from self._list("", "]")
-            yield from self._list("", "")
+                yield from self._elements_until("]")
+            yield from self._elements_until("")
         elif self._take("{"):
             while not self._take("}"):
                 key = self._value()
                 self._require(":")
                 if self._take("["):
-                    yield from self._list(str(key), "]")
+                    yield from self._elements_until("]", key=str(key))
                 else:
                     self._value()
                 self._take(",")
             self._require("")
 
-    def _list(self, key: str, end: str) -> Iterator[tuple[str, int, Any]]:
+    def _elements_until(self, end: str, key: str = "") -> Iterator[tuple[str, int, Any]]:
         while not self._take(end):
-            self._line += self._text.count("\n", self._counted_position, self._position)
-            self._counted_position = self._position
-            yield key, self._line, self._value()
+            yield key, self._line_at(self._position), self._value()
             self._take(",")
 
+    def _line_at(self, position: int) -> int:
+        """The line of a position, which no later call may precede."""
+        self._line += self._text.count("\n", self._counted_position, position)
+        self._counted_position = position
+        return self._line
+
     def _take(self, mark: str) -> bool:
-        """Consume this mark if it comes next (if empty: nothing comes); return whether it did."""
+        """Whether this mark, or for an empty one the end of the text, comes next; consumes it."""
         while True:
             space = _SPACE.match(self._text, self._position)
             self._position = space.end() if space else self._position
             if self._position < len(self._text) or not self._read_more():
                 break
-        matches = self._text[self._position : self._position + 1] == mark
-        self._position += matches and len(mark)
-        return matches
+        is_next = self._text[self._position : self._position + 1] == mark
+        self._position += is_next and len(mark)
+        return is_next
 
     def _require(self, mark: str) -> None:
         if not self._take(mark):
-            raise self._broken(
-                json.JSONDecodeError(
-                    f"Expecting '{mark}'" if mark else "Extra data", self._text, self._position
-                )
-            )
+            message = f"Expecting '{mark}'" if mark else "Extra data"
+            raise self._broken(json.JSONDecodeError(message, self._text, self._position))
 
     def _value(self) -> Any:
         """Consume and return the value that begins here."""
@@ -275,23 +298,23 @@ class _JsonStream:
             try:
                 value, end = _decode(self._text, self._position)
             except (ValueError, RecursionError) as error:
-                position = getattr(error, "pos", -_MAX_ESCAPE_CHARACTERS)
-                is_cut = (
-                    position > len(self._text) - _MAX_ESCAPE_CHARACTERS
-                    or self._text[position] == '"'
-                )
-                if not is_cut or not self._read_more():
+                if not self._may_be_cut(error) or not self._read_more():
                     raise self._broken(error) from error
             else:
                 if end < len(self._text) or not self._read_more():
                     self._position = end
                     return value
 
+    def _may_be_cut(self, error: ValueError | RecursionError) -> bool:
+        """Whether the end of the text explains the error: a cut string is reported at its quote."""
+        if not isinstance(error, json.JSONDecodeError):
+            return False
+        near_end = error.pos > len(self._text) - _MAX_ESCAPE_CHARACTERS
+        return near_end or self._text[error.pos] == '"'
+
     def _broken(self, error: ValueError | RecursionError) -> DataError:
-        line = self._line + self._text.count(
-            "\n", self._counted_position, getattr(error, "pos", self._position)
-        )
-        return DataError(_broken(error), fix=_FILE_FIX, where=f"{self._name}:{line}")
+        line = self._line_at(getattr(error, "pos", self._position))
+        return _broken_json(error, self._name, line)
 
     def _read_more(self) -> bool:
         """Drop the text before the position, read more than remains of it; False at the end."""
@@ -302,13 +325,15 @@ class _JsonStream:
             if size > max(len(parts[0]), MIN_READ_CHARACTERS):
                 break
         if size:
-            self._line += self._text.count("\n", self._counted_position, self._position)
+            self._line_at(self._position)
             self._text, self._position, self._counted_position = "".join(parts), 0, 0
         return size > 0
 
 
-def _broken(error: ValueError | RecursionError) -> str:
+def _broken_json(error: ValueError | RecursionError, name: str, line: int) -> DataError:
     if isinstance(error, json.JSONDecodeError):
-        return f"broken JSON: {error.msg} (column {error.colno})"
-    reason = "nested too deeply" if isinstance(error, RecursionError) else error
-    return f"this JSON cannot be read ({reason})"
+        what = f"broken JSON: {error.msg} (column {error.colno})"
+    else:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        what = f"this JSON cannot be read ({reason})"
+    return DataError(what, fix=_FILE_FIX, where=f"{name}:{line}")

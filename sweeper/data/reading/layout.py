@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
+from sweeper.data.examples import SPLIT_NAMES, Split
 from sweeper.data.problems import listing
 from sweeper.data.reading.read import SUFFIXES, data_suffix
 from sweeper.errors import DataError, near_match
@@ -24,24 +24,26 @@ from sweeper.textfiles import read_text
 _SHARD = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")
 """``train-00000-of-00002``: the hub's name for one piece of a split."""
 
-_WORD = re.compile(rf"(?:^|[-_. ])({'|'.join(SPLIT_NAMES)})(?=[-_. ]|$)")
+_SPLIT_IN_NAME = re.compile(rf"(?:^|[-_. ])({'|'.join(SPLIT_NAMES)})(?=[-_. ]|$)")
 """A split's name inside the name of a file: ``banking77-train``."""
 
 _METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
 """Files without rows that ``save_to_disk`` of `datasets` writes."""
 
 _CONVERTED_FILE = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
-"""The hub's own conversion to Parquet: https://huggingface.co/docs/dataset-viewer/parquet"""
+"""A file of the hub's own conversion to Parquet:
+https://huggingface.co/docs/dataset-viewer/parquet"""
 
 CARD = "README.md"
+"""The data set card: a description, below front matter in YAML."""
 
 FilesBySplitName = Mapping[str, Sequence[str]]
-"""From the source's name of a split to its files."""
+"""From the name of a split in the data set (any name, such as ``train_sft``) to its files."""
 
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files of every split that the source has, and in words how they were chosen."""
+    """The files of every split that the data set has, and sentences on how they were chosen."""
 
     files: dict[Split, tuple[Path, ...]]
     evidence: tuple[str, ...] = ()
@@ -57,11 +59,11 @@ def layout(
     """The files of every split.
 
     Args:
-        folder: Where the files lie, and a README.md, whose front matter may declare configurations.
-        names: Paths inside it, with ``/``.
-        where: The name of the source in errors.
-        config: The configuration to read, where it has several.
-        train: The source's name of the split to train on; ``train`` if empty.
+        folder: The folder of the files and of a card, which may declare configurations.
+        names: Paths of all its files inside it, with ``/``.
+        where: The name of the data set in errors.
+        config: The configuration to read; None for the default one.
+        train: The data set's name of the split to train on; ``train`` if empty.
 
     Raises:
         DataError: There is no data file, nothing to train on, or no such configuration or split.
@@ -77,29 +79,29 @@ def layout(
     configs, default = _declared_configurations(folder / CARD, files)
     configs = configs or _converted_configurations(files)
     chosen_config = _chosen_configuration(configs, config, default, where)
-    by_name = configs.get(chosen_config) or _files_by_name(files, train)
+    files_by_name = configs.get(chosen_config) or _files_by_name(files, train)
     if not configs:
-        _check_shards(by_name, where)
-    splits = _files_by_split(by_name, train, files, where)
+        _check_shards(files_by_name, where)
+    files_by_split = _files_by_split(files_by_name, train, files, where)
     evidence = [f"the configuration {chosen_config!r}"] if len(configs) > 1 else []
-    used_files = {name for parts in splits.values() for name in parts}
-    unused_names = [name for name, parts in by_name.items() if not used_files & set(parts)]
-    if unused_names and len(by_name) > 1:
-        evidence.append(
-            f"not read: {listing(unused_names, form='{!r}')}; data.split names the split to train "
-            "on"
-        )
+    used_files = {file for files in files_by_split.values() for file in files}
+    unused_splits = [name for name, files in files_by_name.items() if not used_files & {*files}]
+    if unused_splits and len(files_by_name) > 1:
+        unused = listing(unused_splits, form="{!r}")
+        evidence.append(f"not read: {unused}; data.split names the split to train on")
     if any("/partial-" in name for name in used_files):
         evidence.append("the hub has converted only the beginning of this data set")
-    paths = {split: tuple(folder / name for name in parts) for split, parts in splits.items()}
+    paths = {
+        split: tuple(folder / file for file in files) for split, files in files_by_split.items()
+    }
     return SplitFiles(paths, tuple(evidence))
 
 
 def check_one_place(names: Sequence[str], split: str, where: str) -> None:
-    """Check that the rows of a split are in one place, so that none are joined by accident.
+    """Check that the rows of a split are in one file (or list), so that none join by accident.
 
     Raises:
-        DataError: There are several places.
+        DataError: There are several files.
     """
     if len(names) > 1:
         raise DataError(
@@ -112,12 +114,12 @@ def check_one_place(names: Sequence[str], split: str, where: str) -> None:
 
 
 def _check_shards(files_by_name: FilesBySplitName, where: str) -> None:
-    """Check that files of one name are shards: of one kind, and numbered if they name a split."""
+    """Check that files with the same stem are shards: of one kind, and numbered if of a split."""
     for files in files_by_name.values():
-        shards: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
+        paths_by_stem: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
         for path in map(PurePosixPath, files):
-            shards.setdefault((path.parent, _stem(path)), []).append(path)
-        for (_, stem), paths in shards.items():
+            paths_by_stem.setdefault((path.parent, _stem(path)), []).append(path)
+        for (_, stem), paths in paths_by_stem.items():
             kinds = {path.suffix.lower() for path in paths}
             numbered = all(_SHARD.search(path.name.split(".")[0]) for path in paths)
             if len(kinds) > 1 or (stem.lower() in SPLIT_NAMES and not numbered):
@@ -125,6 +127,7 @@ def _check_shards(files_by_name: FilesBySplitName, where: str) -> None:
 
 
 def _stem(path: PurePosixPath) -> str:
+    """The name of a file without its suffixes and the number of its shard."""
     name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
     return _SHARD.sub("", name.rsplit(".", 1)[0]) or name
 
@@ -139,34 +142,38 @@ def _is_data_file(name: str) -> bool:
 
 
 def _split_name(path: PurePosixPath) -> str | None:
-    """A split's name, from the file or its folder."""
+    """The name of a split, if the file or a folder of its path has one."""
     parts = [_stem(path), *reversed(path.parts[:-1])]
     return next((part for part in parts if part.lower() in SPLIT_NAMES), None)
 
 
 def _files_by_name(files: Sequence[str], train: str) -> FilesBySplitName:
-    """Files by the split that they name, else by their own name.
+    """Files by the split that their name or folder names, or by their stem if it names none.
 
     If the top level has a file to train on, subfolders are ignored.
     """
-    top = [name for name in files if "/" not in name]
-    for part in (top, files):
+    top_files = [name for name in files if "/" not in name]
+    for searched_files in (top_files, files):
         files_by_name: dict[str, list[str]] = {}
-        for name in part:
-            path = PurePosixPath(name)
-            files_by_name.setdefault(_split_name(path) or _stem(path), []).append(name)
-        if any(SPLIT_NAMES.get(key.lower()) == "train" or key == train for key in files_by_name):
+        for file in searched_files:
+            path = PurePosixPath(file)
+            files_by_name.setdefault(_split_name(path) or _stem(path), []).append(file)
+        if any(SPLIT_NAMES.get(name.lower()) == "train" or name == train for name in files_by_name):
             return files_by_name
-        if len(files_by_name) == 1 and not any(key.lower() in SPLIT_NAMES for key in files_by_name):
-            return {"train": part}
-    stems: dict[str, list[str]] = {}
-    for name in files:
-        stems.setdefault(_stem(PurePosixPath(name)), []).append(name)
-    split_names = {stem: (_WORD.findall(stem.lower()) or [stem])[0] for stem in stems}
-    # Two names that may mean the same split are not joined.
-    if len(set(split_names.values())) < len(stems):
-        return stems
-    return {split_names[stem]: names for stem, names in stems.items()}
+        if len(files_by_name) == 1 and not any(
+            name.lower() in SPLIT_NAMES for name in files_by_name
+        ):
+            return {"train": searched_files}
+    files_by_stem: dict[str, list[str]] = {}
+    for file in files:
+        files_by_stem.setdefault(_stem(PurePosixPath(file)), []).append(file)
+    split_of_stem = {
+        stem: (_SPLIT_IN_NAME.findall(stem.lower()) or [stem])[0] for stem in files_by_stem
+    }
+    # Two stems that may mean the same split are not joined.
+    if len(set(split_of_stem.values())) < len(files_by_stem):
+        return files_by_stem
+    return {split_of_stem[stem]: files for stem, files in files_by_stem.items()}
 
 
 def _declared_configurations(
@@ -188,26 +195,26 @@ def _declared_configurations(
         files_in_folder = [name for name in files if not folder or name.startswith(f"{folder}/")]
         data_files = config.get("data_files")
         if data_files is None:
-            parts: FilesBySplitName = _files_by_name(files_in_folder, "")
+            files_by_name: FilesBySplitName = _files_by_name(files_in_folder, "")
         else:
-            parts = {
+            files_by_name = {
                 split: [
                     name
                     for name in files_in_folder
-                    if any(_matches_pattern(name, p, folder) for p in patterns)
+                    if any(_matches_pattern(name, pattern, folder) for pattern in patterns)
                 ]
                 for split, patterns in _patterns(data_files).items()
             }
-        parts = {split: names for split, names in parts.items() if names}
-        if parts:
+        files_by_name = {split: names for split, names in files_by_name.items() if names}
+        if files_by_name:
             name = str(config.get("config_name", "default"))
-            configs[name] = parts
+            configs[name] = files_by_name
             default = name if config.get("default") else default
     return configs, default
 
 
 def _patterns(data_files: object) -> dict[str, list[str]]:
-    """From a split to its patterns, in each of the forms that a card may have."""
+    """From a split to its patterns of files, from any way in which a card may write them."""
     if isinstance(data_files, dict):
         data_files = [{"split": split, "path": paths} for split, paths in data_files.items()]
     patterns: dict[str, list[str]] = {}
@@ -223,15 +230,15 @@ def _as_list(value: object) -> list[Any]:
 
 
 def _matches_pattern(name: str, pattern: str, folder: str) -> bool:
+    """Whether a file matches a pattern, which may be relative to the configuration's folder."""
     pattern = pattern.removeprefix("./")
-    full_pattern = (
-        f"{folder}/{pattern}" if folder and not pattern.startswith(f"{folder}/") else pattern
-    )
-    return fnmatchcase(name, full_pattern) or fnmatchcase(name, full_pattern.replace("**/", ""))
+    if folder and not pattern.startswith(f"{folder}/"):
+        pattern = f"{folder}/{pattern}"
+    return fnmatchcase(name, pattern) or fnmatchcase(name, pattern.replace("**/", ""))
 
 
 def _converted_configurations(files: Sequence[str]) -> dict[str, FilesBySplitName]:
-    """The configurations of a conversion by the hub; none where this is not one."""
+    """The configurations of a conversion by the hub; empty if these files are not one."""
     configs: dict[str, dict[str, list[str]]] = {}
     for name in files:
         match = _CONVERTED_FILE.fullmatch(name)
@@ -246,7 +253,11 @@ def _converted_configurations(files: Sequence[str]) -> dict[str, FilesBySplitNam
 def _chosen_configuration(
     configs: Mapping[str, FilesBySplitName], config: str | None, default: str, where: str
 ) -> str:
-    """The configuration to read; empty where there is none."""
+    """The configuration to read; empty if the data set has none.
+
+    Raises:
+        DataError: There is no such configuration, or the user has to choose one.
+    """
     if config is not None and config not in configs:
         raise DataError(
             f"the data set has no configuration {config!r}",
@@ -267,29 +278,31 @@ def _chosen_configuration(
 def _files_by_split(
     files_by_name: FilesBySplitName, train: str, files: Sequence[str], where: str
 ) -> dict[Split, tuple[str, ...]]:
-    """The files of each of sweeper's splits, by the source's names of its splits."""
+    """The files of train and, where the data set has them, of validation and test.
+
+    Raises:
+        DataError: There is no split to train on, or several files may be the same split.
+    """
     if train and train not in files_by_name:
         raise DataError(
             f"there is no split {train!r}", fix=near_match(train, list(files_by_name)), where=where
         )
-    # `train_sft` comes with `test_sft`, even if there is a `test`, too.
+    # With `train_sft`, the test split is `test_sft`, even if there is a `test`, too.
     ending = train.removeprefix("train") if train.startswith("train") else ""
     files_by_split: dict[Split, tuple[str, ...]] = {}
-    for name, parts in sorted(
-        files_by_name.items(), key=lambda entry: not entry[0].endswith(ending)
-    ):
+    for name in sorted(files_by_name, key=lambda name: not name.endswith(ending)):
         split = SPLIT_NAMES.get(name.lower().removesuffix(ending))
         if name == train:
             split = "train"
         elif train and split == "train":
             continue
         if split in files_by_split and not ending:
-            check_one_place([*files_by_split[split], *parts], split, where)
+            check_one_place([*files_by_split[split], *files_by_name[name]], split, where)
         if split is not None:
-            files_by_split.setdefault(split, tuple(parts))
+            files_by_split.setdefault(split, tuple(files_by_name[name]))
     if "train" in files_by_split:
-        return {split: files_by_split[split] for split in SPLITS if split in files_by_split}
-    names = [PurePosixPath(name).name for name in files]
+        return files_by_split
+    names = [PurePosixPath(file).name for file in files]
     raise DataError(
         f"the folder has no file for training, only {listing(names)}",
         why="A split is recognised by its name: train, validation (val, dev) or test.",

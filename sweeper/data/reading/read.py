@@ -33,23 +33,27 @@ from sweeper.packages import install_command, needed_for
 
 
 def read_paragraphs(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
-    """Plain text: a row of ``text`` for each paragraph or, if there is only one, each line."""
+    """Rows of plain text: a row for each paragraph or, if there is only one, for each line.
+
+    Raises:
+        DataError: A paragraph is too long.
+    """
     filled_blocks = (True for is_filled, _ in groupby(text.lines(), key=_is_filled) if is_filled)
     has_paragraphs = next(filled_blocks, False) and next(filled_blocks, False)
     table.how.append(f"plain text, one row for each {'paragraph' if has_paragraphs else 'line'}")
     lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(text.lines(), start=1))
-    for is_filled, part in groupby(lines, key=lambda line: _is_filled(line[1])):
+    for is_filled, block in groupby(lines, key=lambda line: _is_filled(line[1])):
         if is_filled and has_paragraphs:
-            first, begin = next(part)
-            paragraph = io.StringIO(begin)
+            first_number, first_line = next(block)
+            paragraph = io.StringIO(first_line)  # a list of short lines would take more memory
             paragraph.seek(0, os.SEEK_END)
-            for number, line in part:
+            for number, line in block:
                 paragraph.write(f"\n{line}")
                 if paragraph.tell() > MAX_LINE_BYTES:
                     raise line_too_long(table.name, number, paragraph.tell())
-            yield first, {"text": paragraph.getvalue()}
+            yield first_number, {"text": paragraph.getvalue()}
         elif is_filled:
-            yield from ((number, {"text": line}) for number, line in part)
+            yield from ((number, {"text": line}) for number, line in block)
 
 
 def _is_filled(line: str) -> bool:
@@ -80,7 +84,7 @@ def data_suffix(path: PurePath) -> str | None:
 
 
 def read(path: Path) -> RowTable:
-    """The rows of one file; those of a large one are kept on the disk.
+    """The rows of one file, or of the list at ``FILE/KEY.json``; many rows are kept on the disk.
 
     Raises:
         DataError: It is missing, empty, of no known kind, or does not hold what its name says.
@@ -93,24 +97,23 @@ def read(path: Path) -> RowTable:
         )
     table = RowTable(str(path))
     path, _ = file_and_key(path)
+    fix = "Is this the right file?"
     try:
         with open_data_file(path) as file:
             if not file.read(CHUNK_BYTES).strip():
-                raise DataError(
-                    "the file is empty", fix="Is this the right file?", where=table.name
-                )
+                raise DataError("the file is empty", fix=fix, where=table.name)
             rows = with_progress(
                 table.count_rows(_rows(path, file, table)),
                 f"reading {table.name}",
-                path.stat().st_size,
-                partial(os.lseek, file.fileno(), 0, os.SEEK_CUR),
+                total=path.stat().st_size,
+                done_so_far=partial(os.lseek, file.fileno(), 0, os.SEEK_CUR),
             )
             table.rows = collect_rows(rows)
     except MemoryError as error:  # pyarrow raises it, too
         raise out_of_memory(table.name) from error
     table.refuse_if_mostly_broken()
     if not table.rows:
-        raise DataError("the file has no rows", fix="Is this the right file?", where=table.name)
+        raise DataError("the file has no rows", fix=fix, where=table.name)
     return table
 
 
@@ -122,7 +125,7 @@ def keys_of(path: Path) -> tuple[str, ...]:
     """
     if data_suffix(path) != ".json":
         return ()
-    # Errors of the content are raised again when the rows are read.
+    # Errors of the content are left to the reading of its rows.
     with open_data_file(path) as file, suppress(DataError, MemoryError):
         return json_keys(TextFile(path, file, str(path)))
     return ()
@@ -131,7 +134,7 @@ def keys_of(path: Path) -> tuple[str, ...]:
 def _rows(path: Path, file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     file.seek(0)
     if table.suffix in BINARY_READERS:
-        if path.suffix.lower() == ".gz":  # these readers need to seek
+        if path.suffix.lower() == ".gz":  # binary readers go back and forth, so unpack it first
             limit, unpacked = MemoryLimit(table.name), io.BytesIO()
             for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
                 limit.check(unpacked.tell() + unpacked.write(chunk))

@@ -1,4 +1,4 @@
-"""Converts rows to another format, and refuses rows that it cannot hold."""
+"""Writes examples as rows of another format, and refuses those that the format cannot hold."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ Row = dict[str, object]
 
 
 class Unfit(ValueError):
-    """An example that a format cannot hold, with the reason as text."""
+    """Raised for an example that a format cannot hold; the message is the reason."""
 
 
 def _turns(example: Example) -> list[Message]:
+    """The messages of a conversation, or a text and its class as question and answer.
+
+    Raises:
+        Unfit: The example is a plain text.
+    """
     if example.messages:
         return list(example.messages)
     if example.label is None:
@@ -32,6 +37,7 @@ def _turns(example: Example) -> list[Message]:
 
 
 def _tests_field(example: Example) -> Row:
+    """The cell with the tests of code; no cell if there are none."""
     return {"test_list": list(example.tests)} if example.tests else {}
 
 
@@ -55,9 +61,15 @@ def _messages(example: Example) -> Row:
 
 
 _SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
+"""ShareGPT's names of roles."""
 
 
-def _require_trained(example: Example) -> list[Message]:
+def _trained_turns(example: Example) -> list[Message]:
+    """The turns of an example whose answers are all trained on.
+
+    Raises:
+        Unfit: An answer has the weight 0.
+    """
     turns = _turns(example)
     if not all(turn.trained for turn in turns):
         raise Unfit("answers of weight 0")
@@ -65,7 +77,7 @@ def _require_trained(example: Example) -> list[Message]:
 
 
 def _sharegpt(example: Example) -> Row:
-    turns, tools = for_template(_require_trained(_require_one_answer(example)))
+    turns, tools = for_template(_trained_turns(_require_one_answer(example)))
     conversation = []
     for turn in turns:
         if calls := turn.get("tool_calls"):
@@ -80,8 +92,8 @@ def _sharegpt(example: Example) -> Row:
 
 
 def _pairs(example: Example) -> tuple[str, list[tuple[str, str]]]:
-    """The system prompt, and every question with its answer."""
-    turns = _require_trained(example)
+    """The system prompt (empty if there is none), and each question with its answer."""
+    turns = _trained_turns(example)
     if any(turn.more or turn.role == "tool" for turn in turns):
         raise Unfit("tool calls")
     system = turns.pop(0).content if turns[0].role == "system" else ""
@@ -132,6 +144,7 @@ TARGETS: Mapping[str, Callable[[Example], Row]] = {
     "text-label": _text_label,
     "text": _text,
 }
+"""From the name of a format to the function that writes an example in it, or raises ``Unfit``."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +154,9 @@ class Conversion:
     Args:
         data: The original rows.
         to: The format; None to write the same cells in another kind of file.
-        suffix: Suffix of the file.
+        suffix: Suffix of the new file.
         carried: Columns without a role that are also written.
-        dropped: Columns that are left out, since they would be read as part of the new format.
+        dropped: Columns that are not written, since they would be read as part of the new format.
     """
 
     data: DataRows
@@ -155,34 +168,32 @@ class Conversion:
     def rows(self, split: str) -> Iterator[Row]:
         """The rows of one split, as they are written."""
         for row in self.data.rows:
-            if row.split == split and row.readable and (self.to is None or row.example):
-                yield self.row(row, self.to)
+            if row.split != split or not row.readable:
+                continue
+            if self.to is None:
+                yield own_cells(row, self.data)
+            elif row.example is not None:
+                yield self.cells_in_format(self.to, row, row.example)
 
-    def row(self, row: FileRow, to: str | None) -> Row:
-        """The row in a format; in its own cells if ``to`` is None.
+    def cells_in_format(self, to: str, row: FileRow, example: Example) -> Row:
+        """The cells of a row with this example in a format.
 
         Raises:
             Unfit: The format, or the kind of file, cannot hold the row.
         """
-        if to is None or row.example is None:
-            names = self.data.label_names
-            return {
-                name: class_name(cell, names[name]) if name in names and cell is not None else cell
-                for name, cell in row.fields.items()
-            }
-        cells = TARGETS[to](row.example)
+        cells = TARGETS[to](example)
         if self.suffix == ".parquet" and isinstance(cells.get("tools"), list):
             cells["tools"] = json.dumps(cells["tools"], ensure_ascii=False)
         if self.suffix in (".csv", ".tsv"):
             if isinstance(cells.get("completion"), list):
                 raise Unfit("several accepted answers, which a cell cannot hold")
             if any(isinstance(cell, str) and cell.strip() in NULL_WORDS for cell in cells.values()):
-                raise Unfit("a word such as NA, which a cell cannot tell from nothing")
+                raise Unfit("a word such as NA, which would be read as an empty cell")
         return cells | {name: row.fields[name] for name in self.carried if name in row.fields}
 
     @property
     def left_out(self) -> dict[str, list[int]]:
-        """Line numbers of the rows that are not written, by the reason."""
+        """Line numbers of the rows that are not written, by reason."""
         lines: dict[str, list[int]] = {}
         for row in self.data.rows:
             if not row.readable or (self.to is not None and row.example is None):
@@ -190,13 +201,26 @@ class Conversion:
         return lines
 
 
+def own_cells(row: FileRow, data: DataRows) -> Row:
+    """The cells of a row as in its file, but with the names of integer classes."""
+    names = data.label_names
+    return {
+        name: class_name(cell, names[name]) if name in names and cell is not None else cell
+        for name, cell in row.fields.items()
+    }
+
+
 def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
-    """The conversion of a data set, after a check of every row.
+    """The conversion of a data set to a format, after a check of every row.
+
+    Args:
+        to: The format; None to write the same cells in another kind of file.
+        suffix: Suffix of the new file.
 
     Raises:
         DataError: The format cannot hold some rows; their number and a format that can are named.
     """
-    forms = [variant for form in data.forms.values() for variant in (form, *form.others)]
+    forms = [each for form in data.forms.values() for each in (form, *form.other_forms)]
     used_columns = {column for form in forms for column in form.columns.values()}
     used_columns |= {
         name.partition(".")[0] for column in used_columns for name in placeholders(column)
@@ -212,8 +236,13 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
 
 
 def _check_all_fit(result: Conversion, to: str) -> None:
+    """Check that the format can hold each row with an example.
+
+    Raises:
+        DataError: It cannot.
+    """
     reasons_by_format: dict[str, Counter[str]] = {name: Counter() for name in TARGETS}
-    lines: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     usable = 0
     for row in result.data.rows:
         if row.example is None:
@@ -221,23 +250,23 @@ def _check_all_fit(result: Conversion, to: str) -> None:
         usable += 1
         for name, reasons in reasons_by_format.items():
             try:
-                result.row(row, name)
+                result.cells_in_format(name, row, row.example)
             except Unfit as reason:
                 reasons[str(reason)] += 1
                 if name == to:
-                    lines.setdefault(str(reason), row.line)
+                    first_lines.setdefault(str(reason), row.line)
     if not reasons_by_format[to]:
         return
     why = [
-        f"{reason} ({rows:,} rows, first line {lines[reason]})"
+        f"{reason} ({rows:,} rows, first line {first_lines[reason]})"
         for reason, rows in reasons_by_format[to].items()
     ]
     fitting_formats = [name for name, reasons in reasons_by_format.items() if not reasons]
-    remedy = f"--to {fitting_formats[0]} holds all of them" if fitting_formats else "Write JSONL"
+    remedy = f"Write --to {fitting_formats[0]}" if fitting_formats else "Write a .jsonl file"
     raise DataError(
         f"{reasons_by_format[to].total():,} of {usable:,} rows cannot be written as {to} in a "
         f"{result.suffix} file",
         why=f"They hold {listing(why, 4)}.",
-        fix=f"{remedy}; or leave these rows out of the source.",
+        fix=f"{remedy}, or remove these rows from the source.",
         where=result.data.name,
     )

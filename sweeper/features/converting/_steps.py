@@ -10,11 +10,11 @@ from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS, Split
 from sweeper.data.load import split_rows
 from sweeper.data.problems import WRITABLE_SUFFIXES, listing
-from sweeper.data.rows import DataRows
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.splits import requested_fractions, widest_gap
 from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
 from sweeper.errors import DataError, UsageError
-from sweeper.features.converting._formats import conversion
+from sweeper.features.converting._formats import conversion, own_cells
 from sweeper.spec import DataSpec, SplitBy
 from sweeper.textfiles import replacing
 from sweeper.units import plural
@@ -31,6 +31,9 @@ def split_spec(
     by_time: str | None,
 ) -> DataSpec:
     """The spec of a split within each class, or by hash, group or time.
+
+    Args:
+        fractions: Shares of the inputs for validation and test.
 
     Raises:
         UsageError: Several of ``by_hash``, ``group_by`` and ``by_time`` are given.
@@ -57,8 +60,8 @@ class DivisionFiles(Record):
     Args:
         rows: Number of rows by split.
         official: Splits that the data already had, without train.
-        labels: Number of rows by class, by split.
-        unreadable: Line numbers of unreadable rows, which are in no file.
+        labels: Number of rows of each class, by split.
+        unreadable: Line numbers of unreadable rows, which no file has.
     """
 
     output: str
@@ -78,17 +81,12 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
     must_be_free(output)
     splits = split_of_rows(data, spec)
     counts = {split: splits.count(split) for split in SPLITS}
-    suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
-    rows_with_class_names = conversion(data, None, suffix)  # writes class names in place of numbers
+    suffix = Path(name_in_folder(_first_file(data))).suffix
     with replacing(output) as partial:
         partial.mkdir()
         for split in filter(counts.__getitem__, SPLITS):
-            rows_with_splits = zip(data.rows, splits, strict=True)
-            rows = (
-                rows_with_class_names.row(row, None)
-                for row, row_split in rows_with_splits
-                if row_split == split
-            )
+            pairs = zip(data.rows, splits, strict=True)
+            rows = (own_cells(row, data) for row, row_split in pairs if row_split == split)
             write_rows(partial / f"{split}{suffix}", rows, data.columns)
     labels: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
     for row, row_split in zip(data.rows, splits, strict=True):
@@ -103,31 +101,33 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
     )
 
 
+def _first_file(data: DataRows) -> Path:
+    return Path(next(iter(data.forms)))
+
+
 def split_of_rows(data: DataRows, spec: DataSpec) -> list[Split | None]:
     """The split of each row as in a run; None for unreadable rows.
 
-    Rows of official splits stay there. Other rows that no trial reads, such as empty ones, are in
-    train.
+    Rows of official splits stay in them. Other rows that cannot be trained on, such as empty ones,
+    are in train.
 
     Raises:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
     """
-    missing = {split for split, share in requested_fractions(spec).items() if share} - set(
-        data.official
-    )
+    requested = {split for split, share in requested_fractions(spec).items() if share}
+    missing = requested - set(data.official)
     if not missing:
         why = f"The data have {', '.join(data.official)} already."
         raise DataError("there is nothing to split", why=why, where=data.name)
     examples_by_split = split_rows(data, spec).splits
     split_by_key = {example.key: split for split in missing for example in examples_by_split[split]}
-    return [
-        split_by_key.get(row.example.key, "train")
-        if row.readable and row.split == "train" and row.example is not None
-        else row.split
-        if row.readable
-        else None
-        for row in data.rows
-    ]
+
+    def split_of(row: FileRow) -> Split | None:
+        if row.split == "train" and row.example is not None:
+            return split_by_key.get(row.example.key, "train")
+        return row.split if row.readable else None
+
+    return [split_of(row) for row in data.rows]
 
 
 class ConvertedFiles(Record):
@@ -136,8 +136,8 @@ class ConvertedFiles(Record):
     Args:
         format: Format of the rows; None if only the kind of file changes.
         rows: Number of written rows.
-        left_out: Line numbers of rows that were left out, by the reason.
-        left_columns: Columns that were left out, since the format would read them.
+        left_out: Line numbers of rows that were not written, by reason.
+        left_columns: Columns that were not written: they would be read as part of the new format.
     """
 
     files: tuple[str, ...]
@@ -157,14 +157,14 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
     must_be_free(output)
     splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
     is_folder = len(splits) > 1
-    first = Path(next(iter(data.forms)))
+    source = _first_file(data)
     if is_folder and output.suffix.lower() in WRITABLE_SUFFIXES:
         raise UsageError(
-            f"the data have {len(splits)} splits, which one file would join",
+            f"one file cannot keep the {len(splits)} splits of the data apart",
             fix=f"Name a folder: -o {output.with_suffix('')}.",
             where="-o",
         )
-    suffix = Path(name_in_folder(first)).suffix if is_folder else writable_suffix(output, first)
+    suffix = Path(name_in_folder(source)).suffix if is_folder else writable_suffix(output, source)
     result = conversion(data, to, suffix)
     names = {split: f"{split}{suffix}" if is_folder else "" for split in splits}
     with replacing(output) as partial:
@@ -191,15 +191,18 @@ def show_division(division: DivisionFiles) -> None:
         show_line(f"{split:<11}{rows:>9,} rows {rows / total:6.1%}{origin}")
     if any(division.labels.values()):
         labels = {split: [*Counter(counts).elements()] for split, counts in division.labels.items()}
-        gap, label, where = widest_gap(labels)
+        gap, label, split_of_gap = widest_gap(labels)
         classes = {label for counts in division.labels.values() for label in counts}
-        show_line(f"{len(classes)} classes; shares differ by up to {gap:.1%} ({label!r}, {where})")
+        show_line(
+            f"{len(classes)} classes, whose shares in the splits and in all rows differ by up to "
+            f"{gap:.1%} ({label!r} in {split_of_gap})"
+        )
         for split, counts in division.labels.items():
             if missing_classes := sorted(classes - counts.keys()):
                 show_line(f"  {split} lacks {listing(missing_classes, form='{!r}')}")
     if division.unreadable:
         count, lines = len(division.unreadable), listing(division.unreadable)
-        show_line(f"In no file, since they cannot be read: {count:,} (line {lines})")
+        show_line(f"{plural(count, 'row is', 'rows are')} not written: unreadable (line {lines})")
     show_line(f"Written: {division.output}")
 
 

@@ -1,7 +1,8 @@
-"""Makes a plan for each card that can be rented, and finds the efficient cards."""
+"""Makes a plan for each card that can be rented, and finds those that no other card beats."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 
 from pydantic import Field
@@ -21,7 +22,7 @@ class Offer(Record):
     """The plan for one card.
 
     Args:
-        points: Expected quality of the best trial against one run of LoRA's default.
+        points: Expected quality of the best trial, in points above one trial with LoRA's default.
         run: Time of one full trial of the recommended strategy.
         sweep: Time of all phases.
         efficient: Whether no other card is as good in cost, time and points, and better in one.
@@ -51,10 +52,10 @@ class Offers(Record):
 
 
 def own_prices(texts: Iterable[str]) -> dict[str, ListPrice]:
-    """The user's prices, by the names of cards in the table.
+    """The user's prices (``CARD=USD``), by the names of cards in the table.
 
     Raises:
-        SpecError: A card is unknown, or a price is no number above 0.
+        SpecError: A card is unknown, or a price is not a number above 0.
 
     >>> own_prices(["rtx 4090=0.5"])["RTX 4090"].usd
     0.5
@@ -66,7 +67,8 @@ def own_prices(texts: Iterable[str]) -> dict[str, ListPrice]:
             price = ListPrice(usd=float(usd), source="--rent-price")
         except ValueError:
             fix = "Write CARD=USD, for example --rent-price 'RTX 4090=0.5'."
-            raise SpecError(f"expected CARD=USD, got {text!r}", "", fix, "--rent-price") from None
+            what = f"expected CARD=USD, got {text!r}"
+            raise SpecError(what, fix=fix, where="--rent-price") from None
         prices[by_name(card).name] = price
     return prices
 
@@ -114,7 +116,7 @@ def offers(spec: Spec, facts: Facts, own: Mapping[str, ListPrice]) -> Offers:
         raise NothingFits(
             f"none of {len(refused)} cards with a price holds the model",
             why=next(iter(refused.values())),
-            fix="Plan for several GPUs or another card: --gpu, or a smaller --model.",
+            fix="Plan for several GPUs or another card with --gpu, or for a smaller --model.",
         )
     planned.sort(key=lambda offer: offer.cost_usd)
     return Offers(
@@ -125,18 +127,15 @@ def offers(spec: Spec, facts: Facts, own: Mapping[str, ListPrice]) -> Offers:
     )
 
 
-def _is_efficient(offer: Offer, others: list[Offer]) -> bool:
-    """Whether no other offer is at least as good in every figure and better in one."""
+def _is_efficient(offer: Offer, offers: Iterable[Offer]) -> bool:
+    """Whether none of the offers is at least as good in every figure and better in one."""
     own_costs = _costs(offer)
     return not any(
-        all(
-            other_cost <= own_cost
-            for other_cost, own_cost in zip(_costs(other), own_costs, strict=True)
-        )
-        and _costs(other) != own_costs
-        for other in others
+        costs != own_costs and all(map(operator.le, costs, own_costs))
+        for costs in map(_costs, offers)
     )
 
 
 def _costs(offer: Offer) -> tuple[float, float, float]:
+    """Money, seconds, and points with their sign turned: the less the better."""
     return offer.cost_usd, offer.sweep.seconds, -offer.points

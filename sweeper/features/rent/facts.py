@@ -13,5 +13,6 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """A problem if a run is asked to compare cards."""
     options = spec.features.of(Options)
     if for_run and (options.enabled or options.prices):
-        why = "Cards are compared in place of a plan."
-        yield Problem("--rent is given", why, "Ask sweeper plan.", "--rent")
+        why = "The comparison takes the place of a plan."
+        fix = "Use sweeper plan --rent, or leave out --rent and --rent-price."
+        yield Problem("a run cannot compare cards to rent", why, fix, "--rent")

@@ -1,4 +1,4 @@
-"""Whether cards to rent are compared, and the user's prices."""
+"""The request to compare cards that can be rented, and the user's prices."""
 
 from __future__ import annotations
 

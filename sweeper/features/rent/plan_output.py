@@ -1,4 +1,4 @@
-"""``sweeper plan --rent``: prints the efficient cards in place of a plan."""
+"""``sweeper plan --rent``: prints, in place of a plan, the cards that no other card beats."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from sweeper.features.rent._offers import Offers
 
-_HEADS = ("card", "USD an hour", "strategy", "points", "a run", "trials", "sweep", "USD")
+_HEADS = ("card", "USD an hour", "strategy", "points", "one trial", "trials", "sweep", "USD")
 
 
 def show(spec: Spec, *, as_json: bool) -> bool:
-    """Print the comparison if the request asks for it; returns whether it does."""
+    """Print the comparison if the request asks for it. Returns whether it does."""
     options = spec.features.of(Options)
     if not (options.enabled or options.prices):
         return False
     if not spec.models:
         raise UsageError("no model is given", fix="Name one with --model.", where="--rent")
-    import typer  # here and below: a plan without --rent loads none of this
+    import typer  # imports in functions, as a plan without --rent loads none of this
 
     from sweeper.facts.gather import gather
     from sweeper.features.rent._offers import offers, own_prices
@@ -38,7 +38,7 @@ def show(spec: Spec, *, as_json: bool) -> bool:
 
 
 def _page(offers: Offers) -> Group:
-    """The efficient cards as a table, and the others in one line each."""
+    """A table of the efficient cards, and sections about points, other cards and prices."""
     from rich.console import Group
 
     from sweeper import units
@@ -60,19 +60,20 @@ def _page(offers: Offers) -> Group:
         for offer in efficient_offers
     ]
     sources = dict.fromkeys(offer.price_source for offer in offers.offers)
-    others_note = (
-        "A card in the table is at least as good in price, time and quality as each of these"
-    )
+    others = [
+        f"{', '.join(other_cards)}. For each of them, the table has a card that is at least as "
+        "good in price, time and quality."
+    ]
     refusals = [f"{card}: {why}." for card, why in offers.refused.items()]
     return Group(
         table(_HEADS, rows),
         sections(
             [
-                ("Points", ["Expected quality after the search, against a run of LoRA's default."]),
-                ("Others", [f"{', '.join(other_cards)}. {others_note}."] if other_cards else []),
+                ("Points", ["Expected quality after the search, above a trial of LoRA's default."]),
+                ("Others", others if other_cards else []),
                 ("Refused", refusals),
-                ("Prices", [f"{'; '.join(sources)}. --rent-price CARD=USD gives yours."]),
-                ("Next", ["--gpu CARD --price USD shows the plan of one of them."]),
+                ("Prices", [f"{'; '.join(sources)}. Set your own with --rent-price CARD=USD."]),
+                ("Next", ["--gpu CARD --price USD shows the plan for one card."]),
             ]
         ),
     )

@@ -1,6 +1,6 @@
 """JSON Schemas of ``sweep.yaml``, rules, strategies, shared parameters and ``--json`` outputs.
 
-The loaders check more.
+A file that fits its schema may still be refused: its loader checks more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def sweep_schema() -> dict[str, Any]:
-    """JSON Schema of ``sweep.yaml``, short forms included."""
+    """The schema of ``sweep.yaml``, including short forms such as ``model: X``."""
     schema = Spec.model_json_schema()
     properties = schema["properties"]
     properties["model"] = {"description": "the base model"}
@@ -47,18 +47,22 @@ def sweep_schema() -> dict[str, Any]:
 def rules_schema(book: RuleBook) -> dict[str, Any]:
     """The schema of a file of rules, with the strategies and parameters of a rule book."""
     schema = _schema(tuple[Rule | Note, ...], "Rules of sweeper")
-    keys = {
+    parameter_keys = {
         f"{prefix}.{name}"
         for strategy in book.strategies.values()
         for name in strategy.parameters
         for prefix in (EVERY, strategy.name)
     }
     numbers = [name for name, fact in FACTS.items() if fact.kind == "number"]
-    names = {"StrategyName": [*book.strategies], "ParameterName": sorted(keys)}
-    for name, allowed_names in (names | {"NumberFact": numbers}).items():
-        schema["$defs"][name]["enum"] = allowed_names
-    for name in ("Effects", "Change"):
-        schema["$defs"][name]["minProperties"] = 1
+    names_by_type = {
+        "StrategyName": [*book.strategies],
+        "ParameterName": sorted(parameter_keys),
+        "NumberFact": numbers,
+    }
+    for type_name, allowed_names in names_by_type.items():
+        schema["$defs"][type_name]["enum"] = allowed_names
+    for type_name in ("Effects", "Change"):
+        schema["$defs"][type_name]["minProperties"] = 1
     return schema
 
 
@@ -66,15 +70,17 @@ def strategy_schema() -> dict[str, Any]:
     """The schema of a strategy file."""
     schema = _schema(BookStrategy, "A strategy of sweeper")
     parameters = schema["properties"]["parameters"]
-    changes = [
+    full_definition = parameters["additionalProperties"]
+    changes_of_shared = [
         _change_schema(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")
     ]
-    complete = parameters["additionalProperties"]
-    parameters["additionalProperties"] = {"anyOf": [{"const": SHARED}, complete, *changes]}
+    parameters["additionalProperties"] = {
+        "anyOf": [{"const": SHARED}, full_definition, *changes_of_shared]
+    }
     traits = Traits.model_json_schema()
     schema["properties"] |= {key: traits["properties"][key] for key in TRAIT_KEYS}
     schema["$defs"] |= traits["$defs"]
-    schema["required"].remove("parameters")  # a strategy may only have those of another one
+    schema["required"].remove("parameters")  # a strategy may take all of them from another one
     return schema
 
 
@@ -84,7 +90,7 @@ def parameters_schema() -> dict[str, Any]:
 
 
 def answers() -> dict[str, Any]:
-    """The type of the ``--json`` output of each command for which its packages are installed."""
+    """The type of the ``--json`` output of each command whose packages are installed."""
     types: dict[str, Any] = {"plan": Plan, "run": Findings, "report": Findings}
     for _, hook in parts.ANSWERS.all():
         with contextlib.suppress(ModuleNotFoundError):
@@ -93,12 +99,13 @@ def answers() -> dict[str, Any]:
 
 
 def answer_schema(command: str) -> dict[str, Any]:
-    """The schema of what a command prints with ``--json``."""
+    """The schema of the ``--json`` output of a command."""
     schema = TypeAdapter(answers()[command]).json_schema(mode="serialization")
     return {"$schema": _DRAFT, **schema, "title": f"sweeper {command} --json"}
 
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:
+    """The schema of a type, with conditions as references to ``condition_schema``."""
     schema = TypeAdapter(kind).json_schema()
     schema = json.loads(json.dumps(schema), object_hook=_condition_reference)
     schema.setdefault("$defs", {})["When"] = condition_schema()
@@ -106,7 +113,7 @@ def _schema(kind: Any, title: str) -> dict[str, Any]:
 
 
 def _condition_reference(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema; if it is a condition's, a reference to it."""
+    """The schema itself; for a condition, the reference to the one schema of conditions."""
     return {"$ref": "#/$defs/When"} if schema.get("title") == SCHEMA_MARK else schema
 
 
@@ -117,7 +124,7 @@ def _change_schema(parameter: dict[str, Any]) -> dict[str, Any]:
 
 
 def condition_schema() -> dict[str, Any]:
-    """The JSON Schema of a condition (``when``), which refers to itself as ``#/$defs/When``."""
+    """The schema of a condition (``when``), which refers to itself as ``#/$defs/When``."""
     condition_reference = {"$ref": "#/$defs/When"}
     list_schema = {"type": "array", "items": condition_reference, "minItems": 1}
     facts = {fact.name: _fact_schema(fact) for fact in FACTS.values()}
@@ -126,6 +133,7 @@ def condition_schema() -> dict[str, Any]:
 
 
 def _fact_schema(fact: Fact) -> dict[str, Any]:
+    """The schema of a condition on one fact: a value, a list of values, or comparisons."""
     types = {"flag": "boolean", "number": "number"}
     value: dict[str, Any] = {"type": types.get(fact.kind, "string")}
     if fact.words:

@@ -35,7 +35,7 @@ def schema(
         "strategy": _schemas.strategy_schema,
         "parameters": _schemas.parameters_schema,
     }
-    if kind not in schemas:  # the types of answers load what their commands need
+    if kind not in schemas:  # only then, as the types of outputs load what their commands need
         schemas |= {
             f"{name} --json" if name in schemas else name: partial(_schemas.answer_schema, name)
             for name in _schemas.answers()

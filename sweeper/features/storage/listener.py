@@ -20,16 +20,19 @@ from sweeper.spec import Spec
 from sweeper.textfiles import write_text
 
 NAME = "storage"
-# The copied study's user attribute with the random id of the run's folder.
+
 RUN = "sweeper:run"
-# Package names by module, where the two differ.
+"""The user attribute of a copied study with the random id of the run's folder."""
+
 _PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
-# Time limit of the copy: a trial takes tens of SQL statements, each a round trip.
+"""From a driver's module to its package, if they differ in name."""
+
 _END_SECONDS = 120.0
+"""Time limit of the copy: a trial takes tens of SQL statements, each with a wait for its answer."""
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """The listener's name with its time limit in seconds; empty without a storage.
+    """The listener's name with its time limit in seconds; empty if no storage is named.
 
     Raises:
         SpecError: Optuna cannot use the URL.
@@ -37,11 +40,6 @@ def wanted(spec: Spec) -> dict[str, float]:
     """
     if (url := spec.features.of(Options).url) is None:
         return {}
-    _check(url)
-    return {NAME: _END_SECONDS}
-
-
-def _check(url: str) -> None:
     try:
         parsed = sqlalchemy.make_url(url)
         parsed.get_dialect().import_dbapi()
@@ -56,12 +54,13 @@ def _check(url: str) -> None:
             fix="Write sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE.",
             where="--storage",
         ) from error
+    return {NAME: _END_SECONDS}
 
 
 def listen(name: str, run: RunFolder, spec: Spec) -> StudyCopier:
     """The copier of a run's study."""
     url = spec.features.of(Options).url
-    assert url is not None  # else it is not wanted
+    assert url is not None, "``wanted`` names no listener without a storage"
     return StudyCopier(run, url)
 
 
@@ -80,7 +79,7 @@ class StudyCopier:
 
 
 def copy(run: RunFolder, url: str) -> None:
-    """Copy ``study.db`` to another storage.
+    """Copy ``study.db`` to another storage, in place of an earlier copy.
 
     Raises:
         RunError: The storage holds another study of this name.
@@ -95,7 +94,11 @@ def copy(run: RunFolder, url: str) -> None:
 
 
 def _delete_earlier_copy(storage: BaseStorage, name: str, folder_id: str) -> None:
-    """Delete this run's earlier copy."""
+    """Delete the earlier copy of the study, if there is one.
+
+    Raises:
+        RunError: The study of this name is not from this run's folder.
+    """
     for study in storage.get_all_studies():
         if study.study_name == name:
             if study.user_attrs.get(RUN) != folder_id:
@@ -105,6 +108,7 @@ def _delete_earlier_copy(storage: BaseStorage, name: str, folder_id: str) -> Non
 
 
 def _folder_id(run: RunFolder) -> str:
+    """The random id of the run's folder, made at the first call."""
     path: Path = run.listeners / NAME / "run"
     if not path.is_file():
         write_text(path, uuid.uuid4().hex)

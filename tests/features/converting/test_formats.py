@@ -182,7 +182,7 @@ def test_splits_become_a_folder(sweeper, tmp_path):
     for split in ("train", "test"):
         write(folder, f"{split}.jsonl", [ONE] * 9)
     one = sweeper("data", "convert", str(folder), "--to", "alpaca", "-o", str(tmp_path / "a.csv"))
-    assert "the data have 2 splits, which one file would join" in one.err
+    assert "one file cannot keep the 2 splits of the data apart" in one.err
     new = tmp_path / "new"
     assert sweeper("data", "convert", str(folder), "--to", "alpaca", "-o", str(new)).code == 0
     assert sorted(path.name for path in new.iterdir()) == ["test.jsonl", "train.jsonl"]

@@ -39,8 +39,8 @@ def test_every_row_is_in_one_file_also_one_that_is_empty(sweeper, tmp_path):
     written = [row for part in files.values() for row in part]
     assert sorted(map(key, written)) == sorted(map(key, rows))
     assert f"train      {len(files['train']):>9,} rows" in ran.out
-    assert "2 classes; shares differ by up to" in ran.out
-    assert "In no file, since they cannot be read: 1 (line 152)" in ran.out
+    assert "2 classes, whose shares in the splits and in all rows differ by up to" in ran.out
+    assert "1 row is not written: unreadable (line 152)" in ran.out
 
 
 @pytest.mark.parametrize(
