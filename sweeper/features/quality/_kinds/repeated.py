@@ -21,9 +21,9 @@ class Duplicates(FaultKind):
     order = 60
     title = "repeat an earlier row of the same split"
     consequence = "They get more weight than others in training, and are memorised sooner."
-    remedy = "keeps the first of them"
+    remedy = "keep the first of them"
     safe = True
-    compares = "inputs"
+    needs = "same input"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         line_by_key: dict[tuple[str, str, str], int] = {}
@@ -44,10 +44,10 @@ class NearDuplicates(FaultKind):
     order = 62
     title = "nearly repeat an earlier row of the same split"
     consequence = "They add little, get more weight than others, and are memorised sooner."
-    remedy = "keeps the first of them"
+    remedy = "keep the first of them"
     severity = "note"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -65,10 +65,10 @@ class Leakage(FaultKind):
     order = 70
     title = "have the same input as a row of validation or test"
     consequence = "Scores are too good: the model has seen the answers."
-    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+    remedy = "leave them out of train (and of validation, if test has them); test does not change"
     severity = "serious"
     safe = True
-    compares = "inputs"
+    needs = "same input"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         last_split: dict[str, tuple[int, int]] = {}
@@ -93,9 +93,9 @@ class NearLeakage(FaultKind):
     order = 72
     title = "are nearly the same as a row of validation or test"
     consequence = "Scores are too good: the model has seen nearly the same row with its answer."
-    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+    remedy = "leave them out of train (and of validation, if test has them); test does not change"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -112,11 +112,11 @@ class EvaluationSets(FaultKind):
     order = 74
     title = "are in the evaluation set, or quote it"
     consequence = "Its scores become meaningless, since the model has read the questions."
-    remedy = "leaves them out"
+    remedy = "leave them out"
     severity = "serious"
-    compares = "nothing"
+    needs = "single rows"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return "" if data.against else "give the evaluation set with --against FILE"
 
     def find(self, data: CheckedRows) -> list[Fault]:
