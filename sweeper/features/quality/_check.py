@@ -305,9 +305,7 @@ def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
         evidence=data.evidence,
         cautions=data.cautions,
         findings=tuple(findings),
-        unchecked={
-            name: kind.why_unchecked for name, kind in by_kind.items() if kind.why_unchecked
-        },
+        unchecked={n: kind.why_unchecked for n, kind in by_kind.items() if kind.why_unchecked},
         mend_all=fix_command(data.name, "--all-safe", *data.flags)
         if any(finding.safe for finding in findings)
         else "",

@@ -64,7 +64,7 @@ class CheckedRows(DataRows):
             for name in placeholders(column) or [column]
         ]
         fields = {
-            name: mended_cell(cell, mend) if name in columns else cell
+            name: edit_cell(cell, mend) if name in columns else cell
             for name, cell in row.fields.items()
         }
         return self.with_fields(row, fields)
@@ -82,14 +82,14 @@ class CheckedRows(DataRows):
 _TEXT_KEYS = ("content", "value", "text")
 
 
-def mended_cell(cell: object, mend: Callable[[str], str]) -> object:
+def edit_cell(cell: object, mend: Callable[[str], str]) -> object:
     """The cell with ``mend`` applied to its texts, but not to the roles of turns."""
     if isinstance(cell, str):
         return mend(cell)
     if isinstance(cell, list):
-        return [mended_cell(part, mend) for part in cell]
+        return [edit_cell(part, mend) for part in cell]
     if isinstance(cell, dict):
-        return {k: mended_cell(v, mend) if k in _TEXT_KEYS else v for k, v in cell.items()}
+        return {k: edit_cell(v, mend) if k in _TEXT_KEYS else v for k, v in cell.items()}
     return cell
 
 

@@ -23,12 +23,7 @@ from sweeper.data.write_rows import (
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import token_counter
 from sweeper.facts.models.model import model_facts
-from sweeper.features.quality._checked_rows import (
-    CheckedRows,
-    TokenCap,
-    evaluation_rows,
-    mended_cell,
-)
+from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, edit_cell, evaluation_rows
 from sweeper.features.quality._kinds.base import Fault, FaultKind, kinds, kinds_by_name
 from sweeper.spec import ModelSpec
 from sweeper.spec import names as split_names
@@ -96,7 +91,7 @@ def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[Li
         action = "removed" if new_row is None else "changed"
         why = details.get(index) or kind.title
         if kind.name == "private":  # the list must not keep what the remedy removes
-            old_cells = {name: mended_cell(cell, redacted) for name, cell in old_cells.items()}
+            old_cells = {name: edit_cell(cell, redacted) for name, cell in old_cells.items()}
         changes.append(
             ListedChange(row.path, row.line, kind.name, action, why, old_cells, new_cells)
         )

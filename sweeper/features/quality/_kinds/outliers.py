@@ -158,10 +158,10 @@ class Languages(FaultKind):
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
         answers = {index: language(row.written) for index, row, _ in data.usable if row.written}
-        main_languages = _main_language(inputs), _main_language(answers)
+        main_input, main_answer = _main_language(inputs), _main_language(answers)
         for what, languages, main, other_main in (
-            ("input", inputs, *main_languages),
-            ("answer", answers, *reversed(main_languages)),
+            ("input", inputs, main_input, main_answer),
+            ("answer", answers, main_answer, main_input),
         ):
             if main == "" and list(languages.values()).count("") >= MAIN_SHARE * len(languages):
                 main = other_main

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sweeper.data.examples import SPLITS, normalised
+from collections.abc import Iterator
+
+from sweeper.data.examples import SPLITS, Example, normalised
 from sweeper.data.rows import FileRow
 from sweeper.data.similar import (
     duplicates_across_splits,
@@ -120,29 +122,21 @@ class EvaluationSets(FaultKind):
         return "" if data.against else "give the evaluation set with --against FILE"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        evaluation_rows = [row for row in data.against if row.example is not None]
-        keys = {row.example.key: row.line for row in evaluation_rows if row.example}
-        quoted = {
-            window: row.line
-            for row in evaluation_rows
-            for window in windows(_input_and_answer(row))
+        line_by_mark = {
+            mark: row.line
+            for row in data.against
+            if row.example is not None
+            for mark in _marks(row, row.example)
         }
         faults = []
         for index, row, example in data.usable:
-            line = keys.get(example.key)
-            if line is None:
-                line = next(
-                    (
-                        quoted[window]
-                        for window in windows(_input_and_answer(row))
-                        if window in quoted
-                    ),
-                    None,
-                )
-            if line is not None:
-                faults.append(Fault(index, f"as line {line} of the evaluation set"))
+            marks = (mark for mark in _marks(row, example) if mark in line_by_mark)
+            if (mark := next(marks, None)) is not None:
+                faults.append(Fault(index, f"as line {line_by_mark[mark]} of the evaluation set"))
         return faults
 
 
-def _input_and_answer(row: FileRow) -> str:
-    return f"{row.input}\n{row.written}"
+def _marks(row: FileRow, example: Example) -> Iterator[object]:
+    """The key of a row, then its runs of 13 words: equal ones are repeated or quoted text."""
+    yield example.key
+    yield from windows(f"{row.input}\n{row.written}")
