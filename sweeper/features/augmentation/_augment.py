@@ -156,10 +156,9 @@ def rejection_reasons(
     ``source_rows`` maps each new row to the train row that it was made from.
     """
     train = dataset.splits["train"]
-    max_characters = max(len(subject(row)) for row in train)
+    max_length = max(len(subject(row)) for row in train)
     problems = {
-        row: _text_problem(row, source, max_characters, method)
-        for row, source in source_rows.items()
+        row: _text_problem(row, source, max_length, method) for row, source in source_rows.items()
     }
     reasons = {row: why for row, why in problems.items() if why}
     _, unusable = usable(_remaining_rows(source_rows, reasons), dataset)
@@ -177,11 +176,11 @@ def _remaining_rows(rows: Iterable[Example], reasons: dict[Example, str]) -> lis
     return [row for row in rows if row not in reasons]
 
 
-def _text_problem(row: Example, source: Example, max_characters: int, method: Method) -> str:
+def _text_problem(row: Example, source: Example, max_length: int, method: Method) -> str:
     """The problem with the length, lines or numbers of a row's text, if any."""
     text, source_text = subject(row), subject(source)
-    if len(text) > max_characters:
-        return f"longer than every row of train ({max_characters:,} characters)"
+    if len(text) > max_length:
+        return f"longer than every row of train ({max_length:,} characters)"
     if "\n" in text and "\n" not in source_text:
         return "several lines where its original has one"
     if method.keeps_numbers and sorted(_NUMBER.findall(text)) != sorted(

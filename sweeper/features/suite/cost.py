@@ -73,9 +73,7 @@ def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
 
     def seconds_of(clock: Clock) -> float:
         window = min(_MAX_WINDOW, clock.model.context_length)
-        return BETWEEN_SECONDS + sum(
-            _task_seconds(task, clock, batch, window) for task in suite.tasks
-        )
+        return BETWEEN_SECONDS + sum(_task_seconds(t, clock, batch, window) for t in suite.tasks)
 
     tuned = [seconds_of(clock_of_default(cost.candidate, facts, workload)) for cost in costs]
     base = seconds_of(clock_of_base(costs[0].candidate, facts, workload))
