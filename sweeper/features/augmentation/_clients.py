@@ -177,10 +177,7 @@ class Endpoint:
         if status in _REMEDIES:
             what = f"the endpoint refuses requests with status {status}"
         elif not self._has_answered and type(error) is self._openai.APIConnectionError:
-            what, fix = (
-                "the endpoint cannot be reached",
-                "Check the URL, and whether the server runs.",
-            )
+            what, fix = "the endpoint cannot be reached", "Check the URL and the server."
         elif self._failures < MAX_CONSECUTIVE_FAILURES:
             return NoReply(reason[:300])
         else:

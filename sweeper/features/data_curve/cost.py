@@ -31,13 +31,11 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         # On all rows, the search has trained the default with the first seed.
         all_rows_seconds = (seeds - 1) * cost.default
         seconds_by_candidate.append(2 * seeds * math.fsum(part_seconds) + all_rows_seconds)
-    trainings = 2 * seeds * len(sizes) + seeds - 1
+    jobs = 2 * seeds * len(sizes) + seeds - 1
     return PhaseCost(
         title="data curve",
         content="training on parts of the rows",
         flag="--data-curve",
-        seconds=study.parallel(
-            math.fsum(seconds_by_candidate) / len(seconds_by_candidate), trainings
-        ),
+        seconds=study.parallel(math.fsum(seconds_by_candidate) / len(seconds_by_candidate), jobs),
         optional=enabled is None,
     )

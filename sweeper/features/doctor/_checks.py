@@ -204,6 +204,9 @@ def loss_and_gradient(
 def differences(computed: LossAndGradient, expected: LossAndGradient, kind: str) -> Figures:
     """The relative differences of loss and gradient.
 
+    Args:
+        kind: Key of ``_MAX_DIFFERENCES``.
+
     Raises:
         Failed: One is too large.
     """

@@ -29,7 +29,7 @@ from sweeper.features.parts import MachineCheck
 from sweeper.packages import RUNS, TRAINING, install_command, missing, require
 from sweeper.views.console import say, show_line
 
-ORDER = 110
+ORDER = 110  # position in the help
 commands = typer.Typer()
 
 # Time limit of the request to the hub.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-ORDER = 200
+ORDER = 200  # position in the help
 commands = typer.Typer()
 
 

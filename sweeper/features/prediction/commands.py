@@ -9,7 +9,7 @@ import typer
 
 from sweeper.cli.options import TrialNumber
 
-ORDER = 50
+ORDER = 50  # position in the help
 commands = typer.Typer()
 
 

@@ -60,7 +60,7 @@ def _with_choices(
 ) -> dict[str, Parameter]:
     """The parameters with these choices of ``first_stage``.
 
-    Without those of the first stage, if the only choice is not to have one.
+    If ``none`` is the only choice, all parameters of the first stage are left out.
     """
     if list(strategies) == [NO_FIRST_STAGE]:
         return {

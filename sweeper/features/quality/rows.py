@@ -56,8 +56,11 @@ def _remedies_of(spec: Spec, data: DataRows, *, by_model: bool) -> list[FaultKin
 
 
 FUNCTION = "sweeper.features.quality._spread_rows:choose"
+"""The function that the choosing process runs."""
+
 _TIMEOUT_SECONDS = 24 * 3600
 TrainRows = Sequence[tuple[int, FileRow, Example]]
+"""Index in the data, row and example of each train row."""
 
 
 class SpreadRequest(Record):

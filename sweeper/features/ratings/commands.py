@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, RunName
 
-ORDER = 41
+ORDER = 41  # position in the help
 commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
 
 

@@ -11,7 +11,7 @@ import typer
 from sweeper.cli.options import AsJson, RunName
 from sweeper.runfolder import RunFolder
 
-ORDER = 150
+ORDER = 150  # position in the help
 commands = typer.Typer()
 
 

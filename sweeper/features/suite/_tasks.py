@@ -114,9 +114,7 @@ class SuiteTask:
 
     def size(self) -> SuiteTaskFacts:
         """The sizes of the task. Tokens are estimated from bytes, since there is no tokenizer."""
-        passes = {
-            _forward_pass(instance) for task in self.tasks.values() for instance in task.instances
-        }
+        passes = {_forward_pass(i) for task in self.tasks.values() for i in task.instances}
         size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
             name=self.name,
