@@ -306,7 +306,7 @@ def _yes(holds: bool) -> str:
 def data_quality_page() -> str:
     """The page on data quality, with the table of kinds of faults."""
     lines = [
-        "| kind | rows that ... | severity | what `fix` does | safe |",
+        "| kind | rows that ... | severity | remedy | safe |",
         "|---|---|---|---|---|",
     ]
     lines += [

@@ -16,8 +16,9 @@ from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Spec
 
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
+"""The splits whose rows a model must answer."""
 _KEY_FIELD = "custom_id"
-"""The field of a request's name in files of OpenAI's Batch API; here the key of its prompt."""
+"""The field with a request's id in files of OpenAI's Batch API; here it holds the prompt's key."""
 
 
 class SavedAnswers(Record):
@@ -107,7 +108,7 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
         if answers.setdefault(key, answer) != answer:
             raise DataError(
                 "two answers to the same prompt",
-                why="Only one of them can be compared.",
+                why="Only one of them can be scored.",
                 fix="Leave one answer to each prompt.",
                 where=f"{path}:{line}",
             )

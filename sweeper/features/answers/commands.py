@@ -10,7 +10,7 @@ import typer
 from sweeper.cli.options import AsJson, takes_spec
 from sweeper.yamlfile import KeyPath
 
-ORDER = 165
+ORDER = 165  # position in the help
 commands = typer.Typer(name="data", help="Work with data sets.")
 
 

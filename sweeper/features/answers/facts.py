@@ -26,7 +26,7 @@ class AnswersFacts(Record):
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """Problems: files with the same name, and the loss as objective of a task that writes text.
 
-    Saved answers have no loss. Those that name classes are then scored by accuracy.
+    Saved answers have no loss. For classification this is no problem: accuracy takes its place.
     """
     models = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     where = spec.places.where(("features", "answers", "files"))

@@ -1,6 +1,6 @@
 """The process in which a base model answers requests, one per line of standard input.
 
-A request is ``{"messages": [...], "expected": CHARACTERS}``. Its reply is
+A request is ``{"messages": [...], "expected_characters": ...}``. Its reply is
 ``{"text": ..., "tokens_in": ..., "tokens_out": ...}``.
 """
 
@@ -58,7 +58,7 @@ def answer(model: ModelSpec) -> None:
             tokenizer,
             [prompt],
             stops,
-            max_new_tokens=2 * int(request["expected"]) // 4 + _SLACK_TOKENS,
+            max_new_tokens=2 * int(request["expected_characters"]) // 4 + _SLACK_TOKENS,
             sampling=Sampling(_TEMPERATURE, seed=number),
         )
         reply_tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -121,7 +121,9 @@ async def augment(
             why, after = reasons.get(outcome, ""), fields_of(outcome, method.name)
             action = "rejected" if why else "added"
         line = row_request.source_row.line
-        changes.append(ListedChange(dataset.path, line, method.name, action, why, {}, after))
+        changes.append(
+            ListedChange(dataset.path, line, method.name, action, why, before={}, after=after)
+        )
     return Augmented(
         tuple(change.after for change in changes if change.action == "added"),
         tuple(changes),
@@ -154,9 +156,9 @@ def rejection_reasons(
     ``source_rows`` maps each new row to the train row that it was made from.
     """
     train = dataset.splits["train"]
-    longest = max(len(subject(row)) for row in train)
+    max_length = max(len(subject(row)) for row in train)
     problems = {
-        row: _form_problem(row, source, longest, method) for row, source in source_rows.items()
+        row: _text_problem(row, source, max_length, method) for row, source in source_rows.items()
     }
     reasons = {row: why for row, why in problems.items() if why}
     _, unusable = usable(_remaining_rows(source_rows, reasons), dataset)
@@ -174,11 +176,11 @@ def _remaining_rows(rows: Iterable[Example], reasons: dict[Example, str]) -> lis
     return [row for row in rows if row not in reasons]
 
 
-def _form_problem(row: Example, source: Example, longest: int, method: Method) -> str:
-    """The problem with a row's length, lines or numbers, if any."""
+def _text_problem(row: Example, source: Example, max_length: int, method: Method) -> str:
+    """The problem with the length, lines or numbers of a row's text, if any."""
     text, source_text = subject(row), subject(source)
-    if len(text) > longest:
-        return f"longer than every row of train ({longest:,} characters)"
+    if len(text) > max_length:
+        return f"longer than every row of train ({max_length:,} characters)"
     if "\n" in text and "\n" not in source_text:
         return "several lines where its original has one"
     if method.keeps_numbers and sorted(_NUMBER.findall(text)) != sorted(
@@ -215,11 +217,11 @@ def _row(split: Split, example: Example) -> FileRow:
 
 
 def _rows(rows: Iterable[FileRow]) -> DataRows:
-    return DataRows("", "classification", tuple(rows), {})
+    return DataRows(name="", task="classification", rows=tuple(rows), forms={})
 
 
 FOLDS = 5
-"""The default of scikit-learn's cross_val_predict."""
+"""Folds of the cross-validation in ``label_drifts``; the default of scikit-learn."""
 
 
 def label_drifts(train: Sequence[Example], new_rows: Sequence[Example]) -> dict[Example, str]:

@@ -77,8 +77,11 @@ class Replies:
 
 
 KEY = "OPENAI_API_KEY"
+"""The environment variable with the endpoint's key."""
+
 RETRIES = 6
-"""The client waits 0.5 s before the first retry and doubles that up to 8 s: 24 s in all."""
+"""Retries of a request. The client waits 0.5 s before the first one and doubles that up to 8 s, so
+24 s in all."""
 
 MAX_CONSECUTIVE_FAILURES = 10
 """Consecutive failed requests, after all retries, at which the command stops."""
@@ -99,8 +102,8 @@ class Endpoint:
 
     Args:
         url: The address up to ``/v1``.
-        concurrency: The most requests in parallel.
-        per_minute: The most requests a minute; no limit if None.
+        concurrency: Maximum number of requests in parallel.
+        per_minute: Maximum number of requests a minute; no limit if None.
         timeout: Seconds to wait for data before a retry.
 
     Raises:
@@ -170,11 +173,11 @@ class Endpoint:
         self._failures += 1
         reason = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(error, "status_code", None)
-        fix = _REMEDIES.get(status, "What was answered is kept: the same command continues.")
+        fix = _REMEDIES.get(status, "Replies so far are kept. Repeat the command to continue.")
         if status in _REMEDIES:
             what = f"the endpoint refuses requests with status {status}"
         elif not self._has_answered and type(error) is self._openai.APIConnectionError:
-            what, fix = "the endpoint cannot be reached", "Check the URL, and whether it runs."
+            what, fix = "the endpoint cannot be reached", "Check the URL and the server."
         elif self._failures < MAX_CONSECUTIVE_FAILURES:
             return NoReply(reason[:300])
         else:
@@ -188,9 +191,9 @@ def _reply(completion: Any) -> Reply | str:
     choice = choices[0] if isinstance(choices, list) and choices else None
     text = getattr(getattr(choice, "message", None), "content", None)
     if not isinstance(text, str) or not text.strip():
-        return "the answer holds no text"
+        return "the reply holds no text"
     if getattr(choice, "finish_reason", None) == "length":
-        return "the answer was cut at the server's limit"
+        return "the reply was cut at the server's limit"
     usage = getattr(completion, "usage", None)
     counts = (getattr(usage, name, 0) for name in ("prompt_tokens", "completion_tokens"))
     return Reply(text, *(count if isinstance(count, int) else 0 for count in counts))
@@ -200,7 +203,10 @@ FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
 """The function that the model's process runs."""
 
 _MAX_LINE_BYTES = 2**24
-_NO_ANSWER = '{"problems": [{"what": "the model ended without an answer"}]}'
+"""Maximum length of a line that the process writes."""
+
+_NO_REPLY_LINE = '{"problems": [{"what": "the model ended without a reply"}]}'
+"""Used if the process ends without a line."""
 
 
 class LocalModel:
@@ -219,7 +225,7 @@ class LocalModel:
             ModelError: The model cannot be loaded.
         """
         turns = [{"role": m.role, "content": m.content} for m in request.messages]
-        line = json.dumps({"messages": turns, "expected": request.expected})
+        line = json.dumps({"messages": turns, "expected_characters": request.expected_characters})
         async with self._request_lock:
             process = self._process = self._process or await self._start()
             assert process.stdin is not None
@@ -227,15 +233,15 @@ class LocalModel:
             with contextlib.suppress(OSError):  # the process has ended; its output says why
                 process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
-            answer = json_object((await process.stdout.readline()).decode() or _NO_ANSWER)
-        if "problems" in answer:
+            reply = json_object((await process.stdout.readline()).decode() or _NO_REPLY_LINE)
+        if "problems" in reply:
             where = f"--model {self._model}"
             raise ModelError(
-                [Problem(**{**problem, "where": where}) for problem in answer["problems"]]
+                [Problem(**{**problem, "where": where}) for problem in reply["problems"]]
             )
-        if not str(answer["text"]).strip():
-            raise NoReply("the answer holds no text")
-        return Reply(**answer)
+        if not str(reply["text"]).strip():
+            raise NoReply("the reply holds no text")
+        return Reply(**reply)
 
     async def close(self) -> None:
         if self._process is not None and self._process.stdin is not None:

@@ -27,7 +27,7 @@ class ModelRequest:
     """A request to a model: messages, and the expected number of characters of the reply."""
 
     messages: tuple[Message, ...]
-    expected: int
+    expected_characters: int
 
 
 Ask = Callable[[ModelRequest], Awaitable[str]]
@@ -60,6 +60,7 @@ class Method(ABC):
 
     name: str
     requests_per_row = 1
+    """Number of model requests for a new row."""
     keeps_numbers = True
     """Whether a new row must keep the numbers of its source row, for its answer to stay right."""
 
@@ -168,7 +169,7 @@ class Synthetic(Method):
         examples = "\n\n".join(
             f"Example:\n{_question_and_answer(source)}" for source in request.source_rows
         )
-        expected = len(_question_and_answer(source_row))
+        expected_characters = len(_question_and_answer(source_row))
         if source_row.messages:
             task = (
                 "Write one new question with its answer, of the same kind as the examples but "
@@ -180,7 +181,7 @@ class Synthetic(Method):
                 f"Write one new text{class_clause} like the examples, about something else. "
                 f"Do not repeat an example. {_TEXT_ALONE}"
             )
-        return _request(task, examples, expected)
+        return _request(task, examples, expected_characters)
 
     async def make(self, request: RowRequest, ask: Ask) -> Example:
         reply = await ask(self.first_request(request))
@@ -239,5 +240,5 @@ def _question_and_answer(example: Example) -> str:
     return f"Question: {subject(example)}\nAnswer: {example.answer}"
 
 
-def _request(task: str, text: str, expected: int) -> ModelRequest:
-    return ModelRequest((Message("system", task), Message("user", text)), expected)
+def _request(task: str, text: str, expected_characters: int) -> ModelRequest:
+    return ModelRequest((Message("system", task), Message("user", text)), expected_characters)

@@ -27,7 +27,7 @@ from sweeper.textfiles import write_text
 from sweeper.views.console import say
 
 Prices = tuple[float, float] | None
-"""Prices of a million prompt tokens, and of a million reply tokens; None if unknown."""
+"""Price of a million prompt tokens, and of a million reply tokens; None if unknown."""
 
 
 def prices(text: str) -> Prices:
@@ -37,7 +37,7 @@ def prices(text: str) -> Prices:
     except ValueError:
         raise UsageError(
             f"{text!r} is not two prices",
-            fix="Write what a million tokens cost, read and written: 0.15,0.60.",
+            fix="Give the prices of a million prompt and a million reply tokens: 0.15,0.60.",
             where="--price-per-million-tokens",
         ) from None
     return (prompt, reply) if text else None
@@ -97,9 +97,9 @@ def announce(
     answered, missing = answered_and_missing(method, row_requests, replies)
     per_row = method.requests_per_row
     prompt_bytes = sum(len(m.content.encode()) for request in missing for m in request.messages)
-    reply_bytes = sum(request.expected for request in missing)
+    reply_bytes = sum(request.expected_characters for request in missing)
     tokens = [round(per_row * count / BYTES_PER_TOKEN) for count in (prompt_bytes, reply_bytes)]
-    kept = f" ({answered:,} replies are there)" if answered else ""
+    kept = f" ({answered:,} replies exist already)" if answered else ""
     say(
         f"{units.plural(len(row_requests), 'row')} by {method.name}: {per_row * len(missing):,} "
         f"requests{kept}, about {tokens[0]:,} tokens to read and {tokens[1]:,} to write"

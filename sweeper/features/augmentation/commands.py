@@ -9,7 +9,7 @@ import typer
 
 from sweeper.cli.data_options import RoleColumns, RowFormat, RowsPath, TaskName
 
-ORDER = 160
+ORDER = 160  # position in the help
 commands = typer.Typer(name="data")
 
 

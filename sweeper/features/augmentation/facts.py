@@ -8,6 +8,8 @@ MADE_FROM, METHOD = "augmented_from", "augmentation_method"
 """Columns of a new row: the keys of its source rows, separated by spaces; and its method."""
 
 UNKNOWN_METHOD = "another tool"
+"""The method of augmented rows that do not name one."""
+
 AUGMENTED_ROWS, NONE = "augmented_rows", "none"
 """The parameter that selects augmented rows, and its value that selects none."""
 

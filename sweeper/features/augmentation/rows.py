@@ -78,6 +78,7 @@ def of_train(spec: Spec, dataset: Dataset) -> FurtherRows:
     return FurtherRows(kept, warnings)
 
 
+# Reasons to leave an augmented row out.
 NOT_FROM_TRAIN = "made from rows that are not in train"
 HELD_OUT = "is or quotes a row of validation or test"
 UNKNOWN_LABEL = "its label is not among those of train"

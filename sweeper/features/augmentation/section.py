@@ -20,7 +20,7 @@ class AugmentedShare(Record):
 
     trial: int
     augmented_rows: int
-    rows: int = Field(description="all of them")
+    rows: int = Field(description="all rows, augmented ones included")
 
 
 class Figures(Record):

@@ -24,13 +24,13 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     seeds = curve_seeds(study.search.confirmation_seeds)
     seconds_by_candidate = []
     for cost in study.costs:
-        clock = clock_of_default(cost.candidate, study.facts, study.workload)
+        default = clock_of_default(cost.candidate, study.facts, study.workload)
         part_seconds = (
-            clock.full_trial(replace(study.workload, train_rows=size)) for size in sizes
+            default.full_trial(replace(study.workload, train_rows=size)) for size in sizes
         )
-        seconds_by_candidate.append(
-            2 * seeds * math.fsum(part_seconds) + (seeds - 1) * cost.default
-        )
+        # On all rows, the search has trained the default with the first seed.
+        all_rows_seconds = (seeds - 1) * cost.default
+        seconds_by_candidate.append(2 * seeds * math.fsum(part_seconds) + all_rows_seconds)
     jobs = 2 * seeds * len(sizes) + seeds - 1
     return PhaseCost(
         title="data curve",

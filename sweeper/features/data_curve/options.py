@@ -1,4 +1,4 @@
-"""Whether the run makes a data curve."""
+"""The option for a data curve."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _candidate(study: Study, number: int) -> tuple[str, str]:
 
 
 def longest_seconds(study: Study, work: Sequence[WorkItem]) -> float:
-    """Upper end of the forecast in seconds, from the trials that are trained again."""
+    """The longest expected time of the trainings, from those trials that are trained again."""
     rows, seconds = study.plan.searched_rows, 0.0
     for item in work:
         assert item.trial is not None

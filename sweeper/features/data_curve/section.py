@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
-from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.data_curve.facts import part_sizes
 from sweeper.features.parts import Heading
@@ -44,7 +43,7 @@ from sweeper.traits.traits import StrategyOnModel
 
 Floats = NDArray[np.float64]
 
-# Coverage of the intervals.
+# The probability that an interval covers the true value.
 LEVEL = 0.9
 # On much data exponents lie between 0.07 and 0.35 (Hestness et al. 2017, arXiv:1712.00409); those
 # of a head on frozen features reach 1 (benchmarks/data_curve).
@@ -53,11 +52,13 @@ _EXPONENTS = np.linspace(-1.0, 1.5, 51)
 # rows teach a model next to nothing (benchmarks/data_curve).
 _GROWING_GAIN_WEIGHT = 0.3
 # The noise of seeds falls with about this power of the rows: from an eighth to half of them by a
-# factor of 0.61 (the power 0.36) for the head, 0.71 (0.25) for the layer (benchmarks/data_curve).
+# factor of 0.61 (the power 0.36) for a head on frozen features, and of 0.71 (0.25) for a head and
+# the last layer (benchmarks/data_curve).
 _NOISE_POWER = 0.25
 # Mean correlation of the errors of trainings with one seed, of which one has twice the rows of the
 # other: the smaller part lies within the larger one (benchmarks/data_curve).
 _CORRELATION_PER_DOUBLING = 0.27
+# Draws of curves in all.
 _DRAWS = 20_000
 # Resamples of the validation items; each is fitted and gives an equal share of the draws.
 _RESAMPLES = 100
@@ -105,10 +106,10 @@ class Figures(Record):
 
     metric: Metric
     rows: int = Field(description="training rows that there are")
-    items: int | None = Field(None, description="of validation")
+    items: int | None = Field(None, description="number of validation items")
     curves: tuple[DataCurve, ...] = Field(description="the winner first, then its default")
     sentences: tuple[str, ...] = Field(description="what twice the rows would bring comes first")
-    decision: str = Field("", description="why there is a curve that nobody asked for")
+    decision: str = Field("", description="why a curve was made that was not requested")
 
     @property
     def sentence(self) -> str:
@@ -166,13 +167,12 @@ def fit(
     x, y = transformed - np.outer(center, ones), observed - mean * ones
     squares = (x * x).sum(axis=1)
     slope = x @ y / squares
-    residuals = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
-    weight = -dof / 2 * np.log(residuals) + np.where(
-        _EXPONENTS < 0, np.log(_GROWING_GAIN_WEIGHT), 0.0
-    )
-    shares = np.exp(weight - weight.max())
-    draw_indices = rng.choice(shares.size, size=draws, p=shares / shares.sum())
-    noise = np.sqrt(residuals[draw_indices] / rng.chisquare(dof, size=draws))
+    squared_errors = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
+    log_prior = np.where(_EXPONENTS < 0, np.log(_GROWING_GAIN_WEIGHT), 0.0)
+    log_weights = -dof / 2 * np.log(squared_errors) + log_prior
+    weights = np.exp(log_weights - log_weights.max())
+    draw_indices = rng.choice(weights.size, size=draws, p=weights / weights.sum())
+    noise = np.sqrt(squared_errors[draw_indices] / rng.chisquare(dof, size=draws))
     first, second = rng.standard_normal((2, draws))
     return Curves(
         levels=mean + noise / np.sqrt(ones_square) * first,
@@ -212,10 +212,10 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
     if not part_sizes(rows):
         return NotMeasured(reason=f"{rows:,} training rows are too few to train on parts of them.")
     if not curves:
-        runs = sum(len(trial.parts) for trial in trials)
+        count = sum(len(trial.parts) for trial in trials)
         return NotMeasured(
-            reason=f"{units.plural(runs, 'training')} on parts of the rows are too few for a curve."
-            if runs
+            reason=f"Too few trainings on parts of the rows for a curve: {count}."
+            if count
             else "No configuration was trained on parts of the rows, so this study cannot say what "
             "more rows would bring.",
             command=f"sweeper run {run.folder.quoted}/sweep.yaml --data-curve",
@@ -234,7 +234,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
 
 def _metric(trials: Sequence[TrialFiles], headline: Metric, loss: Metric) -> Metric:
     """The headline metric if each item of each training has its score, else the loss."""
-    runs = [run for trial in trials for _, run in _runs(trial, 0)]
+    runs = [run for trial in trials for _, run in _trainings(trial, rows=0)]
     scored = headline.unit == "points" and all(
         run.items is not None
         and abs(float(run.items.scores.mean()) - run.result.metrics.get(headline.name, -1)) < 1e-6
@@ -243,8 +243,12 @@ def _metric(trials: Sequence[TrialFiles], headline: Metric, loss: Metric) -> Met
     return headline if scored else loss
 
 
-def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
-    """Each training of a trial with its number of rows, once per seed and size."""
+def _trainings(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
+    """Each training of a trial with its number of rows, once per seed and size.
+
+    Args:
+        rows: All training rows.
+    """
     for run in trial.trainings():
         yield rows, run
     seeds = {run.result.seed for run in trial.trainings()}
@@ -254,7 +258,9 @@ def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
 
 
 def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
-    runs = sorted(_runs(trial, rows), key=lambda training: (training[0], training[1].result.seed))
+    runs = sorted(
+        _trainings(trial, rows), key=lambda training: (training[0], training[1].result.seed)
+    )
     counts = np.array([count for count, _ in runs], dtype=np.float64)
     seeds = [run.result.seed for _, run in runs]
     unique_sizes = np.unique(counts)
@@ -291,7 +297,7 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
             )
             for size in unique_sizes
         ),
-        band=tuple(_band(round(row_count), interval, metric) for row_count, interval in band),
+        band=tuple(_band_point(round(row_count), interval, metric) for row_count, interval in band),
         twice=gain,
         seen=gain.low is not None and gain.low > 0,
     )
@@ -301,7 +307,7 @@ def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats
     """Errors of items, shape (trainings, items), and the weights of the items."""
     items = [run.items for _, run in runs]
     sizes = {item.costs.size if item is not None else 0 for item in items}
-    if len(sizes) > 1 or 0 in sizes:  # some items were not kept: use the means
+    if len(sizes) > 1 or 0 in sizes:  # without the errors of all items, use the mean losses
         losses = [[run.result.validation_loss or 0.0] for _, run in runs]
         return np.array(losses), np.ones(1)
     present = [item for item in items if item is not None]
@@ -326,7 +332,7 @@ def _score(error: float, metric: Metric) -> float:
     return 1 - error if metric.unit == "points" else error
 
 
-def _band(rows: int, interval: Interval, metric: Metric) -> DataBand:
+def _band_point(rows: int, interval: Interval, metric: Metric) -> DataBand:
     assert interval.low is not None
     assert interval.high is not None
     ends = sorted(_score(max(end, 0.0), metric) for end in (interval.low, interval.high))
@@ -420,43 +426,43 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     )
 
 
-def _note(need: Figures) -> str:
-    items = f"{need.items:,} validation items" if need.items else "the validation split"
+def _note(figures: Figures) -> str:
+    items = f"{figures.items:,} validation items" if figures.items else "the validation split"
     return (
         f"Points are trainings, each scored on {items}. A training on fewer rows has as many "
-        "epochs, so that its tokens are in proportion; its rows have the shares of the classes, "
-        "and of one seed the smaller part lies within the larger one. Line and band: expected "
+        "epochs, so its tokens are in proportion. Its rows have the same shares of classes, and "
+        "with one seed the smaller part lies within the larger one. Line and band: expected "
         "score with its 90% interval, from a power law in the rows. Right of all rows they are a "
         "forecast: the expected score with all rows plus the gain of more rows of the same kind, "
         "with the interval of that gain. At twice the rows it is the gain in the heading."
     )
 
 
-def _table(need: Figures) -> Table:
+def _table(figures: Figures) -> Table:
     columns: list[Column[tuple[DataCurve, DataPoint]]] = [
         Number("trial", lambda row: f"#{row[0].trial}"),
         Column("strategy", lambda row: strategy_cell(row[0].strategy)),
         Number("rows", lambda row: f"{row[1].rows:,}", "/rows"),
         Number("seeds", lambda row: str(len(row[1].scores))),
-        Number("mean", lambda row: words.score(fmean(row[1].scores), need.metric)),
-        Number("lowest", lambda row: words.score(min(row[1].scores), need.metric)),
-        Number("highest", lambda row: words.score(max(row[1].scores), need.metric)),
+        Number("mean", lambda row: words.score(fmean(row[1].scores), figures.metric)),
+        Number("lowest", lambda row: words.score(min(row[1].scores), figures.metric)),
+        Number("highest", lambda row: words.score(max(row[1].scores), figures.metric)),
     ]
     rows = [
         (pointer, (curve, point))
-        for curve_pointer, curve in with_json_pointers(need.curves, "/sections/data-need/curves")
+        for curve_pointer, curve in with_json_pointers(figures.curves, "/sections/data-need/curves")
         for pointer, point in with_json_pointers(curve.points, f"{curve_pointer}/points")
     ]
-    caption = f"Validation {need.metric.title} by training rows"
+    caption = f"Validation {figures.metric.title} by training rows"
     return Table.of("data-points", caption, columns, rows, trial=lambda row: row[0].trial)
 
 
-def data_chart(need: Figures, description: str) -> Drawing:
+def data_chart(figures: Figures, description: str) -> Drawing:
     """A chart of every curve with its band up to twice the rows, and a line at all rows."""
-    in_percent = need.metric.unit == "points"
+    in_percent = figures.metric.unit == "points"
     factor = 100 if in_percent else 1
-    rows = [_rows(need, index, factor) for index in range(len(need.curves))]
-    points = [point for _, curve in rows for point in curve]
+    rows = [_chart_rows(figures, index, factor) for index in range(len(figures.curves))]
+    points = [point for _, trainings in rows for point in trainings]
     band = [point for curve, _ in rows for point in curve]
     scores = [point["y"] for point in [*points, *band]]
     # A wide band must not squeeze the points: it gets half of their span at either end.
@@ -468,15 +474,15 @@ def data_chart(need: Figures, description: str) -> Drawing:
     y_scale = scales.fit([*scores, *ends_in_view], log=False)
     counts = [point["x"] for point in [*points, *band]]
     x_scale = scales.Scale(min(counts) / 1.1, max(counts) * _LABEL_ROOM, log=True)
-    title = f"{need.metric.title}, %" if in_percent else f"loss, {need.metric.unit}"
-    better_direction = "higher" if need.metric.higher_is_better else "lower"
-    x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(need, x_scale))
+    title = f"{figures.metric.title}, %" if in_percent else f"loss, {figures.metric.unit}"
+    better_direction = "higher" if figures.metric.higher_is_better else "lower"
+    x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(figures, x_scale))
     y = y_scale.y(title=f"validation {title} ({better_direction} is better)")
     sheet = draw.Sheet()
     for point in band:
         point["low"], point["high"] = y_scale.clip(point["low"]), y_scale.clip(point["high"])
     label = "all rows that there are"
-    chart = draw.vertical_rule(sheet, x, need.rows, label, left=True, strokeDash=[2, 3])
+    chart = draw.vertical_rule(sheet, x, figures.rows, label, left=True, strokeDash=[2, 3])
     for curve, _ in rows:
         area = sheet.chart(curve).mark_area(opacity=0.18)
         lower_end = alt.Y("low:Q", scale=y_scale.altair())
@@ -489,17 +495,17 @@ def data_chart(need: Figures, description: str) -> Drawing:
     return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
 
-def _axis(need: Figures, scale: scales.Scale) -> Any:
-    sizes = sorted({point.rows for curve in need.curves for point in curve.points})
-    ticks = [float(size) for size in (*sizes, 2 * need.rows) if scale.low <= size <= scale.high]
+def _axis(figures: Figures, scale: scales.Scale) -> Any:
+    sizes = sorted({point.rows for curve in figures.curves for point in curve.points})
+    ticks = [float(size) for size in (*sizes, 2 * figures.rows) if scale.low <= size <= scale.high]
     return alt.Axis(values=ticks, format=",d", grid=False, title="training rows")
 
 
-def _rows(
-    need: Figures, index: int, factor: float
+def _chart_rows(
+    figures: Figures, index: int, factor: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Chart rows for one curve's band, and for its trainings."""
-    curve = need.curves[index]
+    curve = figures.curves[index]
     is_default = index > 0
     label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if is_default else ''}"
     style = draw.row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])

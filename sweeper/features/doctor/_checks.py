@@ -57,6 +57,7 @@ from sweeper.training.probes.training_step import optimizer_of, probe, stay_with
 from sweeper.trials import TrialResult
 from sweeper.units import GIB
 
+# Parameters of all strategies in the checks; each takes its own.
 PARAMETERS: dict[str, Scalar] = {
     "r": 8,
     "lora_alpha": 16,
@@ -64,12 +65,15 @@ PARAMETERS: dict[str, Scalar] = {
     "target_modules": "all-linear",
     "learning_rate": 1e-3,
 }
+# Tokens that the small model knows.
 _VOCABULARY = 512
-# Limits of the relative differences of loss and gradient. Differences on a CPU are at most a fifth
-# of these; attention across texts changes the gradient by more than half (measured).
+# Limits of the relative differences of loss and gradient, in float32 and in 16 bits. Differences on
+# a CPU are at most a fifth of these; attention across texts changes the gradient by more than half
+# (measured).
 _MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
 # Models for the check of memory and time: the first one that fits the device is measured.
 _MODELS = ("8B", "1B", "0.5B", "135M")
+# Share of the free memory for which the models of that check are planned.
 _SHARE_OF_FREE_MEMORY = 0.8
 _MAX_SWEEP_SECONDS = 900.0
 
@@ -200,6 +204,9 @@ def loss_and_gradient(
 def differences(computed: LossAndGradient, expected: LossAndGradient, kind: str) -> Figures:
     """The relative differences of loss and gradient.
 
+    Args:
+        kind: Key of ``_MAX_DIFFERENCES``.
+
     Raises:
         Failed: One is too large.
     """
@@ -218,7 +225,7 @@ def differences(computed: LossAndGradient, expected: LossAndGradient, kind: str)
     return figures
 
 
-def device(bench: CheckContext) -> Figures:
+def device(context: CheckContext) -> Figures:
     """Driver, torch and plan see the same device."""
     detected, hardware = training_device(), hardware_facts(HardwareSpec())
     gpus = torch.cuda.device_count() if detected.kind == "cuda" else 0
@@ -232,14 +239,14 @@ def device(bench: CheckContext) -> Figures:
     return figures
 
 
-def precision(bench: CheckContext, name: Precision) -> Figures:
+def precision(context: CheckContext, name: Precision) -> Figures:
     """Loss and gradient of LoRA and of full fine-tuning are near those in float32."""
-    if name != "fp16-mixed" and half_precision(bench.device) == "fp16-mixed":
+    if name != "fp16-mixed" and half_precision(context.device) == "fp16-mixed":
         raise NotRun("this GPU has no bfloat16")
     figures: Figures = {}
     for strategy in ("lora", "full"):
         computed, reference = (
-            loss_and_gradient(bench.training_model(strategy, kind), padded(bench.rows()), kind)
+            loss_and_gradient(context.training_model(strategy, kind), padded(context.rows()), kind)
             for kind in (name, "fp32")
         )
         gaps = differences(computed, reference, "half")
@@ -247,9 +254,9 @@ def precision(bench: CheckContext, name: Precision) -> Figures:
     return figures
 
 
-def packed_rows(bench: CheckContext, attention: str) -> Figures:
+def packed_rows(context: CheckContext, attention: str) -> Figures:
     """Rows that are packed without padding give the loss and the gradient of padded ones."""
-    kinds: list[Precision] = ["fp32", half_precision(bench.device)]
+    kinds: list[Precision] = ["fp32", half_precision(context.device)]
     if attention != BY_TEXT:
         package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
         if not find_spec(package[attention]):
@@ -258,28 +265,28 @@ def packed_rows(bench: CheckContext, attention: str) -> Figures:
     figures: Figures = {}
     for kind in kinds:
         reference = loss_and_gradient(
-            bench.training_model("lora", kind), padded(bench.rows()), kind
+            context.training_model("lora", kind), padded(context.rows()), kind
         )
-        batch = pack_texts(bench.rows())
-        computed = loss_and_gradient(bench.training_model("lora", kind, attention), batch, kind)
+        batch = pack_texts(context.rows())
+        computed = loss_and_gradient(context.training_model("lora", kind, attention), batch, kind)
         gaps = differences(computed, reference, "float32" if kind == "fp32" else "half")
         figures |= {f"{kind}_{key}": value for key, value in gaps.items()}
     return figures
 
 
-def fused_kernels(bench: CheckContext) -> Figures:
+def fused_kernels(context: CheckContext) -> Figures:
     """Fused kernels give the loss and the gradient of transformers' own operations."""
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # Triton on a CPU has no bfloat16
-    if not find_spec("liger_kernel") or not (interpreted or bench.device.type == "cuda"):
+    if not find_spec("liger_kernel") or not (interpreted or context.device.type == "cuda"):
         raise NotRun("liger-kernel is not installed, or there is no GPU")
-    batch, figures = padded(bench.rows()), Figures()
-    kinds: list[Precision] = ["fp32", *(() if interpreted else (half_precision(bench.device),))]
+    batch, figures = padded(context.rows()), Figures()
+    kinds: list[Precision] = ["fp32", *(() if interpreted else (half_precision(context.device),))]
     # Computed first, since fusing changes rotary positions for all models of the process.
     references = [
-        loss_and_gradient(bench.training_model("lora", kind), batch, kind) for kind in kinds
+        loss_and_gradient(context.training_model("lora", kind), batch, kind) for kind in kinds
     ]
     for kind, expected in zip(kinds, references, strict=True):
-        model: Any = bench.training_model("lora", kind)
+        model: Any = context.training_model("lora", kind)
         fuse(model.get_base_model())
         computed = loss_and_gradient(model, batch, kind)
         gaps = differences(computed, expected, "float32" if kind == "fp32" else "half")
@@ -293,14 +300,14 @@ def half_precision(device: torch.device) -> Precision:
     return "fp16-mixed" if is_old else "bf16-mixed"
 
 
-def four_bits(bench: CheckContext) -> Figures:
+def four_bits(context: CheckContext) -> Figures:
     """NF4 restores values approximately, and a QLoRA step has a gradient."""
-    values = torch.randn(256, 256, generator=torch.Generator().manual_seed(3)).to(bench.device)
+    values = torch.randn(256, 256, generator=torch.Generator().manual_seed(3)).to(context.device)
     packed, state = quantize_4bit(values, quant_type="nf4", compress_statistics=True)
     error = float((dequantize_4bit(packed, state) - values).norm() / values.norm())
-    kind = half_precision(bench.device)
+    kind = half_precision(context.device)
     loss, gradient = loss_and_gradient(
-        bench.training_model("qlora", kind), padded(bench.rows()), kind
+        context.training_model("qlora", kind), padded(context.rows()), kind
     )
     norm = float(gradient.norm())
     figures: Figures = {"relative_error": error, "loss": loss, "gradient_norm": norm}
@@ -310,34 +317,32 @@ def four_bits(bench: CheckContext) -> Figures:
     return figures
 
 
-def merging(bench: CheckContext) -> Figures:
+def merging(context: CheckContext) -> Figures:
     """A QLoRA adapter that is saved and loaded gives the same logits, and so does a merged one."""
-    method, kind = strategy_named("qlora"), half_precision(bench.device)
-    batch = {name: part.to(bench.device) for name, part in padded(bench.rows()).items()}
+    method, kind = strategy_named("qlora"), half_precision(context.device)
+    batch = {name: part.to(context.device) for name, part in padded(context.rows()).items()}
     labels = batch.pop("labels") != -100
 
     def logits(model: nn.Module, precision: Precision = "fp32") -> Tensor:
-        with torch.no_grad(), autocast(bench.device, autocast_dtype(precision)):
+        with torch.no_grad(), autocast(context.device, autocast_dtype(precision)):
             answers: Tensor = model.eval()(**batch).logits.float()[labels]
         return answers
 
-    model = bench.training_model("qlora", kind)
-    adapter_logits, folder = logits(model, kind), bench.folder / "adapter"
+    model = context.training_model("qlora", kind)
+    adapter_logits, folder = logits(model, kind), context.folder / "adapter"
     method.save(model, folder)
     dtype = method.base_dtype(kind)
     quantization = method.quantization_config(PARAMETERS, dtype=dtype)
-    load = partial(load_base, bench.model, "CAUSAL_LM")
-    reloaded_logits = logits(method.load(load(dtype, bench.device, quantization), folder), kind)
-    float32_logits = logits(method.load(load(torch.float32, bench.device), folder))
-    merged_logits = logits(method.merge(method.load(load(torch.float32, bench.device), folder)))
+    load = partial(load_base, context.model, "CAUSAL_LM")
+    reloaded_logits = logits(method.load(load(dtype, context.device, quantization), folder), kind)
+    float32_logits = logits(method.load(load(torch.float32, context.device), folder))
+    merged_logits = logits(method.merge(method.load(load(torch.float32, context.device), folder)))
 
     def difference(changed: Tensor, other: Tensor) -> float:
         return float((changed - other).norm() / other.norm())
 
-    after_reload, after_merge = (
-        difference(reloaded_logits, adapter_logits),
-        difference(merged_logits, float32_logits),
-    )
+    after_reload = difference(reloaded_logits, adapter_logits)
+    after_merge = difference(merged_logits, float32_logits)
     figures: Figures = {
         "reloaded_difference": after_reload,
         "merged_difference": after_merge,
@@ -348,15 +353,15 @@ def merging(bench: CheckContext) -> Figures:
     return figures
 
 
-def optimizer(bench: CheckContext, name: str) -> Figures:
+def optimizer(context: CheckContext, name: str) -> Figures:
     """Three steps lower the loss, and a step after saving and loading is the same."""
-    kind, batch = half_precision(bench.device), padded(bench.rows())
+    kind, batch = half_precision(context.device), padded(context.rows())
     kind = "fp32" if kind == "fp16-mixed" else kind
 
     def new_model() -> tuple[nn.Module, torch.optim.Optimizer]:
-        model = bench.training_model("full", kind)
+        model = context.training_model("full", kind)
         setup = Setup(strategy="full", optimizer=name)
-        return model, optimizer_of(model, setup, bench.device)
+        return model, optimizer_of(model, setup, context.device)
 
     def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
         loss = loss_of(model, batch, kind)
@@ -369,11 +374,11 @@ def optimizer(bench: CheckContext, name: str) -> Figures:
 
     model, optimizer = new_model()
     first_loss, _ = step(model, optimizer), step(model, optimizer)
-    file = bench.folder / "optimizer.pt"
+    file = context.folder / "optimizer.pt"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
     step(model, optimizer)
     resumed_model, resumed_optimizer = new_model()
-    checkpoint = torch.load(file, weights_only=True, map_location=bench.device)
+    checkpoint = torch.load(file, weights_only=True, map_location=context.device)
     resumed_model.load_state_dict(checkpoint["model"])
     resumed_optimizer.load_state_dict(checkpoint["optimizer"])
     step(resumed_model, resumed_optimizer)
@@ -393,16 +398,16 @@ def optimizer(bench: CheckContext, name: str) -> Figures:
     return figures
 
 
-def training_step(bench: CheckContext, strategy: str) -> Figures:
+def training_step(context: CheckContext, strategy: str) -> Figures:
     """Memory and time of real steps are as predicted, with the largest model that fits."""
-    kind = half_precision(bench.device)
+    kind = half_precision(context.device)
     limit = _SHARE_OF_FREE_MEMORY * training_device().free_gib
-    cuda = bench.device.type == "cuda"
+    cuda = context.device.type == "cuda"
     setup = Setup(
         strategy=strategy, quantization="nf4-dq" if strategy == "qlora" else None, micro_batch=4,
         precision=kind, sequence_length=512 if cuda else 64, device="cuda" if cuda else "cpu",
     )  # fmt: skip
-    for name in _MODELS if cuda else (str(bench.model),):
+    for name in _MODELS if cuda else (str(context.model),):
         model = model_facts(ModelSpec(id=name))
         predicted = estimate(model, setup, limit)
         if predicted.high_gib <= limit:
@@ -434,7 +439,7 @@ def training_step(bench: CheckContext, strategy: str) -> Figures:
     return figures
 
 
-def out_of_memory(bench: CheckContext) -> Figures:
+def out_of_memory(context: CheckContext) -> Figures:
     """Running out of memory is recognised, and training continues with a smaller batch."""
     stay_within_memory()
     too_many_bytes = 2 * int(training_device().total_gib * GIB)
@@ -443,26 +448,30 @@ def out_of_memory(bench: CheckContext) -> Figures:
     def attempt(setup: TrainingSetup) -> float:
         micro_batches.append(setup.micro_batch)
         if setup.micro_batch > 1:
-            torch.empty(setup.micro_batch * too_many_bytes, dtype=torch.uint8, device=bench.device)
-        kind = half_precision(bench.device)
-        return loss_and_gradient(bench.training_model("lora", kind), padded(bench.rows(1)), kind)[0]
+            torch.empty(
+                setup.micro_batch * too_many_bytes, dtype=torch.uint8, device=context.device
+            )
+        kind = half_precision(context.device)
+        return loss_and_gradient(
+            context.training_model("lora", kind), padded(context.rows(1)), kind
+        )[0]
 
-    loss = in_batches_that_fit(TrainingSetup(micro_batch=4), attempt, lambda: False)
+    loss = in_batches_that_fit(TrainingSetup(micro_batch=4), attempt, evaluating=lambda: False)
     if micro_batches != [4, 2, 1]:
         raise Failed(f"micro-batches of {micro_batches} were tried")
     return {"attempts": len(micro_batches), "loss": loss}
 
 
-def ranks(bench: CheckContext) -> Figures:
+def ranks(context: CheckContext) -> Figures:
     """Two processes add up numbers, and train by DDP as one process does."""
-    if bench.device.type == "cuda" and torch.cuda.device_count() < 2:
+    if context.device.type == "cuda" and torch.cuda.device_count() < 2:
         raise NotRun("there is one GPU")
-    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
-        bench.model  # noqa: B018 - written before two processes read it
-        torch.multiprocessing.spawn(_rank, (bench, folder), nprocs=2)
+    with tempfile.TemporaryDirectory(dir=context.folder) as folder:
+        context.model  # noqa: B018 - written before two processes read it
+        torch.multiprocessing.spawn(_rank, (context, folder), nprocs=2)
         first = torch.load(Path(folder) / "0", weights_only=True)
     reference = loss_and_gradient(
-        bench.training_model("lora", "fp32"), padded(_two_rows(bench)), "fp32"
+        context.training_model("lora", "fp32"), padded(_two_rows(context)), "fp32"
     )
     figures = differences((first["loss"], first["gradient"]), reference, "float32")
     if first["sum"] != 3.0:
@@ -470,14 +479,15 @@ def ranks(bench: CheckContext) -> Figures:
     return figures
 
 
-def _two_rows(bench: CheckContext) -> list[dict[str, Any]]:
+def _two_rows(context: CheckContext) -> list[dict[str, Any]]:
     """Two rows of equal length: the mean of their means is the mean of all tokens."""
-    row = bench.rows(1)[0]
+    row = context.rows(1)[0]
     return [row, {**row, "input_ids": row["input_ids"][::-1], "labels": row["labels"]}]
 
 
-def _rank(rank: int, bench: CheckContext, folder: str) -> None:
-    device = torch.device("cuda", rank) if bench.device.type == "cuda" else torch.device("cpu")
+def _rank(rank: int, context: CheckContext, folder: str) -> None:
+    """One of the two processes; the first one writes sum, loss and gradient."""
+    device = torch.device("cuda", rank) if context.device.type == "cuda" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend, address = ("nccl" if device.type == "cuda" else "gloo"), f"file://{folder}/group"
@@ -485,10 +495,10 @@ def _rank(rank: int, bench: CheckContext, folder: str) -> None:
     number = torch.tensor(float(rank + 1), device=device)
     dist.all_reduce(number)
     model = nn.parallel.DistributedDataParallel(
-        CheckContext(device, bench.folder).training_model("lora", "fp32"),
+        CheckContext(device, context.folder).training_model("lora", "fp32"),
         device_ids=[device] if device.type == "cuda" else None,
     )
-    loss, gradient = loss_and_gradient(model, padded(_two_rows(bench)[rank : rank + 1]), "fp32")
+    loss, gradient = loss_and_gradient(model, padded(_two_rows(context)[rank : rank + 1]), "fp32")
     mean = torch.tensor(loss, device=device)
     dist.all_reduce(mean)
     if rank == 0:
@@ -498,14 +508,14 @@ def _rank(rank: int, bench: CheckContext, folder: str) -> None:
     os._exit(0)  # destroying the group would wait for a rank that has ended
 
 
-def sweep(bench: CheckContext) -> Figures:
+def sweep(context: CheckContext) -> Figures:
     """A sweep whose worker is killed trains all of its trials, as fast as planned."""
-    folder = Path(tempfile.mkdtemp(dir=bench.folder))
+    folder = Path(tempfile.mkdtemp(dir=context.folder))
     rows = [{"instruction": f"say {n % 7}", "output": f"{n % 7} " * 8} for n in range(96)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "rows.jsonl").write_text(text, encoding="utf-8")
     arguments = (
-        f"run --new --name killed --model {bench.model} --data rows.jsonl --task instruction "
+        f"run --new --name killed --model {context.model} --data rows.jsonl --task instruction "
         "--strategies lora --trials 2 --finalists 1 --confirmation-seeds 1 --epochs 2 "
         "--generate-items 0 --progress none --workers 1"
     )
@@ -550,6 +560,7 @@ def sweep(bench: CheckContext) -> Figures:
 
 
 def _worker_ids(command_id: int) -> list[int]:
+    """The process ids of a command's workers."""
     children = psutil.Process(command_id).children(recursive=True)
     return [child.pid for child in children if WORKER in child.cmdline()]
 
@@ -580,32 +591,32 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def result(name: str, bench: CheckContext) -> Result:
+def result(name: str, context: CheckContext) -> Result:
     """Run one check."""
     start = time.perf_counter()
     state, detail, figures = "ok", "", Figures()
     try:
         with warnings.catch_warnings(action="ignore"):
-            figures = CHECKS[name](bench)
+            figures = CHECKS[name](context)
     except (NotRun, ImportError) as error:
         state, detail = "not run", str(error)
     except Exception as error:  # noqa: BLE001 - whatever does not work is a result
         state, figures = "failed", getattr(error, "figures", {})
         detail = f"{type(error).__name__}: {error}"
     seconds = round(time.perf_counter() - start, 2)
-    detail = clean(detail.replace(str(bench.folder), "")).split("\n")[0][:300]
+    detail = clean(detail.replace(str(context.folder), "")).split("\n")[0][:300]
     return Result(name=name, state=state, detail=detail, figures=figures, seconds=seconds)
 
 
 def answer(request: CheckRequest) -> CheckAnswer:
     """Run the checks without a result. A failed check may break a GPU, so the process ends."""
     cuda = torch.cuda.is_available()
-    bench = CheckContext(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
+    context = CheckContext(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
     for name in CHECKS:
         if name in request.done or (request.only and name not in request.only):
             continue
         tell_event(**{BEGUN: name})
-        checked = result(name, bench)
+        checked = result(name, context)
         tell_event(**checked.model_dump())
         if checked.state == "failed" and cuda:
             return CheckAnswer(complete=False)

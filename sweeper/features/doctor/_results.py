@@ -19,18 +19,19 @@ from sweeper.errors import ChildFailed
 from sweeper.safe_text import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
-# Event field with the check that begins.
+# Field of an event with the name of the check that begins.
 BEGUN = "begun"
-# A process that takes longer than this hangs.
+# A process that takes longer than this is taken to hang.
 MAX_SECONDS = 1800.0
 # Checks at the first use of a device, which decide how trials train.
 QUICK = (
     "device", "bf16-mixed", "fp16-mixed", "joined rows", "flash_attention_2", "flash_attention_3",
     "4-bit", "fused kernels",
 )  # fmt: skip
-# All processes of the quick checks together.
+# Time limit of all processes of the quick checks together.
 QUICK_SECONDS = 120.0
 _DRIVER = Path("/proc/driver/nvidia/version")
+# Packages whose versions decide what works.
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "flash-attn", "liger-kernel")
 State = Literal["ok", "failed", "not run"]
 
@@ -141,7 +142,7 @@ def results(
                 )
                 complete = answer.complete
             except ChildFailed as error:
-                complete = not begun  # else a new process runs the other checks
+                complete = not begun  # otherwise, a new process runs the other checks
                 state: State = "failed" if error.status is not None else "not run"
                 timed_out = timed_out or error.status is None
                 what = clean(error.problems[0].what)
@@ -150,7 +151,7 @@ def results(
 
 
 def versions() -> dict[str, str]:
-    """The versions of the driver and of the packages that decide what works."""
+    """The versions of the driver and of ``_PACKAGES``."""
     installed = {}
     if _DRIVER.is_file():
         words = _DRIVER.read_text(encoding="utf-8", errors="replace").split("\n")[0].split()

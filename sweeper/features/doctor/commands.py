@@ -29,11 +29,12 @@ from sweeper.features.parts import MachineCheck
 from sweeper.packages import RUNS, TRAINING, install_command, missing, require
 from sweeper.views.console import say, show_line
 
-ORDER = 110
+ORDER = 110  # position in the help
 commands = typer.Typer()
 
+# Time limit of the request to the hub.
 HUB_SECONDS = 3.0
-# Libraries of the checks, and whether nothing can be trained without them.
+# Libraries of the checks, and whether training needs them.
 _LIBRARIES = {"torch": True, "transformers": True, "peft": True, "bitsandbytes": False}
 # Checks of the device, and what to do where they fail.
 _FIXES = {
@@ -41,12 +42,12 @@ _FIXES = {
     "device": "Install the GPU's driver and a torch build for it.",
     "bf16-mixed": "Train with --precision fp16-mixed or fp32 here.",
     "4-bit": "pip install bitsandbytes; without it QLoRA cannot train.",
-    "optimizer adamw_bnb_8bit": "Leave out full where its plan says adamw_bnb_8bit.",
+    "optimizer adamw_bnb_8bit": "Leave out the strategy full where its plan has adamw_bnb_8bit.",
     "optimizer paged_adamw_8bit": "It needs an NVIDIA GPU; elsewhere states stay in memory.",
 }
-# Holds the smallest base model, MiniLM with 22.7 million weights of four bytes, and an adapter.
+# Room for the smallest base model, MiniLM with 22.7 million weights of four bytes, and an adapter.
 _MIN_DISK_GIB = 0.5
-# A worker that trained held 0.94 to 1.16 GiB (measured, resident).
+# A worker that trains the smallest model holds 0.94 to 1.16 GiB (measured, resident).
 _MIN_MEMORY_GIB = 1.0
 
 
@@ -100,7 +101,7 @@ def hub_access() -> MachineCheck:
     """Whether models can be downloaded, and whether a token is set."""
     from huggingface_hub import constants, get_token
 
-    token = "a token is there" if get_token() else "no token is set, so gated models cannot be read"
+    token = "a token is set" if get_token() else "no token is set, so gated models cannot be read"
     if constants.HF_HUB_OFFLINE:
         return MachineCheck("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
     # The cheapest request; any answer shows that the hub is there.
@@ -126,13 +127,8 @@ def disk(folder: Path, name: str) -> MachineCheck:
     while not existing_folder.exists():
         existing_folder = existing_folder.parent
     if not os.access(existing_folder, os.W_OK):
-        return MachineCheck(
-            name,
-            "does not work",
-            f"{existing_folder} cannot be written",
-            _other_folder_fix(name),
-            True,
-        )
+        detail = f"{existing_folder} cannot be written"
+        return MachineCheck(name, "does not work", detail, _other_folder_fix(name), needed=True)
     free = shutil.disk_usage(existing_folder).free / 2**30
     detail = f"{free:.1f} GiB free in {existing_folder}"
     if free < _MIN_DISK_GIB:
@@ -141,8 +137,8 @@ def disk(folder: Path, name: str) -> MachineCheck:
 
 
 def _other_folder_fix(name: str) -> str:
-    variable = "Set SWEEPER_HOME and HF_HOME to a folder" if "caches" in name else "Start it"
-    return f"{variable} where there is room and you may write."
+    action = "Set SWEEPER_HOME and HF_HOME to" if "caches" in name else "Start sweeper in"
+    return f"{action} a folder with free space that you can write to."
 
 
 def memory() -> MachineCheck:
@@ -150,7 +146,7 @@ def memory() -> MachineCheck:
     gib = processor().memory_gib
     detail = f"{gib:.1f} GiB"
     if gib < _MIN_MEMORY_GIB:
-        fix = "A worker with the smallest model takes about as much: use a larger machine."
+        fix = f"A worker needs about {_MIN_MEMORY_GIB:g} GiB. Use a larger machine."
         return MachineCheck("memory", "does not work", detail, fix, needed=True)
     return MachineCheck("memory", "works", detail, needed=True)
 

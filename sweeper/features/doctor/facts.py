@@ -42,17 +42,14 @@ FACTS = (four_bits_fail,)
 def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
     """The GPU without the precisions and kernels that fail on it."""
     failed = _errors_of_failed_checks(hardware, for_run)
-    version = hardware.flash_attention
-    if f"flash_attention_{version}" in failed:
-        version = None
-    packs_rows = (version is not None and "bf16-mixed" not in failed) or (
-        hardware.joins_rows and "joined rows" not in failed
-    )
-    has_fused_kernels = hardware.fused_kernels and "fused kernels" not in failed
+    flash_attention = hardware.flash_attention
+    if f"flash_attention_{flash_attention}" in failed:
+        flash_attention = None
+    joins_rows = hardware.joins_rows and "joined rows" not in failed
     update: dict[str, Any] = {
-        "flash_attention": version,
-        "joins_rows": packs_rows,
-        "fused_kernels": has_fused_kernels,
+        "flash_attention": flash_attention,
+        "joins_rows": joins_rows or (flash_attention is not None and "bf16-mixed" not in failed),
+        "fused_kernels": hardware.fused_kernels and "fused kernels" not in failed,
     }
     if "bf16-mixed" in failed:
         update |= {"bf16": False, "bf16_tflops": None}
@@ -63,7 +60,7 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> DoctorFacts | None:
     """The checks that have failed; None if none has."""
-    failed = _errors_of_failed_checks(facts.hardware, False)
+    failed = _errors_of_failed_checks(facts.hardware, for_run=False)
     return DoctorFacts(failed=failed) if failed else None
 
 
@@ -87,5 +84,5 @@ def _errors_of_failed_checks(hardware: HardwareFacts, for_run: bool) -> dict[str
             return {}
         with suppress(OSError):  # the next run checks again
             checked.write(quick_results_file(name))
-    failed = checked.results if checked else ()
-    return {check.name: check.detail for check in failed if check.state == "failed"}
+    checks = checked.results if checked else ()
+    return {check.name: check.detail for check in checks if check.state == "failed"}

@@ -18,7 +18,7 @@ from sweeper.features.forgetting.options import Options
 from sweeper.spec import Spec
 from sweeper.trials import GENERAL
 
-# The cache folder of texts that base models wrote.
+# The cache folder, below SWEEPER_HOME, of texts that base models wrote.
 FOLDER = "general"
 TEXT = f"{GENERAL}.text"
 """The name of the loss on general text among the measures of a trial."""
@@ -88,19 +88,18 @@ def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
     if len({example.key for example in clean}) < 2:
         raise DataError(
             f"{units.plural(len(clean), 'general text')} left of {len(examples)}",
-            why="One part is held out for scoring, so at least two different texts are needed. "
+            why="One part is held back for scoring, so at least two different texts are needed. "
             "Repeated texts and those that quote the task's validation or test rows are left out.",
             fix="Name more general text with --general.",
             where=options.general,
         )
     max_replayed = max(_MIN_REPLAY_LIMIT, len(dataset.splits["train"]))
-    return divided(
-        clean, spec.data.split_seed, max_replayed, leaked=len(unique_examples) - len(clean)
-    )
+    leaked = len(unique_examples) - len(clean)
+    return divided(clean, spec.data.split_seed, max_replayed, leaked)
 
 
-def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:
-    """Hold back a few texts by the hash of their input; at most ``most`` others may be replayed.
+def divided(examples: Iterable[Example], seed: int, max_texts: int, leaked: int = 0) -> GeneralText:
+    """Hold back a few texts by the hash of their input; ``max_texts`` others may be replayed.
 
     Rows that have the input of a held-back text, or quote one, are not replayed.
     """
@@ -109,10 +108,11 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))
     held_keys = set(keys[: max(1, min(HELD_BACK_TEXTS, len(keys) // _TEXTS_PER_HELD_BACK))])
-    firsts = {example.key: example for example in reversed(ordered) if example.key in held_keys}
-    held_back = tuple(firsts[key] for key in keys if key in held_keys)
+    # In reverse, so that the first of several examples with the same key is kept.
+    first_by_key = {example.key: example for example in reversed(ordered)}
+    held_back = tuple(first_by_key[key] for key in keys if key in held_keys)
     others = tuple(example for example in ordered if example.key not in held_keys)
-    replay = without_held_out_text(others, held_back)[:most]
+    replay = without_held_out_text(others, held_back)[:max_texts]
     sha = hashlib.sha256()
     for part in (held_back, replay):
         sha.update(f"{len(part)}\n".encode())
@@ -128,8 +128,7 @@ def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) ->
         "model": [facts.id, facts.revision],
         "weights": weights_state(weights),
     }
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-    return home() / FOLDER / digest
+    return home() / FOLDER / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def has_written(facts: ModelFacts) -> bool:

@@ -1,9 +1,9 @@
 """General data, tokenised once, with the untrained base's losses on it.
 
 If the user gives none, the base model writes it: where its tokenizer has a chat template, it writes
-a question from the template's opening and answers it; else it continues from the first token of a
-text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text; Magpie (Xu
-et al. 2024, arXiv:2406.08464) gets questions from the template's opening.
+a question from the template's opening and answers it; otherwise it continues from the first token
+of a text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text;
+Magpie (Xu et al. 2024, arXiv:2406.08464) gets questions from the template's opening.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from sweeper.trials import TrialConfig
 
 # One text to replay, and another to score.
 _MIN_TEXTS = 2
+# Files in the cache folder of the texts that a base wrote.
 TEXTS, RECORD = "texts.json", "sampling.json"
 
 
@@ -88,7 +89,7 @@ class GeneralSet:
         self._base_evaluations: dict[tuple[torch.dtype, Half | None, bool], Evaluation] = {}
 
     def watched(self, parameters: Mapping[str, Scalar]) -> bool:
-        """Whether a trial with these parameters is scored on the held-out texts.
+        """Whether a trial with these parameters is scored on the held-back texts.
 
         True if general data is given, forgetting is limited or the trial replays text, and the
         model still writes text after training.
@@ -99,8 +100,8 @@ class GeneralSet:
         return (requested or replays) and self._context.task.task_type == "CAUSAL_LM"
 
     @contextmanager
-    def writing(self, seconds: dict[str, float], name: str) -> Iterator[None]:
-        """Add the seconds in which the base writes text to ``seconds[name]``."""
+    def adding_writing_seconds(self, seconds: dict[str, float], name: str) -> Iterator[None]:
+        """A context that adds the seconds in which the base writes text to ``seconds[name]``."""
         seconds_before = self.writing_seconds
         yield
         if (elapsed := self.writing_seconds - seconds_before) > 0:
@@ -130,7 +131,7 @@ class GeneralSet:
                 why="They are what replay would use, since no general data was given.",
                 fix="Name general text with --general.",
             )
-        return divided(clean, 0, len(clean))
+        return divided(clean, seed=0, max_texts=len(clean))
 
     def _written(self) -> tuple[Example, ...]:
         """Texts that the base wrote, from the cache or written now."""
@@ -164,7 +165,7 @@ class GeneralSet:
     def _encoded(
         self, examples: Sequence[Example], tokens: int, use: str
     ) -> tuple[General, list[tuple[Example, Feature]]]:
-        """The task that encodes examples, and each example with learnt tokens and its encoding."""
+        """The task that encodes examples, and those with learnt tokens, each with its encoding."""
         task = self.task(tokens)
         pairs = zip(examples, task.encode(examples), strict=True)
         learnable_pairs = [(e, f) for e, f in pairs if any(label != -100 for label in f["labels"])]
@@ -187,27 +188,25 @@ class GeneralSet:
 
     @cached_property
     def _held_back(self) -> tuple[General, TokenizedSplit]:
-        use = "held-out general texts can be scored"
+        use = "held-back general texts can be scored"
         task, learnable_pairs = self._encoded(self.text.held_back, HELD_BACK_TOKENS, use)
         return task, TokenizedSplit(task, [example for example, _ in learnable_pairs])
 
     def measure(
         self, model: nn.Module, batch: int, mixed_dtype: Half | None, count: int | None = None
     ) -> Evaluation:
-        """Score a model on the held-out texts, or on the first ``count`` of them."""
+        """Score a model on the held-back texts, or on the first ``count`` of them."""
         task, items = self._held_back
         progress = self._context.on_progress.steps("scoring general text")
         return Evaluator(task, items, batch, mixed_dtype, progress).evaluate(model, count)
 
     def of_base(self, strategy: Strategy, config: TrialConfig, batch: int) -> Evaluation:
-        """The losses of the untrained base, loaded as for this trial, on the held-out texts.
+        """The losses of the untrained base, loaded as for this trial, on the held-back texts.
 
         Computed once for each dtype, precision and quantisation.
         """
-        dtype, mixed_dtype = (
-            strategy.base_dtype(config.setup.precision),
-            autocast_dtype(config.setup.precision),
-        )
+        precision = config.setup.precision
+        dtype, mixed_dtype = strategy.base_dtype(precision), autocast_dtype(precision)
         quantized = strategy.quantization_config(config.parameters, dtype=dtype)
         key = dtype, mixed_dtype, quantized is not None
         if key not in self._base_evaluations:

@@ -124,13 +124,13 @@ class Replay:
             self._debt -= len(self._next_example["input_ids"])
             drawn.append(self._draw())
         count_per_rank = -(-len(drawn) // self._ranks)
-        # Times the expected answer tokens, task_tokens * share / (1 - share) * answer tokens per
-        # token, this is the share.
+        # This weight times the expected number of answer tokens, which is task_tokens * share /
+        # (1 - share) * answer tokens per token, is the share.
         weight = (1 - self.share) / max(1.0, task_tokens * self._answer_tokens_per_token)
         rank_features = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))
         return ReplayStep(tuple(rank_features), -(-count_per_rank // micro_batch), weight)
 
-    def nothing(self) -> Feature:
+    def empty_example(self) -> Feature:
         """An example without answer tokens, for a forward pass without examples on this rank."""
         feature = self._features[0]
         return {**feature, "labels": [-100] * len(feature["labels"])}
@@ -149,22 +149,22 @@ class KLToBase:
 
     Args:
         weight: Weight of the divergence in the loss; both are means over answer tokens.
-        copied: A frozen copy of the base, if ``strategy`` changes the base itself.
+        frozen: A frozen copy of the base, if ``strategy`` changes the base itself.
     """
 
     def __init__(
-        self, task: TextTask, strategy: Strategy, weight: float, copied: nn.Module | None = None
+        self, task: TextTask, strategy: Strategy, weight: float, frozen: nn.Module | None = None
     ) -> None:
         self.task = task
         self.weight = weight
         self._strategy = strategy
-        self._copied = copied
+        self._frozen_base = frozen
 
     def use_attention(self, attention: str) -> None:
         """Set the attention of the frozen copy, if there is one, by its name in transformers."""
-        if self._copied is not None:
+        if self._frozen_base is not None:
             with quiet_library():
-                self._copied.set_attn_implementation(attention)
+                self._frozen_base.set_attn_implementation(attention)
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``.
@@ -177,8 +177,8 @@ class KLToBase:
 
     @contextmanager
     def _base(self, model: nn.Module) -> Iterator[nn.Module]:
-        if self._copied is not None:
-            yield self._copied
+        if self._frozen_base is not None:
+            yield self._frozen_base
             return
         with self._strategy.base_output(model) as base:
             yield base
@@ -250,7 +250,7 @@ class Remedies(Extension):
         step = replay.due(task_tokens, micro_batch)
         for chunk in range(step.chunks):
             features = step.features[chunk * micro_batch : (chunk + 1) * micro_batch]
-            batch = replay.task.collate(features or (replay.nothing(),))
+            batch = replay.task.collate(features or (replay.empty_example(),))
             rows = len(features)
             yield FurtherBatch(replay.task, batch, step.weight, REPLAYED, rows)
 

@@ -9,7 +9,7 @@ from sweeper.objective import Limit
 from sweeper.spec import Spec
 from sweeper.trials import GENERAL
 
-# Checked at every second rung: with longer gaps, a trial would be stopped late.
+# Rungs from one check of the limit to the next: with more, a trial would be stopped late.
 _RUNGS_PER_CHECK = 2
 
 
@@ -23,6 +23,6 @@ def limits(spec: Spec) -> Iterator[Limit]:
             title="forgetting",
             every=_RUNGS_PER_CHECK,
             remedy="Score other tasks with the run, or name general text with --general "
-            "(docs/forgetting.md). A classification head writes no text, so that there it cannot "
-            "be measured.",
+            "(docs/forgetting.md). A model with a classification head writes no text, so its "
+            "forgetting cannot be measured.",
         )

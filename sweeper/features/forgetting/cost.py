@@ -66,11 +66,11 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     record = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
     models = {model.id: model for model in facts.models}
     seconds = 0.0
-    for name, cost in {cost.candidate.model: cost for cost in study.costs}.items():
+    for name, candidate in {cost.candidate.model: cost.candidate for cost in study.costs}.items():
         if name not in record.written:
             # A base with a chat template writes a question, then its answer.
             texts = _SAMPLING.texts * (2 if models[name].chat_template else 1)
-            clock = clock_of_base(cost.candidate, facts, workload)
+            clock = clock_of_base(candidate, facts, workload)
             seconds += clock.generating(texts, _SAMPLING.tokens, _SAMPLING.batch)
     if not seconds:
         return None

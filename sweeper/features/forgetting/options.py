@@ -1,4 +1,4 @@
-"""The limit on forgetting, general data, replay and the KL penalty."""
+"""The options for the limit on forgetting, general data, replay and the KL penalty."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from sweeper.reporting.blocks import Block, Column, Number, Table, strategy_cell
 from sweeper.reporting.document import Report
 from sweeper.traits.traits import StrategyOnModel
 
+# Trials in the table.
 _MAX_TRIALS_LISTED = 20
 _LOSS_UNIT: Unit = "nats/token"
 
@@ -46,7 +47,10 @@ class TrialForgetting(Record):
 
 
 class Figures(Record):
-    """What trials lost on general text. No trial is better in both losses than one of ``front``."""
+    """What trials lost on general text.
+
+    No other trial is better than one of ``front`` both on the task and on general text.
+    """
 
     limit_points: float | None = None
     limit_sentence: str = Field("", description="the best trial against the limit")
@@ -94,7 +98,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """What each trial lost on general text, as a table; the cost chart draws it."""
+    """A table of what each trial lost on general text."""
     columns: list[Column[TrialForgetting]] = [
         Number("trial", lambda t: f"#{t.trial}"),
         Column("strategy", lambda t: strategy_cell(t.strategy)),
@@ -182,8 +186,7 @@ def limit_sentence(
     if limit is None or trial is None:
         return ""
     losses = [(task.task, task.lost, task.unit) for task in tasks if task.trial == trial]
-    trials_here = [item for item in trials if item.trial == trial]
-    losses += [("general text", item.forgetting, _LOSS_UNIT) for item in trials_here]
+    losses += [("general text", t.forgetting, _LOSS_UNIT) for t in trials if t.trial == trial]
     if not losses:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
     names_by_standing: dict[str, list[str]] = {}

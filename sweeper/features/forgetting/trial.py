@@ -54,7 +54,7 @@ class ForgettingExtension(Remedies):
         """
         job = self._job
         job.evaluating = True
-        with self._general.writing(job.feature_seconds, NAME):
+        with self._general.adding_writing_seconds(job.feature_seconds, NAME):
             base = self._general.of_base(self._strategy, job.config, job.setup.evaluation_batch)
         job.evaluating = False
         return base
@@ -65,18 +65,20 @@ class ForgettingExtension(Remedies):
         weight = float(config.parameters.get("kl_weight", 0.0))
         task = text_task(job.context.task) if weight else None
         if share:
-            with self._general.writing(job.feature_seconds, NAME):
-                general, features = self._general.replayed
-            ranks = current_rank(), world_size()
-            self.use(replay=Replay(general, features, share, config.seed, *ranks))
+            with self._general.adding_writing_seconds(job.feature_seconds, NAME):
+                general_task, encoded_texts = self._general.replayed
+            rank, ranks = current_rank(), world_size()
+            seed = config.seed
+            self.use(replay=Replay(general_task, encoded_texts, share, seed, rank, ranks))
         if task is None:
             return
-        copied = None
+        frozen_base = None
         if self._strategy.changes_base(config.parameters):
             precision = config.setup.precision
+            # The trial then borrows and trains this same base.
             base = base_lender.lend(self._strategy.base_dtype(precision), will_change=True)
-            copied = frozen_copy(base, precision)
-        self.use(kl_to_base=KLToBase(task, self._strategy, weight, copied))
+            frozen_base = frozen_copy(base, precision)
+        self.use(kl_to_base=KLToBase(task, self._strategy, weight, frozen_base))
 
     def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, ItemMeasure]:
         limited = self._job.context.task.spec.features.of(Options).max_points is not None

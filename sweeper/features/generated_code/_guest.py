@@ -39,14 +39,16 @@ _CONTENT: dict[type, Callable[[Any], Any]] = {
 }
 # What a named tuple defines; none of it changes the content.
 _HARMLESS_ATTRIBUTES = {"__new__", "__init__", "__repr__", "__getnewargs__", "__doc__"}
+# Reads a type's own attributes, whatever its metaclass redefines.
 _attributes: Callable[[type], Any] = type.__dict__["__dict__"].__get__
-_python_type_ids: set[int] = set()  # the ids of Python's types, so that no metaclass has a say
+# Ids of Python's own types: a program's metaclass could redefine how types are compared.
+_python_type_ids: set[int] = set()
 # Names that no source can contain.
 _OPERANDS, _RESULT = "<operands>", "<result>"
 
 
 class WitWorld:
-    """The component's only export."""
+    """The component's only export; ``componentize-py`` requires this name."""
 
     def run(self, program: str, tests: list[str]) -> str | None:
         """Why the program does not pass its tests; None if it does."""
@@ -71,7 +73,9 @@ def _run(program: str, tests: list[str]) -> None:
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     exec(compile(program, "<program>", "exec", dont_inherit=True), vars(module))
     program_names = names_in_tests & vars(module).keys()
-    if program_names <= built_in.keys():  # a program may be a function that is called ``sum``
+    # The tests use the program by these names. If all are built-ins, such as ``sum``, they mean the
+    # program's function. Otherwise, a built-in stays what it is, even if the program redefines it.
+    if program_names <= built_in.keys():
         for name in program_names:
             del built_in[name]
     names = {
@@ -129,10 +133,12 @@ def _name(name: str) -> ast.expr:
 
 
 def _parameter(number: int) -> ast.expr:
+    """The lambda's parameter for one operand, with a name that no source can contain."""
     return _name(f"<{number}>")
 
 
 def _call_on_operands(body: ast.expr, operands: list[ast.expr]) -> ast.expr:
+    """``(lambda <0>, <1>: body)(*operands(left, right))``."""
     parameters = ast.arguments(
         posonlyargs=[],
         args=[ast.arg(f"<{number}>") for number in range(len(operands))],
@@ -181,6 +187,7 @@ def _content(value: Any) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
+    """Whether a value and all its items are of built-in types, not of subclasses."""
     kind = type(value)
     if kind is dict:
         return all(_is_plain(key) and _is_plain(item) for key, item in value.items())
@@ -188,6 +195,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _base(kind: type) -> Any:
+    """The built-in type with content that a type is or extends; None for other types."""
     return next((base for base in _CONTENT if issubclass(kind, base)), None)
 
 

@@ -32,10 +32,13 @@ from sweeper.cache import home, make_once
 from sweeper.errors import RunError
 
 _GUEST = Path(__file__).with_name("_guest.py")
+# The interface of the component, in WebAssembly's WIT.
 _WORLD = """package sweeper:tests;
 world sandbox { export run: func(program: string, tests: list<string>) -> option<string>; }
 """
+# The program that runs componentize-py.
 _BUILD = "import sys, componentize_py; sys.exit(componentize_py.script())"
+# The file of the compiled interpreter in its cache folder.
 _COMPILED = "python.cwasm"
 _CLOCK = "wasi:clocks/monotonic-clock"
 # The largest stack that wasmtime allows. With it, CPython can nest 400 calls in C.
@@ -91,6 +94,7 @@ def failure(program: str, tests: Sequence[str], limits: ProgramLimits | None = N
 
 
 def _call(linker: Any, store: Any, python: Any, program: str, tests: list[str]) -> Any:
+    """Why a program does not pass its tests, from a new instance of the interpreter."""
     try:
         instance = linker.instantiate(store, python)
     except wasmtime.WasmtimeError as error:
@@ -113,7 +117,11 @@ def _stack_of_threads() -> Iterator[None]:
 
 @cache
 def _load() -> tuple[wasmtime.Engine, component.Linker, component.Component]:
-    """The interpreter, from the cache or built now, with its imports: WASI, but no sleep."""
+    """The engine, the functions that the interpreter imports, and the interpreter.
+
+    The functions are those of WASI, except that a program cannot sleep. The interpreter comes from
+    the cache, or is built now.
+    """
     config = wasmtime.Config()
     config.consume_fuel = config.epoch_interruption = True
     config.max_wasm_stack = _WASM_STACK_BYTES
@@ -125,7 +133,7 @@ def _load() -> tuple[wasmtime.Engine, component.Linker, component.Component]:
         except (OSError, wasmtime.WasmtimeError) as error:
             _refuse(error)
         if (python := _read(engine, path)) is None:
-            _refuse(f"{path} belongs to another user, or others can write it.")
+            _refuse(f"{path} belongs to another user, or other users can write it.")
     linker = component.Linker(engine)
     linker.add_wasip2()
     linker.allow_shadowing = True

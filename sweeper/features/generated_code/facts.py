@@ -1,4 +1,4 @@
-"""Checks that generated programs can be run, if that is requested."""
+"""Whether generated programs can be run: a check, a warning and the line of ``sweeper doctor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether programs that models write may be run."""
+"""The options for running programs that models write."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Serves sweeper's tools to agents (MCP), and writes a skill that says when to ask them."""
+"""Serves sweeper's tools to agents (MCP), and writes a skill that says when to use them."""

@@ -26,11 +26,11 @@ def server() -> MCPServer:
 
 
 def _strict_tool(function: Callable[..., ToolAnswer]) -> Tool:
-    """A tool that refuses unknown arguments, which the package ignores."""
+    """A tool that refuses unknown arguments, which the package ``mcp`` would ignore."""
     tool = Tool.from_function(function)
-    lenient = tool.fn_metadata.arg_model
+    arguments = tool.fn_metadata.arg_model
 
-    class Arguments(lenient):  # type: ignore[misc, valid-type]
+    class Arguments(arguments):  # type: ignore[misc, valid-type]
         model_config = ConfigDict(extra="forbid")
 
     tool.fn_metadata = tool.fn_metadata.model_copy(update={"arg_model": Arguments})

@@ -1,7 +1,7 @@
 """The tools that an agent may call. Each is a command of sweeper, in a process of its own.
 
-A command gets no terminal, so that nothing asks a question, and its values cannot become flags.
-Docstrings and descriptions are what an agent reads.
+A command gets no terminal, so it asks no question. A value that starts with a dash is not read as
+a flag. Agents read the docstrings and descriptions of the tools.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pydantic import Field
 from sweeper.artifact import Record
 
 _COMMAND_TIMEOUT_SECONDS = 900
-#: A refused run ends within this time; a command that still runs has accepted it.
+# A run that is refused ends within this time; one that goes on was accepted.
 _START_SECONDS = 60
+# The last characters of a command's output that an agent gets.
 _MAX_MESSAGE_CHARACTERS = 4_000
 
 Task = Literal["classification", "instruction", "code", "domain"]
-_Task = Annotated[Task, Field(description="what the model shall learn")]
+_Task = Annotated[Task, Field(description="what the model is to learn")]
 _Model = Annotated[
     str | None, Field(description="hub id, local folder, packaged:smollm2, or a size such as 7B")
 ]
@@ -44,8 +45,10 @@ class ToolAnswer(Record):
 
     Args:
         ok: Whether it did what was asked. If not, ``messages`` say why and what to do.
-        exit_code: 0, or 2 for a wrong request, 3 if nothing fits the hardware, 4 if no trial
-            completed, 5 if a limit or check was not met.
+        exit_code: 0, or 1 if the command failed or took too long, 2 for a wrong request, 3 if
+            nothing fits the hardware, 4 if no trial completed or there is no verdict yet, 5 if a
+            limit or check was not met.
+        answer: The JSON that the command printed; None if it printed none.
     """
 
     ok: bool
@@ -196,14 +199,8 @@ def _command_line(command: list[str], flags: Mapping[str, object], *values: str)
         for name, value in flag_values.items()
         if value is not None and value is not False
     ]
-    return [
-        sys.executable,
-        "-m",
-        "sweeper",
-        *command,
-        *options,
-        *(["--", *values] if values else []),
-    ]
+    arguments = ["--", *values] if values else []
+    return [sys.executable, "-m", "sweeper", *command, *options, *arguments]
 
 
 def _run_command(command: list[str], flags: Mapping[str, object], *values: str) -> ToolAnswer:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-ORDER = 200
+ORDER = 200  # position in the help
 commands = typer.Typer()
 
 
@@ -29,7 +29,7 @@ def mcp() -> None:
 def skill(folder: Annotated[Path, typer.Argument(help="The project's folder.")] = Path()) -> None:
     """Write a skill folder and AGENTS.md: when an agent asks sweeper, and what it must not do.
 
-    An AGENTS.md that is there is kept; the lines are then only printed.
+    An existing AGENTS.md is kept; the lines to add are then printed.
     """
     from sweeper.textfiles import write_text
     from sweeper.views.console import show_line
@@ -42,7 +42,7 @@ def skill(folder: Annotated[Path, typer.Argument(help="The project's folder.")] 
     write_text(skill_file, text)
     show_line(f"Written: {skill_file}")
     if agents.exists():
-        show_line(f"{agents} is there. Add to it:\n\n{lines}")
+        show_line(f"{agents} exists. Add these lines to it:\n\n{lines}")
         return
     write_text(agents, lines)
     show_line(f"Written: {agents}")

@@ -44,15 +44,15 @@ def predict(request: PredictionRequest) -> None:
         if file.tell() == 0:
             file.write(json.dumps(header) + "\n")
         progress(ready_count, len(examples))
-        for places, predictions in model.batches(
+        for indexes, predictions in model.batches(
             [examples[row] for row in missing],
             batch_size=request.batch_size,
             max_new_tokens=request.max_new_tokens,
         ):
-            rows = zip(places, predictions, strict=True)
-            file.writelines(_line(missing[row], prediction) for row, prediction in rows)
+            rows = zip(indexes, predictions, strict=True)
+            file.writelines(_line(missing[index], prediction) for index, prediction in rows)
             file.flush()
-            ready_count += len(places)
+            ready_count += len(indexes)
             progress(ready_count, len(examples))
 
 
@@ -75,7 +75,7 @@ def _digest(request: PredictionRequest, model: Model, examples: list[Example]) -
 
 
 def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
-    """Numbers, from 0, of the rows in a partial file; an incomplete last line is removed."""
+    """Indexes of the rows in a partial file, from which an incomplete last line is removed."""
     if not part.is_file():
         return set()
     complete_lines = [
@@ -83,9 +83,9 @@ def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
     ]
     try:
         lines = [json_object(line) for line in complete_lines]
-        row_numbers = {int(line["row"]) - 1 for line in lines[1:]}
+        indexes = {int(line["row"]) - 1 for line in lines[1:]}
     except (ValueError, KeyError, TypeError):
-        lines, row_numbers = [{}], set()
+        lines, indexes = [{}], set()
     if lines and lines[0] != header:
         raise UsageError(
             "the unfinished output is of another model, other rows or other settings",
@@ -93,7 +93,7 @@ def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
             where=str(part),
         )
     part.write_text("".join(complete_lines), encoding="utf-8")
-    return row_numbers
+    return indexes
 
 
 def _line(row: int, prediction: Prediction) -> str:
@@ -104,9 +104,10 @@ def _line(row: int, prediction: Prediction) -> str:
     return json.dumps(line.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
 
 
-# Placeholder for the answer that training rows have.
+# Placeholder for the answer, which only training rows have.
 _ANSWER = "?"
 _ANSWER_ROLES = ("label", "output", "completion")
+# Usual names of columns with questions, besides those of the formats.
 _QUESTION_COLUMNS = ("instruction", "prompt", "question", "query", "input")
 
 
@@ -142,21 +143,26 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
 
 
 def _form(table: RowTable, data_format: str, columns: Mapping[str, str]) -> Form:
+    """The form of the training data if the table has its input columns, or else a usual one.
+
+    Columns of answers get names that no table has.
+    """
     input_columns = {role: name for role, name in columns.items() if role not in _ANSWER_ROLES}
     answer_columns = {role: f"\0{role}" for role in columns if role in _ANSWER_ROLES}
     table_columns = table.columns
     if input_columns and set(input_columns.values()) <= set(table_columns):
-        return Form(data_format, {**input_columns, **answer_columns}, ())
+        return Form(data_format, {**input_columns, **answer_columns}, evidence=())
     if data_format not in ("text-label", "text"):
         for name in table_columns:
             if name.lower() in _usual_names("messages"):
-                return Form("messages", {"messages": name}, ())
+                return Form("messages", {"messages": name}, evidence=())
     column = _column(table, data_format)
     if data_format == "text":
-        return Form("text", {"text": column}, ())
+        return Form("text", {"text": column}, evidence=())
     if data_format == "text-label":
-        return Form("text-label", {"text": column, "label": "\0label"}, ())
-    return Form("prompt-completion", {"prompt": column, "completion": "\0completion"}, ())
+        return Form("text-label", {"text": column, "label": "\0label"}, evidence=())
+    prompt_columns = {"prompt": column, "completion": "\0completion"}
+    return Form("prompt-completion", prompt_columns, evidence=())
 
 
 def _column(table: RowTable, data_format: str) -> str:
@@ -174,7 +180,7 @@ def _column(table: RowTable, data_format: str) -> str:
     raise DataError(
         "no column holds the input",
         why=f"There are {listing(table.columns, form='`{}`')}.",
-        fix=f"Call it {listing(usual_names, 3, '`{}`')}, "
+        fix=f"Name it {listing(usual_names, 3, '`{}`')}, "
         "or as in the data that the model was trained on.",
         where=table.name,
     )
@@ -186,6 +192,7 @@ def _usual_names(data_format: str) -> tuple[str, ...]:
 
 
 def _with_answer(fields: Fields, form: Form) -> Fields:
+    """The row with the placeholder for its answer."""
     answer_fields: dict[str, object] = {
         name: _ANSWER for role, name in form.columns.items() if role in _ANSWER_ROLES
     }

@@ -9,7 +9,7 @@ import typer
 
 from sweeper.cli.options import TrialNumber
 
-ORDER = 50
+ORDER = 50  # position in the help
 commands = typer.Typer()
 
 
@@ -30,7 +30,7 @@ def predict(
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Rows at a time, at most.")
+        int, typer.Option("--batch-size", min=1, help="Maximum rows at a time.")
     ] = 32,
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Cut an output at this many tokens.")

@@ -17,7 +17,7 @@ class CorpusText:
     """The documents that trials may train on.
 
     Args:
-        documents: Documents, sorted by key.
+        documents: Documents, sorted by key: a hash of the text, so in random order.
         leaked: Number of documents left out because they share text with validation or test.
         repeated: Number of documents left out because an earlier one is the same.
         fingerprint: SHA-256 over ``documents``.

@@ -6,10 +6,11 @@ from sweeper.artifact import Record
 from sweeper.traits.traits import StrategyOnModel
 
 NAME = "pretraining"
+# The parameter with the strategy of the first stage, and its value for no first stage.
 FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
 # LoRA's rank in a first stage.
 FIRST_STAGE_RANK = 256
-#: The parameter with the learning rate of each strategy; full needs lower rates than LoRA.
+# The parameter with the learning rate of each strategy; full needs lower rates than LoRA.
 FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
 
 

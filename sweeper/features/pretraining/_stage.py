@@ -54,7 +54,7 @@ from sweeper.trials import TrialConfig
 
 
 class Corpus(TextTask):
-    """Trains on blocks of packed documents, of which every token is learnt; scores single ones.
+    """Trains on every token of blocks of packed documents, but scores single documents.
 
     Positions start at 0 in each document of a block; given positions and no padding mask,
     transformers lets a token attend within its own document only.
@@ -119,6 +119,7 @@ def collate_packed(features: Sequence[Feature], padding: int) -> Batch:
     return batch | {"real_tokens": torch.tensor(sizes)}
 
 
+# File in the folder of a base: a ``StageFile``.
 RECORD = "first_stage.json"
 # Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).
 _LORA: dict[str, Scalar] = {
@@ -161,14 +162,14 @@ class FirstStage:
         blocks = int(parameters["first_stage_blocks"])
         sizes = (size for size in range(1, micro_batch + 1) if blocks % size == 0)
         return cls(
-            strategy,
-            float(parameters[FIRST_STAGE_RATES[strategy]]),
-            float(parameters["first_stage_epochs"]),
-            blocks,
-            max(sizes),
-            config.setup.precision,
-            config.setup.sequence_length,
-            config.setup.gradient_checkpointing,
+            strategy=strategy,
+            learning_rate=float(parameters[FIRST_STAGE_RATES[strategy]]),
+            num_train_epochs=float(parameters["first_stage_epochs"]),
+            blocks=blocks,
+            micro_batch=max(sizes),
+            precision=config.setup.precision,
+            sequence_length=config.setup.sequence_length,
+            gradient_checkpointing=config.setup.gradient_checkpointing,
         )
 
     @property
@@ -178,7 +179,13 @@ class FirstStage:
 
 
 class StageFile(Artifact, StageRecord):
-    """``first_stage.json`` in the folder of a base: its stage, held-out documents and process."""
+    """``first_stage.json`` in the folder of a base.
+
+    Args:
+        stage: The ``FirstStage`` as a dictionary.
+        held_out: Number of held-out documents.
+        process: Id of the process that trained the base.
+    """
 
     stage: dict[str, Any]
     held_out: int
@@ -201,8 +208,8 @@ class FirstStages:
         """
         message = "waiting for a base that another process trains"
         target = home() / FOLDER / self._digest(stage)
-        present = StageFile.read_or_none(target / RECORD) is not None
-        if not present:
+        exists = StageFile.read_or_none(target / RECORD) is not None
+        if not exists:
             self._bases.release_bases()
         folder = make_once(
             target,
@@ -210,10 +217,10 @@ class FirstStages:
             lambda path: StageFile.read_or_none(path / RECORD) is not None,
             lambda: self._context.on_progress(message, 0, 0),
         )
-        if not present:
+        if not exists:
             release_memory()  # the trained model, which its Trainer holds in a reference cycle
         file = StageFile.read(folder / RECORD)
-        ran_here = not present and file.process == os.getpid()
+        ran_here = not exists and file.process == os.getpid()
         return MadeBase(folder, StageRecord.taken_from(file), file.seconds if ran_here else 0.0)
 
     @cached_property
@@ -228,8 +235,8 @@ class FirstStages:
         text = corpus_text(options, spec.data, context.dataset) if options.corpus else None
         if text is None or not text.documents:
             raise UsageError(
-                "a trial is to read a corpus first, but the sweep has none",
-                why="" if text is None else "All of it is in validation or test.",
+                "a trial has a first stage, but the sweep has no corpus for it",
+                why="" if text is None else "All documents share text with validation or test.",
                 fix="Name one with --corpus, or set first_stage to none.",
             )
         return text
@@ -290,7 +297,7 @@ def _train(
     folder: Path,
     on_progress: ProgressReporter,
 ) -> tuple[Any, TrainingProgress]:
-    """Train the base on all blocks; returns it with its training progress."""
+    """Train the base on all blocks, and return it with its training progress."""
     strategy = strategy_named(stage.strategy)
     set_seed(_SEED)
     adapted = strategy.apply(
@@ -299,8 +306,10 @@ def _train(
     set_gradient_checkpointing(base, stage.gradient_checkpointing)
     steps = optimizer_steps(len(blocks), stage.blocks, stage.num_train_epochs)
     progress = TrainingProgress()
-    batches = {"gradient_accumulation_steps": stage.blocks // stage.micro_batch}
-    setup = TrainingSetup(micro_batch=stage.micro_batch, **batches)
+    accumulation_steps = stage.blocks // stage.micro_batch
+    setup = TrainingSetup(
+        micro_batch=stage.micro_batch, gradient_accumulation_steps=accumulation_steps
+    )
     device = next(base.parameters()).device
     settings = arguments(folder, setup, stage.parameters, steps, _SEED, device)
     TrialTrainer(
@@ -321,7 +330,7 @@ def _train(
 
 
 class _Steps(TrainerCallback):
-    """Counts and reports optimizer steps; ``on_progress`` stops on request."""
+    """Counts and reports optimizer steps; ``on_progress`` raises if the trial is told to stop."""
 
     def __init__(
         self, progress: TrainingProgress, steps: int, on_progress: ProgressReporter

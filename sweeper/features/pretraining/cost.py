@@ -22,7 +22,7 @@ from sweeper.planning.costs.step_time import speed_of, step_seconds
 from sweeper.plans import Candidate, Parameter, Stage, autocast_dtype
 from sweeper.spec import Scalar, Spec
 
-# A trained base is written whole and in fp32, whichever strategy trained it.
+# The size of a trained base, which is written whole and in fp32, whichever strategy trained it.
 _BYTES_PER_PARAMETER = 4
 
 
@@ -41,7 +41,7 @@ def with_stage(
         or estimate(model, _stage_setup(setup, str(strategy)), limit).high_gib <= limit
     ]
     candidate = candidate.model_copy(
-        update={"parameters": _with_stages_left(candidate.parameters, strategies)}
+        update={"parameters": _with_choices(candidate.parameters, strategies)}
     )
     if len(strategies) == 1:
         notes = (*candidate.stage_notes, _NO_STAGE_NOTE)
@@ -55,10 +55,13 @@ _NO_STAGE_NOTE = (
 )
 
 
-def _with_stages_left(
+def _with_choices(
     parameters: Mapping[str, Parameter], strategies: Sequence[str]
 ) -> dict[str, Parameter]:
-    """The parameters with only these first stages; without ``first_stage`` if only none is left."""
+    """The parameters with these choices of ``first_stage``.
+
+    If ``none`` is the only choice, all parameters of the first stage are left out.
+    """
     if list(strategies) == [NO_FIRST_STAGE]:
         return {
             name: value for name, value in parameters.items() if not name.startswith(FIRST_STAGE)
@@ -101,7 +104,7 @@ def _with_stage_time(
     """The candidate with its first stage, and a note on it."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     choices = candidate.parameters[FIRST_STAGE].choices or ()
-    strategies = [str(way) for way in choices if way != NO_FIRST_STAGE]
+    strategies = [str(strategy) for strategy in choices if strategy != NO_FIRST_STAGE]
     if corpus is None or not strategies:
         return candidate
     epochs = candidate.parameters["first_stage_epochs"].default
@@ -112,8 +115,8 @@ def _with_stage_time(
     seconds = steps * step_seconds(model, stage_setup, speed)
     note = (
         f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
-        f"about {units.duration(seconds)} with {strategies[0]}, once for each way and rate; trials "
-        "share it. It is included in the time of the search"
+        f"about {units.duration(seconds)} with {strategies[0]}, once for each strategy and "
+        "learning rate; trials share it. It is included in the time of the search"
     )
     stage = Stage(
         parameter=FIRST_STAGE,
@@ -138,7 +141,7 @@ def _variants(parameters: Mapping[str, Parameter], strategies: Sequence[str]) ->
 
 
 def _bases(candidate: Candidate) -> tuple[str, ...]:
-    """A key for every base that a trial may ask for, from the settings of its first stage."""
+    """The keys of all bases that trials may ask for, from the settings of their first stages."""
     parameters = candidate.parameters.items()
     stages = {name: setting for name, setting in parameters if name.startswith(FIRST_STAGE)}
     combinations = (

@@ -1,4 +1,4 @@
-"""Reads the corpus before a plan, and checks that the plan can use it."""
+"""Checks whether a request can use a corpus, and measures the corpus."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FACTS = (domain_corpus,)
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """The problems of a corpus in another task than domain, or without data of the task."""
+    """The problem of a corpus in another task than ``domain``, or without data of the task."""
     corpus, key_path = spec.features.of(Options).corpus, ("features", NAME, "corpus")
     if corpus is None:
         return
@@ -78,7 +78,7 @@ def identity(spec: Spec, facts: Facts) -> object:
 
 
 def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
-    """Warnings of documents that are left out."""
+    """Warnings about documents that are left out."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     if corpus is None:
         return
@@ -88,4 +88,4 @@ def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
             "share text with validation or test rows and are not read"
         )
     if corpus.repeated:
-        yield f"repetitions of documents in the corpus: {corpus.repeated:,}"
+        yield f"repeated documents of the corpus, which are not read: {corpus.repeated:,}"

@@ -1,4 +1,4 @@
-"""The corpus on which the base is trained before the task."""
+"""The options for the corpus on which the base is trained before the task."""
 
 from __future__ import annotations
 

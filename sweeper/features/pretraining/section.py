@@ -49,7 +49,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 def finding(figures: Figures, report: Report) -> str:
     """For each first stage: documents, tokens, time, and the loss on held-out documents."""
     return " ".join(
-        f"Before {units.joined([f'trial {number}' for number in stage.trials])}: {_text_of(stage)}."
+        f"Before {units.joined([f'trial {number}' for number in stage.trials])}, {_text_of(stage)}."
         for stage in figures.stages
     )
 
@@ -58,18 +58,18 @@ def card(figures: Figures, findings: Findings) -> Iterator[str]:
     """The corpus on which the base of the best trial was trained."""
     for stage in figures.stages:
         if findings.verdict.best_trial in stage.trials:
-            yield f"Before the task, the base was trained on a corpus: {_text_of(stage)}."
+            yield f"Before the task, {_text_of(stage)}."
 
 
 def _text_of(stage: FirstStageFigures) -> str:
     text = (
-        f"{stage.documents:,} documents, {stage.tokens:,} tokens by "
-        f"{words.strategy(stage.strategy)} in {units.duration(stage.seconds)}"
+        f"the base was trained with {words.strategy(stage.strategy)} on {stage.documents:,} "
+        f"documents of the corpus ({stage.tokens:,} tokens) in {units.duration(stage.seconds)}"
     )
     before, after = stage.held_out_loss_before, stage.held_out_loss_after
     if before is None or after is None:
         return text
     return (
-        f"{text}; on documents that it did not read the loss went from {words.number(before)} to "
+        f"{text}; its loss on held-out documents went from {words.number(before)} to "
         f"{words.number(after)} nats/token"
     )

@@ -11,7 +11,7 @@ from sweeper.trials import TrialConfig
 
 
 def prepare(bases: Bases) -> Callable[[TrialConfig, int], MadeBase | None]:
-    """A function that makes the base of a trial; it returns None for a trial without a stage."""
+    """A function that makes a trial's base; it returns None for a trial without a first stage."""
     stages = FirstStages(bases)
 
     def base(config: TrialConfig, micro_batch: int) -> MadeBase | None:

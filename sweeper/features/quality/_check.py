@@ -1,8 +1,8 @@
 """Checks a data set for all kinds of faults, in passes over its rows, which may stay in their file.
 
-``FaultKind.compares`` decides which rows a kind gets at once. ``nothing``: blocks of rows.
-``inputs``: all rows with the same input, found by hashes of eight bytes. ``labels``: all rows
-without their texts. ``everything``: a sample, whose size the finding states.
+``FaultKind.needs`` decides which rows a kind gets at once. ``single rows``: blocks of rows. ``same
+input``: all rows with the same input, found by hashes of eight bytes. ``labels``: all rows without
+their texts. ``sample``: a sample of all rows, whose size the finding states.
 """
 
 from __future__ import annotations
@@ -22,22 +22,27 @@ from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.table import LazySequence
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix_command
-from sweeper.features.quality._kinds.base import Compared, Fault, FaultKind, Severity, kinds
+from sweeper.features.quality._kinds.base import Fault, FaultKind, NeededRows, Severity, kinds
 from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
 
 BLOCK_ROWS = 20_000
+"""Rows of a block for kinds that need the rows of the same input."""
+
 READ_ROWS = 1000
-"""Rows of a block for kinds that compare nothing. With more, garbage collection takes long."""
+"""Rows of a block for kinds that need single rows. With more, garbage collection takes long."""
 
 SAMPLE_ROWS = 100_000
-"""The most rows of a sample. Measured: 5 KiB of memory for a row of 500 bytes."""
+"""Maximum rows of a sample. Measured: 5 KiB of memory for a row of 500 bytes."""
 
 MAX_EXAMPLES = 5
-"""The most faults of a kind that are shown."""
+"""Maximum number of faults of a kind that are shown."""
 
 _BUCKETS = 64
+"""Groups of input hashes, which are searched for repeated inputs one after another."""
+
 _MAX_BLOCKS_OF_AN_INPUT = 5
+"""Maximum size of a block, in ``BLOCK_ROWS``, to keep the rows of one input together."""
 
 
 @dataclass
@@ -48,10 +53,9 @@ class FaultsOfKind:
         rows: Number of rows with a fault.
         first: The first rows with a fault, and what is wrong there.
         lines: Line numbers of all faults, by file.
-        mendable: Rows that the remedy changes or leaves out.
+        mendable: Number of rows that the remedy changes or leaves out.
         sample_rows: Rows of the sample; 0 if all rows were checked.
-        missing: The reason why the kind cannot be checked; empty if it can.
-        begun: Whether ``missing`` is decided.
+        why_unchecked: Why the kind cannot be checked; empty if it can, None before the first rows.
     """
 
     rows: int = 0
@@ -59,14 +63,13 @@ class FaultsOfKind:
     lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     mendable: int = 0
     sample_rows: int = 0
-    missing: str = ""
-    begun: bool = False
+    why_unchecked: str | None = None
 
     def check(self, kind: FaultKind, data: CheckedRows) -> None:
         """Add the faults of these rows. The first call decides whether the kind can be checked."""
-        if not self.begun:
-            self.begun, self.missing = True, kind.missing(data)
-        if not self.missing:
+        if self.why_unchecked is None:
+            self.why_unchecked = kind.why_unchecked(data)
+        if not self.why_unchecked:
             self._add(data.rows, kind.find(data))
 
     def _add(self, rows: Sequence[FileRow], faults: Sequence[Fault]) -> None:
@@ -74,7 +77,7 @@ class FaultsOfKind:
         self.mendable += len({fault.row_index for fault in faults if fault.mendable})
         for fault in faults:
             self.lines[rows[fault.row_index].path].add(rows[fault.row_index].line)
-        first = [(rows[item.row_index], item.detail) for item in faults[:MAX_EXAMPLES]]
+        first = [(rows[fault.row_index], fault.detail) for fault in faults[:MAX_EXAMPLES]]
         self.first = sorted(self.first + first, key=lambda item: item[0].line)[:MAX_EXAMPLES]
 
 
@@ -85,7 +88,7 @@ def find_all(
     by_kind = {kind.name: FaultsOfKind() for kind in wanted}
     counts: Counter[Split] = Counter()
     usable_rows = _UsableRows()
-    kinds_of_single_rows = [kind for kind in wanted if kind.compares == "nothing"]
+    kinds_of_single_rows = [kind for kind in wanted if kind.needs == "single rows"]
     rows = with_progress(data.rows, f"checking {data.name}", len(data.rows))
     while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
@@ -94,17 +97,17 @@ def find_all(
         counts.update(row.split for row in block)
         for kind in kinds_of_single_rows:
             by_kind[kind.name].check(kind, part)
-    parts: dict[Compared, Iterator[CheckedRows]] = {
-        "inputs": usable_rows.repeated(data),
+    parts_by_needs: dict[NeededRows, Iterator[CheckedRows]] = {
+        "same input": usable_rows.repeated(data),
         "labels": usable_rows.labelled(data),
-        "everything": usable_rows.sample(data),
+        "sample": usable_rows.sample(data),
     }
-    for compared, compared_parts in parts.items():
-        kinds = [kind for kind in wanted if kind.compares == compared]
-        for part in compared_parts if kinds else ():
+    for needs, parts in parts_by_needs.items():
+        kinds = [kind for kind in wanted if kind.needs == needs]
+        for part in parts if kinds else ():
             for kind in kinds:
                 by_kind[kind.name].check(kind, part)
-                if compared == "everything" and len(part.rows) < len(usable_rows):
+                if needs == "sample" and len(part.rows) < len(usable_rows):
                     by_kind[kind.name].sample_rows = len(part.rows)
     return by_kind, dict(counts)
 
@@ -138,7 +141,7 @@ class _UsableRows:
 
         The inputs of a block are a random sample, since they come in the order of hashes.
         """
-        row_numbers = self._repeated()
+        row_numbers = self._rows_with_repeated_input()
         block: list[int] = []
         for index, number in enumerate(row_numbers, start=1):
             block.append(self._indexes[number])
@@ -153,7 +156,7 @@ class _UsableRows:
                 yield data.with_rows(rows, len(self) * len(block) // len(row_numbers))
                 block = []
 
-    def _repeated(self) -> array[int]:
+    def _rows_with_repeated_input(self) -> array[int]:
         """The numbers of usable rows whose input occurs in several rows, grouped by input."""
         buckets = [array("I") for _ in range(_BUCKETS)]
         for number, key in enumerate(self._keys):
@@ -201,6 +204,7 @@ class _LabelsAlone(CheckedRows):
 
 
 _MAX_CHARACTERS = 80
+"""Maximum characters that are shown of a row's text."""
 
 
 @dataclass(frozen=True)
@@ -218,13 +222,14 @@ class FaultFinding:
     """One kind of fault in a data set.
 
     Args:
+        count: Number of rows with the fault.
         share: Share of the checked rows, 0 to 1.
         consequence: Effect of the fault on training or scores.
         remedy: What ``command`` does; empty if there is no command.
         command: Shell command that fixes rows; empty if none can be fixed.
         safe: Whether the remedy is part of ``--all-safe``.
         lines: Line numbers of all rows with the fault, by file.
-        mendable: Rows that the command changes or leaves out.
+        mendable: Number of rows that the command changes or leaves out.
         sample_rows: Rows of the sample; 0 if all rows were checked.
     """
 
@@ -280,7 +285,7 @@ _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
 
 def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
-    """Look for the wanted kinds of faults; by default, without alternatives to other kinds."""
+    """Look for the wanted kinds of faults; by default, for all without ``instead_of``."""
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted, data = list(wanted), CheckedRows.of(data)
@@ -300,7 +305,7 @@ def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
         evidence=data.evidence,
         cautions=data.cautions,
         findings=tuple(findings),
-        unchecked={name: finding.missing for name, finding in by_kind.items() if finding.missing},
+        unchecked={n: kind.why_unchecked for n, kind in by_kind.items() if kind.why_unchecked},
         mend_all=fix_command(data.name, "--all-safe", *data.flags)
         if any(finding.safe for finding in findings)
         else "",
@@ -344,7 +349,7 @@ def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFaul
         for split, examples in dataset.splits.items()
         for example in islice(examples, MAX_ROWS_IN_PLAN)
     )
-    form = Form(dataset.format, dataset.columns, ())
+    form = Form(dataset.format, dataset.columns, evidence=())
     flags = flags_of(spec, task)
     data = DataRows(dataset.path, task, rows, {dataset.path: form}, flags=flags)
     findings = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings

@@ -55,7 +55,7 @@ class CheckedRows(DataRows):
         return replace(self, rows=tuple(rows), represented_rows=represented_rows)
 
     def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
-        """The row with ``mend`` applied to its texts; labels and tests stay."""
+        """The row with ``mend`` applied to its texts, but not to its label or its tests of code."""
         form = self.forms[row.path].of(row.fields)
         columns = [
             name
@@ -64,7 +64,7 @@ class CheckedRows(DataRows):
             for name in placeholders(column) or [column]
         ]
         fields = {
-            name: in_cell(cell, mend) if name in columns else cell
+            name: edit_cell(cell, mend) if name in columns else cell
             for name, cell in row.fields.items()
         }
         return self.with_fields(row, fields)
@@ -82,14 +82,14 @@ class CheckedRows(DataRows):
 _TEXT_KEYS = ("content", "value", "text")
 
 
-def in_cell(cell: object, mend: Callable[[str], str]) -> object:
-    """The cell with ``mend`` applied to its texts; the roles of turns stay."""
+def edit_cell(cell: object, mend: Callable[[str], str]) -> object:
+    """The cell with ``mend`` applied to its texts, but not to the roles of turns."""
     if isinstance(cell, str):
         return mend(cell)
     if isinstance(cell, list):
-        return [in_cell(part, mend) for part in cell]
+        return [edit_cell(part, mend) for part in cell]
     if isinstance(cell, dict):
-        return {k: in_cell(v, mend) if k in _TEXT_KEYS else v for k, v in cell.items()}
+        return {k: edit_cell(v, mend) if k in _TEXT_KEYS else v for k, v in cell.items()}
     return cell
 
 
@@ -100,10 +100,10 @@ def evaluation_rows(path: str) -> tuple[FileRow, ...]:
         DataError: The file cannot be read.
     """
     try:
-        return tuple(limited_by_memory(read_rows(DataSpec(path=path), None).rows, path))
+        return tuple(limited_by_memory(read_rows(DataSpec(path=path), task=None).rows, path))
     except DataError:
         table = read(Path(path))
-    form = Form("text", {"text": "text"}, ())
+    form = Form("text", {"text": "text"}, evidence=())
     data = DataRows(path, "domain", (), {path: form})
     text_rows = (
         (line, {"text": "\n".join(cell for cell in fields.values() if isinstance(cell, str))})

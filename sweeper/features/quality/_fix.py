@@ -23,15 +23,15 @@ from sweeper.data.write_rows import (
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import token_counter
 from sweeper.facts.models.model import model_facts
-from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows, in_cell
+from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, edit_cell, evaluation_rows
 from sweeper.features.quality._kinds.base import Fault, FaultKind, kinds, kinds_by_name
 from sweeper.spec import ModelSpec
 from sweeper.spec import names as split_names
 from sweeper.textfiles import replacing, write_text
 
 MAX_ROUNDS = 20
-"""A remedy may cause new faults: rows without their white space may be duplicates. Most data sets
-take two rounds."""
+"""Maximum rounds of remedies. One remedy may cause faults for another: without their white space,
+rows may be duplicates. Most data sets take two rounds."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,15 @@ def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
     Remedies that use a model run once: a model that is fitted to its own changes would find more
     every time. Unreadable lines are always left out and listed, since no new file can hold them.
     """
-    data = CheckedRows.of(data)  # rows with what some kinds compare them with, if given
+    data = CheckedRows.of(data)
     chosen = [kind for kind in kinds().values() if kind in wanted and kind.has_remedy]
     unreadable = kinds()["unreadable"]
     chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
     changes: list[ListedChange] = []
-    for number in range(MAX_ROUNDS):
+    for round_number in range(MAX_ROUNDS):
         change_count = len(changes)
         for kind in chosen:
-            cannot_be_checked = kind.missing(data) != ""
-            if cannot_be_checked or (kind.uses_model and number):
+            if kind.why_unchecked(data) or (kind.uses_model and round_number > 0):
                 continue
             # Another chosen kind may fix the same fault in another way: skip the rows it changed.
             alternatives = {item.name for item in chosen if item.instead_of == kind.name}
@@ -92,7 +91,7 @@ def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[Li
         action = "removed" if new_row is None else "changed"
         why = details.get(index) or kind.title
         if kind.name == "private":  # the list must not keep what the remedy removes
-            old_cells = {name: in_cell(cell, redacted) for name, cell in old_cells.items()}
+            old_cells = {name: edit_cell(cell, redacted) for name, cell in old_cells.items()}
         changes.append(
             ListedChange(row.path, row.line, kind.name, action, why, old_cells, new_cells)
         )
@@ -126,8 +125,8 @@ def rows_to_check(
             "--model needs --max-length",
             why="Its tokenizer is for counting which texts have more tokens than that.",
         )
-    given = {"--max-length": max_length, "--model": model, "--against": against}
-    flags = [part for flag, value in given.items() if value for part in (flag, str(value))]
+    values = {"--max-length": max_length, "--model": model, "--against": against}
+    flags = [part for flag, value in values.items() if value for part in (flag, str(value))]
     return replace(
         CheckedRows.of(rows),
         flags=(*rows.flags, *flags),
@@ -139,7 +138,7 @@ def rows_to_check(
 def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
     """The token limit. Without a model, tokens are estimated from bytes.
 
-    "7B" names a size only, so that it has no tokenizer. Turns of conversations are counted without
+    "7B" names a size only, so it has no tokenizer. Turns of conversations are counted without
     a chat template.
     """
     facts = model_facts(ModelSpec(id=model or "7B"))
@@ -147,19 +146,19 @@ def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
     return TokenCap(tokens, counter.count, counter.how)
 
 
-def requested_remedies(given: list[str], all_safe: bool) -> list[FaultKind]:
+def requested_remedies(names: list[str], all_safe: bool) -> list[FaultKind]:
     """The kinds whose remedies ``--remedy`` names; none with ``--all-safe`` alone.
 
     Raises:
         UsageError: No remedy is requested, or one does not exist.
     """
-    if not given and not all_safe:
+    if not names and not all_safe:
         raise UsageError(
             "no remedy was named",
             fix="Give --all-safe, or --remedy with some of "
             f"{', '.join(name for name, kind in kinds().items() if kind.has_remedy)}.",
         )
-    return kinds_by_name([name for item in given for name in split_names(item)], "--remedy")
+    return kinds_by_name([name for listed in names for name in split_names(listed)], "--remedy")
 
 
 def write(fixed: Fixed, output: Path) -> None:

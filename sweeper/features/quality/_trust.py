@@ -15,7 +15,7 @@ from sweeper.packages import install_command, is_installed
 
 MAX_ROWS, MAX_DECISIONS = 100_000, 10_000_000
 """Upper limits of rows, and of rows times labels. Above them, every n-th row is checked.
-9,000 rows of 77 labels take 1.3 to 1.6 seconds of CPU."""
+Checking 9,000 rows with 77 labels takes 1.3 to 1.6 seconds of CPU."""
 
 MAX_WORDS = 2**16
 """The most words and word pairs. Their weights take half a gigabyte for 1,000 labels."""
@@ -32,6 +32,8 @@ CATCH_ALL = frozenset(
 say nothing about these labels."""
 
 FOLDS = 5
+"""Folds of the cross-validation: the labels of each fifth are predicted from the other four."""
+
 MIN_ROWS = 50
 MIN_ROWS_OF_LABEL = 2 * FOLDS
 SEED = 0
@@ -41,8 +43,8 @@ EPOCHS = 3
 wrong labels."""
 
 MAX_TRUST, LABELS_EXPONENT = 0.25, -0.4
-"""A suspected label has a trust below ``MAX_TRUST``, and below the number of labels to the power
-``LABELS_EXPONENT``: with more labels, another one is likelier by chance."""
+"""A label is suspected if its trust is below ``MAX_TRUST``, and below the number of labels to the
+power ``LABELS_EXPONENT``: with more labels, another one is likelier by chance."""
 
 MIN_CONFIDENCE = 0.5
 """Lowest probability of the other label for a label to be suspected."""
@@ -70,22 +72,22 @@ class LabelTrust:
     """Trust in the labels of train rows, by what the other rows predict.
 
     Args:
-        places: Indexes of the checked rows in the data.
+        row_indexes: Indexes of the checked rows in the data.
         trust: Probability of each row's own label divided by that of the likeliest, 0 to 1.
         predicted: The likeliest label of each row.
         confidence: The calibrated probability of the likeliest label.
         suspected: Whether the own label is probably wrong (``MAX_TRUST``, ``MIN_CONFIDENCE``).
         certain: Whether the likeliest label is also nearly certain (``MIN_CONFIDENCE_TO_REPLACE``).
-        right: Share of the rows whose own label is the likeliest.
+        accuracy: Share of the rows whose own label is the likeliest.
     """
 
-    places: tuple[int, ...]
+    row_indexes: tuple[int, ...]
     trust: tuple[float, ...]
     predicted: tuple[str, ...]
     confidence: tuple[float, ...]
     suspected: tuple[bool, ...]
     certain: tuple[bool, ...]
-    right: float
+    accuracy: float
 
 
 def reason_not_checked(data: DataRows) -> str:
@@ -102,7 +104,7 @@ def reason_not_checked(data: DataRows) -> str:
             f"{rare / labels.total():.0%} of the rows have a label with fewer than "
             f"{MIN_ROWS_OF_LABEL} rows"
         )
-    accuracy, largest_share = label_trust(data).right, max(labels.values()) / labels.total()
+    accuracy, largest_share = label_trust(data).accuracy, max(labels.values()) / labels.total()
     if accuracy - largest_share < MIN_SKILL * (1 - largest_share):
         return f"words predict {accuracy:.0%} of the labels, too few to find wrong labels"
     return ""
@@ -123,20 +125,20 @@ def label_trust(data: DataRows) -> LabelTrust:
     """The trust in the labels of train rows, without rare labels and catch-all classes."""
     rows = _sample(data)
     counts = Counter(label for _, label in rows)
-    places = tuple(index for index, label in rows if counts[label] >= MIN_ROWS_OF_LABEL)
+    row_indexes = tuple(index for index, label in rows if counts[label] >= MIN_ROWS_OF_LABEL)
     common_spelling: dict[str, str] = {}
     for label, _ in counts.most_common():
         common_spelling.setdefault(folded(label), label)
     # Spellings of one label are not different labels.
-    labels = tuple(common_spelling[folded(data.rows[index].label)] for index in places)
-    return trust_of(places, tuple(data.rows[index].input for index in places), labels)
+    labels = tuple(common_spelling[folded(data.rows[index].label)] for index in row_indexes)
+    return trust_of(row_indexes, tuple(data.rows[index].input for index in row_indexes), labels)
 
 
 @lru_cache(maxsize=2)
 def trust_of(
-    places: tuple[int, ...], texts: tuple[str, ...], own_labels: tuple[str, ...]
+    row_indexes: tuple[int, ...], texts: tuple[str, ...], own_labels: tuple[str, ...]
 ) -> LabelTrust:
-    """The trust in the own labels of texts; each fifth is predicted from the others."""
+    """The trust in the own labels of texts, whose labels are predicted by cross-validation."""
     # Imported here, since they are optional and slow to load.
     import numpy as np
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -155,7 +157,7 @@ def trust_of(
     confidence = _calibrated_probabilities(probabilities, own_numbers).max(axis=1)
     bound = min(MAX_TRUST, len(labels) ** LABELS_EXPONENT)
     return LabelTrust(
-        places,
+        row_indexes,
         tuple(trust.tolist()),
         tuple(labels[number] for number in best),
         tuple(confidence.tolist()),

@@ -14,6 +14,7 @@ from sweeper.units import plural
 from sweeper.views.console import show_line
 
 MAX_CHANGES = 3
+"""Maximum number of changes of a remedy that are shown."""
 
 
 def show_check(checked: Checked) -> None:

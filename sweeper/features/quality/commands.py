@@ -13,7 +13,7 @@ from sweeper.cli.options import AsJson
 commands = typer.Typer(name="data", help="Work with data sets.")
 
 _Cap = Annotated[
-    int | None, typer.Option("--max-length", min=1, help="Most tokens of one example.")
+    int | None, typer.Option("--max-length", min=1, help="Maximum tokens of one example.")
 ]
 _Model = Annotated[
     str | None, typer.Option("--model", help="Count tokens with the tokenizer of this model.")

@@ -13,7 +13,7 @@ _IDENTITY = parts.Flag(identity=True)
 
 
 class Keep(Record):
-    """The best rows of the train split."""
+    """How many of the best train rows to train on."""
 
     rows: PositiveInt = Field(description="how many, at most")
     by: Literal["label-trust", "spread"] = Field(description="how rows are ranked")

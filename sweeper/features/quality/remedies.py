@@ -38,10 +38,10 @@ def mend_error(spec: Spec, error: DataError) -> Problem | None:
         for item in kinds().values()
         if item.has_remedy and not (item.safe or item.uses_model)
     ]
-    for name in ("", *unsafe):
-        options = Options(remedies=(name,)) if name else Options(all_safe=True)
+    for name in (None, *unsafe):  # None: all safe remedies at once
         if time.monotonic() > deadline:
             break
+        options = Options(remedies=(name,)) if name else Options(all_safe=True)
         features = spec.features.model_copy(update={"quality": options})
         try:
             data = prepared_data(spec.model_copy(update={"features": features}))
@@ -54,5 +54,5 @@ def mend_error(spec: Spec, error: DataError) -> Problem | None:
         command = fix_command(path, *remedy, *flags_of(spec.data, spec.task))
         option = f"--set 'features.quality.remedies=[{name}]'" if name else "--fix"
         fix = f"Write a new data set: {command}\nOr go on with {option}"
-        return Problem("a remedy mends the data", fix=fix)
+        return Problem("a remedy makes the data usable", fix=fix)
     return None

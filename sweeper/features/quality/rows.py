@@ -1,7 +1,7 @@
 """Applies the remedies and the choice of rows of a spec, and finds the faults for a plan.
 
-The best rows are those with the most trusted labels, or those that are spread over the features of
-the base model. Spread rows are chosen in a process with torch; the choice is kept in
+The best rows are those with the most trusted labels, or those that are spread over the embeddings
+of the base model. Spread rows are chosen in a process with torch; the choice is kept in
 ``SWEEPER_HOME``.
 """
 
@@ -56,8 +56,11 @@ def _remedies_of(spec: Spec, data: DataRows, *, by_model: bool) -> list[FaultKin
 
 
 FUNCTION = "sweeper.features.quality._spread_rows:choose"
+"""The function that the choosing process runs."""
+
 _TIMEOUT_SECONDS = 24 * 3600
 TrainRows = Sequence[tuple[int, FileRow, Example]]
+"""Index in the data, row and example of each train row."""
 
 
 class SpreadRequest(Record):
@@ -94,7 +97,7 @@ def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
     if why := reason_not_checked(data):
         raise UsageError("rows cannot be ranked by label-trust", why, where=where)
     trusted = label_trust(data)
-    trust = dict(zip(trusted.places, trusted.trust, strict=True))
+    trust = dict(zip(trusted.row_indexes, trusted.trust, strict=True))
     # Unchecked rows come first. Rows of equal trust are in random order, since keys are hashes.
     ranked = sorted(
         train, key=lambda numbered_row: (-trust.get(numbered_row[0], 1.0), numbered_row[2].key)
@@ -108,7 +111,7 @@ def _removal(row: FileRow, why: str) -> ListedChange:
 
 
 def _spread(spec: Spec, train: TrainRows, count: int, where: str) -> set[int]:
-    """Indexes in ``train`` of the rows nearest to the centres of clusters of features."""
+    """Indexes in ``train`` of the rows nearest to the centres of clusters of their embeddings."""
     require("Ranking rows by spread", (*TRAINING, "sklearn"))
     if not spec.models:
         raise UsageError(

@@ -26,6 +26,7 @@ MAX_RATED_ITEMS = 20
 
 Choice = Literal["left", "right", "tie"]
 RATINGS_FORMAT = "sweeper-human-ratings"
+"""``format`` in a file of ratings."""
 
 
 class RatedPair(Record):
@@ -38,7 +39,7 @@ class RatedPair(Record):
 
 
 class HumanPage(Artifact):
-    """The key of a page, hidden from raters: the model of each answer.
+    """The key of a page, which raters must not see: the model of each answer.
 
     ``same`` lists the (item, model) pairs whose answer equals the winner's: they are not shown and
     count as ties.
@@ -75,12 +76,12 @@ class AllRatings(Artifact):
 
 
 def key_file(run: RunFolder) -> Path:
-    """The file of the ``HumanPage``."""
+    """The file of a run's ``HumanPage``."""
     return run.feature("ratings") / "page.json"
 
 
 def ratings_file(run: RunFolder) -> Path:
-    """The file of ``AllRatings``."""
+    """The file of a run's ``AllRatings``."""
     return run.feature("ratings") / "ratings.json"
 
 
@@ -110,12 +111,12 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     page = hashlib.sha256(content.encode()).hexdigest()[:16]
     # The winner is on the left in half of each comparison, so that a preference for a side cancels.
     rng = random.Random(page)
-    sides = {name: rng.randrange(2) for name in answered}
+    winner_is_left = {name: rng.randrange(2) == 1 for name in answered}
     pairs, fields = [], {}
     rng.shuffle(shown_pairs)
     for number, (item, name) in enumerate(shown_pairs):
-        sides[name] = 1 - sides[name]
-        left, right = (winner, name) if sides[name] else (name, winner)
+        winner_is_left[name] = not winner_is_left[name]
+        left, right = (winner, name) if winner_is_left[name] else (name, winner)
         pair = RatedPair(id=f"p{number:02d}", item=item, left=left, right=right)
         pairs.append(pair)
         fields[pair.id] = {
@@ -127,7 +128,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     return HumanPage(page=page, winner=winner, pairs=tuple(pairs), same=tuple(same_answers)), fields
 
 
-def _nothing_to_rate_error(run: RunFiles, winner: str, writers: int) -> UsageError:
+def _nothing_to_rate_error(run: RunFiles, winner: str, answered: int) -> UsageError:
     if not winner:
         what, why = "there is nothing to rate yet", "The test split has not been scored."
         fix = f"Let the sweep end: sweeper run {run.folder.spec}"
@@ -136,7 +137,7 @@ def _nothing_to_rate_error(run: RunFiles, winner: str, writers: int) -> UsageErr
         fix = "See its errors side by side in the report's section on samples."
     else:
         what = "this run kept no answers of two models that could be compared"
-        why = f"{writers} of its models kept some. It ran with --no-texts or --generate-items 0."
+        why = f"{answered} of its models kept some. It ran with --no-texts or --generate-items 0."
         fix = "Run it again with --new and without these options."
     return UsageError(what, why=why, fix=fix, where=str(run.folder.path), code="no-answers")
 
@@ -184,8 +185,8 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     """Check the files of all raters and keep them in the run's folder, in place of earlier ones.
 
     Raises:
-        UsageError: The run has no page; or files are no ratings, of another page, changed,
-            unfinished, or two of one rater.
+        UsageError: The run has no page, or a file holds no ratings, or those of another page,
+            changed or unfinished ones, or those of a rater who has another file.
     """
     key = HumanPage.read_or_none(key_file(run))
     if key is None:
@@ -217,7 +218,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
                 Problem(
                     f"there are two files of the rater {ratings.rater!r}",
                     why=f"The other one is {files_by_rater[ratings.rater][0]}.",
-                    fix="Name one of them. Two people with one name rate again under two names.",
+                    fix="Name one of them. If two people share it, one must rate under another.",
                     where=str(path),
                 )
             )
@@ -231,11 +232,12 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
 
 
 def _problem(ratings: Ratings, key: HumanPage, path: Path) -> Problem | None:
+    """Why the ratings in a file cannot be used, if so."""
     where, ids = str(path), {pair.id for pair in key.pairs}
     if ratings.page != key.page:
         return Problem(
             "these ratings are of another page",
-            why=f"They belong to page {ratings.page}, and this run's page is {key.page}.",
+            why=f"They are of page {ratings.page}, but this run's page is {key.page}.",
             fix="Name the run that the page was made from.",
             where=where,
         )

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, RunName
 
-ORDER = 41
+ORDER = 41  # position in the help
 commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
 
 
@@ -58,8 +58,8 @@ def human(
         {"page": str(path), "id": page.page, "pairs": len(page.pairs)},
         [
             f"{len(page.pairs)} pairs: {path}",
-            "Open it in a browser, or send it to raters. Read the files back that they download "
-            f"with: {read_command}",
+            "Open it in a browser, or send it to raters. Then read the files that they download: "
+            f"{read_command}",
         ],
         as_json=as_json,
     )

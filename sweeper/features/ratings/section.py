@@ -62,7 +62,7 @@ class Figures(Record):
         None, description="share of equal ratings, over pairs of raters"
     )
     kappa: float | None = Field(None, description="Cohen's, mean over pairs of raters")
-    left_share: Interval | None = Field(None, description="of the ratings that are no ties")
+    left_share: Interval | None = Field(None, description="share of the left side, without ties")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
@@ -97,10 +97,9 @@ def _preferences(run: RunFiles) -> Figures | None:
     )
     items = {pair.item for pair in page.pairs} | {item for item, _ in page.same}
     agreement, kappa = _agreement(page, ratings.raters)
-    choices_of_side = [
+    sides = [
         choice for rater in ratings.raters for choice in rater.ratings.values() if choice != "tie"
     ]
-    left_count = choices_of_side.count("left")
     return Figures(
         winner=model_title(run, page.winner),
         raters=len(ratings.raters),
@@ -108,7 +107,7 @@ def _preferences(run: RunFiles) -> Figures | None:
         preferences=tuple(_preference(run, page, ratings.raters, n, len(names)) for n in names),
         agreement=agreement,
         kappa=kappa,
-        left_share=wilson(left_count, len(choices_of_side)) if choices_of_side else None,
+        left_share=wilson(sides.count("left"), len(sides)) if sides else None,
     )
 
 
@@ -130,12 +129,10 @@ def _preference(
     same = sum(other == name for _, other in page.same)
     points += [0.5] * same
     interval = wilson(math.fsum(points), len(points))
-    # The outcome is one of several, so its level is corrected (Bonferroni).
+    # Each comparison has an outcome, so the level is corrected for their number (Bonferroni).
     corrected_interval = wilson(math.fsum(points), len(points), 0.05 / comparisons)
-    low, high = (
-        corrected_interval.low or 0.0,
-        1.0 if corrected_interval.high is None else corrected_interval.high,
-    )
+    low = corrected_interval.low or 0.0
+    high = 1.0 if corrected_interval.high is None else corrected_interval.high
     outcome = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
     return WinRate.model_validate(
         {
@@ -178,15 +175,15 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
     equal_shares, kappas = [], []
     for first, second in combinations(rows, 2):
         equal_shares.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
-        if len({*first, *second}) > 1:  # else kappa is undefined
+        if len({*first, *second}) > 1:  # otherwise, kappa is undefined
             kappas.append(cohen_kappa_score(first, second))
     return float(np.mean(equal_shares)), float(np.mean(kappas)) if kappas else None
 
 
 def finding(figures: Figures, report: Report) -> str:
     """A sentence on the winner's win rate against each other model."""
-    rates = [f"{rate.title} {words.in_percent(rate.win_rate)}" for rate in figures.preferences]
-    return f"{words.sentence(figures.winner)} wins against {units.joined(rates)} of test items."
+    wins = [f"against {p.title} on {words.in_percent(p.win_rate)}" for p in figures.preferences]
+    return f"{words.sentence(figures.winner)} wins {units.joined(wins)} of test items."
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -209,8 +206,8 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         columns,
         with_json_pointers(figures.preferences, "/sections/preferences/preferences"),
         note="A tie is half a win, and so are two identical answers. Intervals (Wilson) "
-        "are over items, however many people rated one. 'preferred' and 'not preferred' keep their "
-        "level over all comparisons of this table (Bonferroni).",
+        "are over items, however many people rated one. 'preferred' and 'not preferred' are "
+        "corrected for the number of comparisons (Bonferroni, 5% in all).",
     )
 
 
@@ -235,7 +232,7 @@ def preference_sentences(figures: Figures) -> tuple[str, ...]:
         low, high = figures.left_share.low or 0.0, figures.left_share.high or 1.0
         if not low <= 0.5 <= high:
             sentences.append(
-                "So the side mattered. Each model stood on the left in half of its pairs, so that "
-                "this pulls win rates towards 50% and favours none."
+                "So the side mattered. Each model stood on the left in half of its pairs, so this "
+                "favours none, but it pulls win rates towards 50%."
             )
     return tuple(sentences)

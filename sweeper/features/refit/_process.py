@@ -76,7 +76,7 @@ def refit(request: RefitRequest) -> None:
 
 
 def _checkpoint_in(part: Path) -> Path | None:
-    """The newest checkpoint of an interrupted training, or None. Weights are removed."""
+    """The newest checkpoint of an interrupted training, if any. Removes the weights beside it."""
     part.mkdir(parents=True, exist_ok=True)
     for folder in (WEIGHTS, UNFINISHED):
         shutil.rmtree(part / folder, ignore_errors=True)
@@ -100,7 +100,8 @@ def _with_held_out(dataset: Dataset, request: RefitRequest) -> Dataset:
 def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
     """The regularisation of the probe, chosen as in the trial; empty if no probe is fitted.
 
-    On rows that were fitted, the weakest would always win.
+    The choice is made on the original validation split: on rows to which the probe is fitted, the
+    weakest regularisation would always win.
     """
     config = request.config
     is_fitted = not strategy_named(config.strategy).gradient_trained

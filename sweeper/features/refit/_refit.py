@@ -16,6 +16,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import best_trial, refit_config
 from sweeper.trials import TrialConfig
 
+# The file of a ``RefitRequest`` in its folder.
 REFIT_RECORD = "refit.json"
 
 
@@ -35,6 +36,7 @@ class RefitRequest(Artifact):
     card: str
 
 
+# The function that the training process runs.
 TRAIN = "sweeper.features.refit._process:refit"
 
 
@@ -64,7 +66,7 @@ def requests(
 
 
 def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
-    """The requests whose folder does not exist.
+    """The requests whose folders do not exist yet.
 
     Raises:
         UsageError: A folder exists and holds something else. Nothing is trained then.
@@ -80,7 +82,7 @@ def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
         )
         if folder.exists() and not are_done[-1]:
             raise UsageError(
-                "the folder exists, and it is not of this refit",
+                "the folder exists, but it is not of this refit",
                 fix="Delete it, or name another folder with --output.",
                 where=str(folder),
             )

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
 
-ORDER = 60
+ORDER = 60  # position in the help
 commands = typer.Typer()
 
 

@@ -54,15 +54,15 @@ class ComparedRun:
     def __init__(self, folder: RunFolder) -> None:
         self.name = folder.path.name
         self.files: RunFiles = read_run(folder)
-        self.contest: FinalistComparisons = compare_finalists(self.files)
+        self.comparisons: FinalistComparisons = compare_finalists(self.files)
         self.summary: RunSummary = run_summary(self.files)
         self._scores = test_scores(self.files).by_name
-        chosen = self.contest.chosen
+        chosen = self.comparisons.chosen
         self._winner = trial_name(chosen.trial) if chosen else ""
 
     @property
     def metric(self) -> Metric:
-        return self.contest.metric
+        return self.comparisons.metric
 
     @property
     def scores(self) -> Scores | None:
@@ -71,14 +71,14 @@ class ComparedRun:
 
     @property
     def baseline(self) -> BaselineResult | None:
-        return self.contest.baseline
+        return self.comparisons.baseline
 
     @property
     def winner(self) -> str:
         return model_title(self.files, self._winner) if self.scores else ""
 
     def score(self, name: str = "") -> Interval | None:
-        """The test score of a model, or of the winner if no name is given."""
+        """The test score of a model; of the winner if no name is given."""
         return test_score(self.files, name or self._winner)
 
     @property
@@ -115,7 +115,7 @@ def _flat_settings(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs. Their winners are compared on the same items, or ``reasons`` say why not."""
+    """Two runs, with the comparison of their winners on the same items, or reasons against one."""
 
     first: ComparedRun
     second: ComparedRun
@@ -136,8 +136,8 @@ def board(runs: Sequence[ComparedRun], run_pairs: Sequence[Pair]) -> Scoreboard:
     for run in runs:
         if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):
             continue
-        if run.contest.chosen and (score := run.score()):
-            strategy, title = run.contest.chosen.strategy, f"{run.name}: {run.winner}"
+        if run.comparisons.chosen and (score := run.score()):
+            strategy, title = run.comparisons.chosen.strategy, f"{run.name}: {run.winner}"
             winner = ScoredModel(title, score, "trial", strategy, tied=run.name in tied_names)
             models.append(winner)
         if run.baseline and (score := run.score(run.baseline.name)):
@@ -157,7 +157,7 @@ def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
 
 
 def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
-    """Every two runs, compared where possible; Holm's correction covers these comparisons."""
+    """Each pair of runs, compared where possible; Holm's correction covers these comparisons."""
     run_pairs = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
     scores = {
         pair: (pair.first.scores, pair.second.scores)
@@ -192,18 +192,18 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
     if first.test_items != second.test_items:
         yield f"the test rows differ: {counts[0]:,} and {counts[1]:,} items"
     elif not np.array_equal(first_items, second_items):
-        yield f"not the same test rows were scored: {counts[0]:,} and {counts[1]:,} items"
+        yield f"different test rows were scored: {counts[0]:,} and {counts[1]:,} items"
 
 
 def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
-    """Write the page, and return a sentence for every two runs."""
+    """Write the page, and return a sentence for each pair of runs."""
     compared_runs = [ComparedRun(run) for run in runs]
     run_pairs = pairs(compared_runs)
     write_text(path, render(runs_page(compared_runs, run_pairs)))
     return [pair_sentence(pair) for pair in run_pairs]
 
 
-# Comparisons listed on the first screen; the table has all of them.
+# Comparisons below the verdict on the first screen; the table has all of them.
 _MAX_PAIRS_LISTED = 5
 
 
@@ -212,15 +212,15 @@ def runs_page(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> Page:
     names = units.joined([run.name for run in runs])
     differing_settings = differences(runs)
     fair_pairs = [pair for pair in pairs if not pair.reasons]
-    comparisons = f"{len(fair_pairs)} of {len(pairs)} are fair."
+    comparisons = f"{len(fair_pairs)} of {len(pairs)} are fair"
     return Page(
         title=f"{names}: sweeper comparison",
         name=names,
         verdict="none",
-        head=(f"{units.plural(len(runs), 'run')}", f"comparisons: {comparisons.rstrip('.')}"),
+        head=(f"{units.plural(len(runs), 'run')}", f"comparisons: {comparisons}"),
         sections=(
             Section("verdict", "Which run", (_card(runs, pairs),)),
-            Section("pairs", "Comparisons", (_pairs_table(pairs),), comparisons),
+            Section("pairs", "Comparisons", (_pairs_table(pairs),), f"{comparisons}."),
             Section(
                 "differences",
                 "Differences",
@@ -295,16 +295,16 @@ def _baseline_score(run: ComparedRun) -> str:
 def _pairs_table(pairs: Sequence[Pair]) -> Table:
     columns: list[Column[Pair]] = [
         Column("fair", lambda pair: "no" if pair.reasons else "yes"),
-        Column("what it says", lambda pair: pair_sentence(pair)),
+        Column("result", pair_sentence),
     ]
     return Table.of(
         "pair-table",
-        "The winners of every two runs",
+        "The winners of each pair of runs",
         columns,
         with_json_pointers(pairs),
         note="A comparison is fair if task, metric and test rows are the same. Its difference is "
         "over the same items, with the spread between seeds; Holm's correction covers all fair "
-        "ones. If the runs differ in several settings, it is not known which of them causes it.",
+        "comparisons. If runs differ in several settings, it is not known which one is the cause.",
     )
 
 

@@ -35,22 +35,22 @@ class ShownRun(Record):
     verdict: Verdict | None
 
 
-# Seconds between reloads of a live page.
+# Seconds between reloads of the page in the browser.
 _LIVE_SECONDS = 5
 
 
-def show(folder: RunFolder, *, follow: bool, live: bool) -> None:
+def show(folder: RunFolder, *, follow: bool, in_browser: bool) -> None:
     """Print the progress of a run, and its verdict when it has ended.
 
     Args:
-        follow: Whether to show its progress until it ends.
-        live: Whether to do this on a page in the browser.
+        follow: Whether to show its progress until it ends, in the terminal.
+        in_browser: Whether to do this on a page in the browser.
     """
     console = out()
     if not folder.status.is_file():
         show_line(f"planned, not started\nStart it with: sweeper run {folder.spec}")
         return
-    if live:
+    if in_browser:
         _write_live_page(folder)
     elif follow and can_redraw():
         with Live(console=console, auto_refresh=False) as live_view:
@@ -73,7 +73,12 @@ def show(folder: RunFolder, *, follow: bool, live: bool) -> None:
 
 
 def _current_status(folder: RunFolder) -> Status:
-    return statuses([folder]).get(folder.path) or Status.read(folder.status)  # says what is damaged
+    """The status, which is ``interrupted`` if the run's command is gone.
+
+    Raises:
+        UsageError: The status file is damaged.
+    """
+    return statuses([folder]).get(folder.path) or Status.read(folder.status)
 
 
 def _write_live_page(folder: RunFolder) -> None:
@@ -97,7 +102,8 @@ def _write_live_page(folder: RunFolder) -> None:
         write_text(path, live_page(report, view, refresh_seconds), synced=False)
         if not is_open:
             show_line(f"live page: {path}")
-            is_open = webbrowser.open(path.resolve().as_uri()) or True
+            webbrowser.open(path.resolve().as_uri())
+            is_open = True
 
 
 def _print_events(folder: RunFolder) -> None:
@@ -128,8 +134,8 @@ def _print_verdict(folder: RunFolder, status: Status) -> None:
         step = current_next_step(findings, folder.place, status) if ended else None
         lines += verdict_lines(findings, step)
     elif folder.findings.is_file():
-        text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
-        lines.append(text)
+        remedy = f"Write it again: sweeper report {folder.quoted}"
+        lines.append(f"findings.json is damaged or of another version. {remedy}")
     if findings is None and status.phase in ENDED and status.phase != "complete":
         lines.append(f"Resume with: sweeper run {folder.quoted}/sweep.yaml")
     if folder.report_html.is_file():
@@ -148,7 +154,7 @@ def as_json(folder: RunFolder) -> str:
 
 
 def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
-    """One run as a row: its name, status, trials, answer, verdict, score and cost to train."""
+    """One run as a row: its name, status, trials, answer, verdict, score, and cost of training."""
     row = {"name": run.path.name, "status": "planned", "trials": "0"}
     row |= dict.fromkeys(("answer", "verdict", "score", "cost"), "")
     if status is not None:
@@ -184,7 +190,10 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
 
 
 def shortened(row: dict[str, str]) -> dict[str, str]:
-    """The row without the verdict's sentence, shortened to fit into 100 columns."""
+    """The row without the verdict's sentence, and with shorter scores and costs.
+
+    On a CPU, a cost ends with memory, as in ``1.2 GiB besides the process``.
+    """
     return {
         name: text.replace("95% CI ", "").removesuffix(" besides the process")
         for name, text in row.items()
@@ -193,10 +202,10 @@ def shortened(row: dict[str, str]) -> dict[str, str]:
 
 
 def current_next_step(findings: Findings, place: str, status: Status) -> NextStep | None:
-    """The next step now. The command may have been killed, or the folder moved, since the findings.
+    """The next step now: after the findings, the command may be killed, or the folder moved.
 
     Args:
-        place: The run's folder, as a command names it now.
+        place: ``RunFolder.place`` of the run, for use in a command.
         status: Status of the ended run; its numbers of trials may be newer.
     """
     last_status, step = findings.run.status, findings.next_step

@@ -11,7 +11,7 @@ import typer
 from sweeper.cli.options import AsJson, RunName
 from sweeper.runfolder import RunFolder
 
-ORDER = 150
+ORDER = 150  # position in the help
 commands = typer.Typer()
 
 
@@ -35,7 +35,7 @@ def show(
     if as_json:
         typer.echo(_printing.as_json(folder))
     else:
-        _printing.show(folder, follow=follow, live=live)
+        _printing.show(folder, follow=follow, in_browser=live)
 
 
 @commands.command("list")
@@ -44,7 +44,7 @@ def list_runs(
         Path | None,
         typer.Option(
             "--runs",
-            help="The folder that holds runs. By default runs.",
+            help="Folder with the runs; by default runs.",
             exists=True,
             file_okay=False,
         ),

@@ -33,8 +33,8 @@ from sweeper.training.base_model.base_lender import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.reload import reload
 
-# lm-eval's default for models that state no context length.
 _MAX_TOKENS = 2048
+"""Maximum tokens of prompt and output: lm-eval's default for models without a context length."""
 
 
 def _name(subject: Subject) -> str:
@@ -56,8 +56,8 @@ def score_files(subject: Subject, folder_of_run: Path) -> list[Path]:
     """The files of a model's scores: for a base, also the file that all runs share."""
     if subject.trial is not None:
         return [trial_file(folder_of_run, subject.trial)]
-    form = f"{subject.dtype} {subject.quantized}".rstrip()
-    key = model_key(subject.facts, _folder(subject), form)
+    dtype_and_quantization = f"{subject.dtype} {subject.quantized}".rstrip()
+    key = model_key(subject.facts, _folder(subject), dtype_and_quantization)
     return [base_file(folder, key) for folder in (folder_of_run, home() / FOLDER)]
 
 
@@ -156,7 +156,7 @@ class _Evaluation:
         )
 
     def run(self) -> SuiteFacts:
-        """Score every model on its tasks without scores, and return the sizes of all tasks."""
+        """Score each model on the tasks for which it has no scores, and return all tasks' sizes."""
         for subject in self._request.subjects:
             missing = self._missing_tasks(subject)
             if not missing:
@@ -178,7 +178,7 @@ class _Evaluation:
         return SuiteFacts(tasks=sizes, measured_with="lm-eval")
 
     def _missing_tasks(self, subject: Subject) -> list[SuiteTask]:
-        """The tasks without scores. First copies scores of the same base from other runs."""
+        """The tasks for which the model has no scores, after copying those from other runs."""
         path, *other_files = score_files(subject, self._folder)
         own_scores = ModelScores.read_or_none(path) or _no_scores(subject)
         shared_scores = [
@@ -189,11 +189,11 @@ class _Evaluation:
             if own_scores.task(task.name, task.digest) is not None:
                 continue
             scored_elsewhere = (t for scores in shared_scores for t in scores.tasks)
-            score = next((t for t in scored_elsewhere if t.digest == task.digest), None)
-            if score is None:
+            copied = next((t for t in scored_elsewhere if t.digest == task.digest), None)
+            if copied is None:
                 missing.append(task)
             else:
-                own_scores = own_scores.with_task(score.model_copy(update={"task": task.name}))
+                own_scores = own_scores.with_task(copied.model_copy(update={"task": task.name}))
                 own_scores.write(path)
         return missing
 

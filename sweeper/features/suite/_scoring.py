@@ -71,7 +71,7 @@ class EvaluationRequest(Artifact):
 
 
 def model_key(facts: ModelFacts, folder: Path, dtype_and_quantization: str) -> str:
-    """A hash of a base model's name, revision or else file state, and dtype."""
+    """A hash of a base model's name, its revision or the state of its files, and its dtype."""
     content = [facts.id, facts.revision or weights_state(folder), dtype_and_quantization]
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -86,6 +86,7 @@ def harness() -> str:
 
 
 FUNCTION = "sweeper.features.suite._score_models:evaluate"
+"""The function that the evaluating process runs."""
 
 
 def require_suite(path: Path) -> str:
@@ -131,7 +132,7 @@ def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = Non
     """
 
     def on_event(event: dict[str, Any]) -> None:
-        display.close()  # else the progress line overwrites the message
+        display.close()  # otherwise the progress line overwrites the message
         if event["what"] == "started":
             items = "" if event["items"] is None else f", {event['items']} items"
             tell(f"scoring {event['model']} on {event['task']}{items}")
@@ -146,7 +147,7 @@ def score(request: EvaluationRequest, tell: Say, work: WorkProgress | None = Non
             request,
             SuiteFacts,
             what="the process that scores",
-            fix="What it had scored is kept: the same command continues from there.",
+            fix="Scores so far are kept. Repeat the command to continue.",
             where=str(log),
             work=display,
             on_event=on_event,
@@ -165,12 +166,12 @@ def request_for(
     Raises:
         UsageError: A trial has no weights, or a model writes no text.
     """
-    pairs = {
+    specs_and_facts = {
         facts.id: (spec, facts) for spec, facts in zip(spec.models, plan.facts.models, strict=True)
     }
 
     def base(model: str, dtype: str) -> Subject:
-        model_spec, facts = pairs[model]
+        model_spec, facts = specs_and_facts[model]
         candidate = _quantized_candidate(plan, model)
         quantized = candidate.strategy if candidate else ""
         return Subject(spec=model_spec, facts=facts, dtype=dtype, quantized=quantized)

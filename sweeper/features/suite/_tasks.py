@@ -43,12 +43,12 @@ from sweeper.metrics.programs import refusal
 # The score of an item is the first of these metrics that a task has, else its first metric from
 # 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
-# The most problems that an error lists: a file that is read wrongly has one in each row.
+# Maximum number of problems that an error lists: a file that is read wrongly has one in each row.
 _MAX_PROBLEMS = 5
 
 _SANDBOX_FIX = (
     "Copy its file into the suite and score it by 'metric: !function "
-    f"{programs.__name__}.pass_at_1'; examples/suites/local/code.yaml does."
+    f"{programs.__name__}.pass_at_1', as examples/suites/local/code.yaml does."
 )
 Task = Any
 """lm-eval's tasks have no types."""
@@ -114,7 +114,7 @@ class SuiteTask:
 
     def size(self) -> SuiteTaskFacts:
         """The sizes of the task. Tokens are estimated from bytes, since there is no tokenizer."""
-        passes = {_pass(instance) for task in self.tasks.values() for instance in task.instances}
+        passes = {_forward_pass(i) for task in self.tasks.values() for i in task.instances}
         size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
             name=self.name,
@@ -127,8 +127,8 @@ class SuiteTask:
         )
 
 
-def _pass(instance: Any) -> tuple[str, str]:
-    """Prompt and output of a request; "" for outputs of one character, which share a pass."""
+def _forward_pass(instance: Any) -> tuple[str, str]:
+    """Prompt and output of a request, but "" for outputs of one character: they share a pass."""
     prompt, *rest = instance.args
     output = rest[0] if rest and isinstance(rest[0], str) else ""
     return str(prompt), output if len(output.strip()) > 1 else ""
@@ -344,6 +344,7 @@ def _choose_rows(docs: Sequence[Doc], limit: int | None) -> tuple[list[int], int
 
 
 def _key(doc: Doc) -> str:
+    """A hash of an item's content."""
     content = json.dumps(doc, sort_keys=True, default=handle_non_serializable)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sweeper.findings.study.trained_changes import TaskChange
     from sweeper.runfolder import RunFolder
 
-ORDER = 40
+ORDER = 40  # position in the help
 commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
 
 

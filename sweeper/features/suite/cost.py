@@ -52,10 +52,11 @@ _MAX_WINDOW = 2048
 _ITEMS, _MEMBERS = (164, 14_042), (1, 57)
 # Tokens of an example at four bytes a token: 97 in MMLU, 113 in HumanEval, 134 in GSM8K.
 _EXAMPLE_TOKENS, _EXAMPLE_UNCERTAINTY = 115.0, 2.5
-# Error of prompt tokens that are estimated from rows: 60 instead of 56 with two solved examples;
-# 617 instead of 320 in MMLU with five, which are shorter than its questions.
+# Factor by which prompt tokens may differ from an estimate from rows. Measured: 60 estimated and 56
+# real ones with two solved examples; 617 and 320 in MMLU with five, which are shorter than its
+# questions.
 _ROWS_UNCERTAINTY = 1.5
-# Forward passes for an item: between one, and one for each of four choices longer than a token.
+# Forward passes for an item: one to four, as each of four choices longer than a token needs one.
 _REQUESTS, _REQUESTS_UNCERTAINTY = 2.0, 2.0
 # Expected length of an answer: a share of the longest output, or tokens if the output type is
 # unknown.
@@ -72,27 +73,27 @@ def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
 
     def seconds_of(clock: Clock) -> float:
         window = min(_MAX_WINDOW, clock.model.context_length)
-        return BETWEEN_SECONDS + sum(_task(task, clock, batch, window) for task in suite.tasks)
+        return BETWEEN_SECONDS + sum(_task_seconds(t, clock, batch, window) for t in suite.tasks)
 
     tuned = [seconds_of(clock_of_default(cost.candidate, facts, workload)) for cost in costs]
     base = seconds_of(clock_of_base(costs[0].candidate, facts, workload))
     return _START_SECONDS + study.search.finalists * sum(tuned) / len(tuned) + base
 
 
-def _task(task: SuiteTaskFacts, clock: Clock, batch: int, window: int) -> float:
+def _task_seconds(task: SuiteTaskFacts, clock: Clock, batch: int, window: int) -> float:
     """Seconds of one model on one task."""
     prompt = max(1.0, task.prompt_tokens or _EXAMPLE_TOKENS * (task.shots + 1))
     answer = _ANSWER_SHARE * task.max_new_tokens if task.output_type else _UNKNOWN_ANSWER_TOKENS
     length = min(prompt, window)
     item_seconds = clock.text(length, batch) * prompt / length * (task.requests or _REQUESTS)
     item_seconds += clock.generating(1, answer, batch) / batch
-    low, high = _items(task)
+    low, high = _item_range(task)
     return math.sqrt(low * high) * item_seconds
 
 
 def _uncertainty(task: SuiteTaskFacts, *, exact: bool) -> float:
     """The factor between the longest time of a task and the expected one."""
-    low, high = _items(task)
+    low, high = _item_range(task)
     factor = math.sqrt(high / low)
     if task.prompt_tokens is None:
         factor *= _EXAMPLE_UNCERTAINTY
@@ -102,7 +103,7 @@ def _uncertainty(task: SuiteTaskFacts, *, exact: bool) -> float:
     return factor * (_ANSWER_UNCERTAINTY if task.max_new_tokens or not task.output_type else 1.0)
 
 
-def _items(task: SuiteTaskFacts) -> tuple[float, float]:
+def _item_range(task: SuiteTaskFacts) -> tuple[float, float]:
     """The fewest and the most items of a task; equal if known."""
     if task.items is not None:
         return task.items, task.items
@@ -116,7 +117,7 @@ def _assumption_notes(suite: SuiteFacts) -> tuple[str, ...]:
     assumed = [task for task in suite.tasks if task.prompt_tokens is None]
     if not assumed:
         return ()
-    low, high = (sum(_items(task)[end] for task in assumed) for end in (0, 1))
+    low, high = (sum(_item_range(task)[end] for task in assumed) for end in (0, 1))
     items = f"{low:,.0f} to {high:,.0f} items" if low < high else f"{low:,.0f} items"
     return (
         f"The data of {', '.join(task.name for task in assumed)} are not on this machine: the time "

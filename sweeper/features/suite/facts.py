@@ -30,7 +30,7 @@ class SuiteTaskFacts(Record):
         name: Name of the task, or of a group whose members are not known.
         output_type: Name in lm-eval (``multiple_choice``, ...); empty if unknown.
         items: Number of scored items; None if unknown.
-        limit: The most items of each member; None if there is no limit.
+        limit: Maximum number of items of each member of a group; None if there is no limit.
         prompt_tokens: Mean prompt tokens of a request, solved examples included; None if unknown.
         requests: Forward passes for each item on average; None if unknown.
         shots: Solved examples before each item.
@@ -58,7 +58,9 @@ class SuiteFacts(Record):
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> SuiteFacts | None:
-    """The suite's tasks; None without a suite. Only before a run, lm-eval loads them in a process.
+    """The suite's tasks, loaded by lm-eval before a run, or read from their files for a plan.
+
+    None without a suite.
 
     Raises:
         UsageError: The suite or its data cannot be used, or it runs code without permission.
@@ -270,4 +272,5 @@ def _names_in(value: object) -> list[str]:
 
 
 def _count(value: object) -> int | None:
+    """A positive integer; None for other values."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The caller retries an unreachable server, so a request need not wait for minutes.
+# The listener tries an unreachable server again, so a request need not wait for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -31,6 +31,7 @@ from sweeper.safe_text import without_secrets
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
+# The experiment without ``MLFLOW_EXPERIMENT_NAME``.
 EXPERIMENT = "sweeper"
 # MLflow has no state for a pruned trial; the tag "state" tells it from a complete one.
 _TRIAL_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
@@ -55,7 +56,7 @@ class Mlflow(Tracker):
     def where(self) -> str:
         return without_secrets(mlflow.get_tracking_uri())
 
-    def start(self, run_id: str) -> str:
+    def start(self, sweep_id: str) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         experiment = self._client.get_experiment_by_name(name)
         self._experiment_id = (
@@ -65,7 +66,7 @@ class Mlflow(Tracker):
         )
         facts = self.plan.facts
         self._sweep_id = self._open_run(
-            run_id,
+            sweep_id,
             self.title,
             {
                 "task": facts.task,
@@ -82,24 +83,24 @@ class Mlflow(Tracker):
         tags = {"mlflow.parentRunId": self._sweep_id, "origin": config.origin}
         return self._open_run(trial_id, f"trial {config.number}", parameters(config), tags)
 
-    def rung(self, run: str, report: RungReport) -> None:
-        self._log(run, rung_figures(report), report.optimizer_steps)
+    def rung(self, trial_id: str, report: RungReport) -> None:
+        self._log(trial_id, rung_figures(report), report.optimizer_steps)
 
-    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+    def trial_ended(self, trial_id: str, config: TrialConfig, result: TrialResult) -> None:
         tags = {"state": result.state, "reason": reason(result)}
-        self._log(run, final_figures(result), result.optimizer_steps, tags)
-        self._client.set_terminated(run, _TRIAL_STATUS[result.state])
+        self._log(trial_id, final_figures(result), result.optimizer_steps, tags)
+        self._client.set_terminated(trial_id, _TRIAL_STATUS[result.state])
 
-    def trial_left(self, run: str) -> None:
-        self._client.set_terminated(run, "KILLED")
+    def trial_interrupted(self, trial_id: str) -> None:
+        self._client.set_terminated(trial_id, "KILLED")
 
     def ended(
-        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+        self, sweep: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
     ) -> None:
-        self._log(run, figures, 0, {"state": state, "mlflow.note.content": text})
+        self._log(sweep, figures, 0, {"state": state, "mlflow.note.content": text})
         for path in files:
-            self._client.log_artifact(run, str(path), "report")
-        self._client.set_terminated(run, _SWEEP_STATUS.get(state, "FAILED"))
+            self._client.log_artifact(sweep, str(path), "report")
+        self._client.set_terminated(sweep, _SWEEP_STATUS.get(state, "FAILED"))
 
     def _open_run(
         self,
@@ -108,7 +109,7 @@ class Mlflow(Tracker):
         values: Mapping[str, Scalar],
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """Open the MLflow run of this id, or a new one if it is empty, and return its id."""
+        """Open the MLflow run of this id, or a new one if the id is empty, and return its id."""
         if run_id:
             self._client.update_run(run_id, status="RUNNING")
         else:
@@ -122,7 +123,7 @@ class Mlflow(Tracker):
 
     def _log(
         self,
-        run: str,
+        run_id: str,
         figures: Mapping[str, float],
         step: int,
         tags: Mapping[str, str] | None = None,
@@ -135,4 +136,4 @@ class Mlflow(Tracker):
         run_tags = [
             RunTag(key, text[:_MAX_TAG_CHARACTERS]) for key, text in (tags or {}).items() if text
         ]
-        self._client.log_batch(run, metrics=metrics, tags=run_tags)
+        self._client.log_batch(run_id, metrics=metrics, tags=run_tags)

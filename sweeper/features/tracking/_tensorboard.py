@@ -33,19 +33,19 @@ class Tensorboard(Tracker):
         super().__init__(run, plan)
         self._writers: dict[str, SummaryWriter] = {}
 
-    def start(self, run_id: str) -> str:
-        return run_id or "sweep"
+    def start(self, sweep_id: str) -> str:
+        return sweep_id or "sweep"
 
     def trial_started(self, config: TrialConfig, trial_id: str) -> str:
-        run = trial_id or f"trial-{config.number}"
-        self._writers[run] = self._writer(run)
-        return run
+        trial_id = trial_id or f"trial-{config.number}"
+        self._writers[trial_id] = self._writer(trial_id)
+        return trial_id
 
-    def rung(self, run: str, report: RungReport) -> None:
-        self._scalars(self._writers[run], rung_figures(report), report.optimizer_steps)
+    def rung(self, trial_id: str, report: RungReport) -> None:
+        self._scalars(self._writers[trial_id], rung_figures(report), report.optimizer_steps)
 
-    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
-        writer, figures = self._writers.pop(run), final_figures(result)
+    def trial_ended(self, trial_id: str, config: TrialConfig, result: TrialResult) -> None:
+        writer, figures = self._writers.pop(trial_id), final_figures(result)
         for summary in hparams(parameters(config), figures):
             writer.file_writer.add_summary(summary)
         self._scalars(writer, figures, result.optimizer_steps)
@@ -53,13 +53,13 @@ class Tensorboard(Tracker):
         writer.add_text("state", text, result.optimizer_steps)
         writer.close()
 
-    def trial_left(self, run: str) -> None:
-        self._writers.pop(run).close()
+    def trial_interrupted(self, trial_id: str) -> None:
+        self._writers.pop(trial_id).close()
 
     def ended(
-        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+        self, sweep: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
     ) -> None:
-        writer = self._writer(run)
+        writer = self._writer(sweep)
         self._scalars(writer, figures, 0)
         writer.add_text("state", state)
         writer.add_text("verdict", text)
@@ -69,7 +69,7 @@ class Tensorboard(Tracker):
         writer.close()
 
     def _writer(self, name: str) -> SummaryWriter:
-        # Without the suffix, names have whole seconds, so that a new file could replace another.
+        # Names of files have whole seconds: without the suffix, one could replace another.
         folder = self.folder / "tensorboard" / name
         return SummaryWriter(logdir=str(folder), filename_suffix=f".{time.time_ns()}")
 

@@ -25,6 +25,7 @@ from sweeper.safe_text import without_secrets
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
+# The project without ``WANDB_PROJECT``.
 PROJECT = "sweeper"
 _STEP_METRIC = "optimizer_steps"
 
@@ -44,48 +45,48 @@ class Wandb(Tracker):
         names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT")
         return without_secrets(" ".join(os.environ.get(name, "") for name in names).strip())
 
-    def start(self, run_id: str) -> str:
-        self._group = run_id or uuid.uuid4().hex[:8]
+    def start(self, sweep_id: str) -> str:
+        self._group = sweep_id or uuid.uuid4().hex[:8]
         return self._group
 
     def trial_started(self, config: TrialConfig, trial_id: str) -> str:
-        run = trial_id or f"{self._group}-{config.number}"
-        wandb_run = self._init(run, f"trial {config.number}", "trial", parameters(config))
+        trial_id = trial_id or f"{self._group}-{config.number}"
+        wandb_run = self._init(trial_id, f"trial {config.number}", "trial", parameters(config))
         wandb_run.define_metric(_STEP_METRIC)
         wandb_run.define_metric("*", step_metric=_STEP_METRIC)
-        self._runs[run] = wandb_run
-        return run
+        self._runs[trial_id] = wandb_run
+        return trial_id
 
-    def rung(self, run: str, report: RungReport) -> None:
-        self._runs[run].log({**rung_figures(report), _STEP_METRIC: report.optimizer_steps})
+    def rung(self, trial_id: str, report: RungReport) -> None:
+        self._runs[trial_id].log({**rung_figures(report), _STEP_METRIC: report.optimizer_steps})
 
-    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+    def trial_ended(self, trial_id: str, config: TrialConfig, result: TrialResult) -> None:
         notes = {"state": result.state, "reason": reason(result)}
-        self._runs[run].summary.update({**final_figures(result), **notes})
-        self._runs.pop(run).finish(exit_code=1 if result.state == "FAIL" else 0)
+        self._runs[trial_id].summary.update({**final_figures(result), **notes})
+        self._runs.pop(trial_id).finish(exit_code=1 if result.state == "FAIL" else 0)
 
-    def trial_left(self, run: str) -> None:
-        self._runs.pop(run).finish(exit_code=1)
+    def trial_interrupted(self, trial_id: str) -> None:
+        self._runs.pop(trial_id).finish(exit_code=1)
 
     def ended(
-        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+        self, sweep: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
     ) -> None:
         facts = {"task": self.plan.facts.task, "seed": self.plan.seed}
-        sweep = self._init(run, self.title, "sweep", facts)
-        sweep.summary.update({**figures, "state": state, "verdict": text})
-        report = wandb.Artifact(f"report-{run}", type="report")
+        wandb_run = self._init(sweep, self.title, "sweep", facts)
+        wandb_run.summary.update({**figures, "state": state, "verdict": text})
+        report = wandb.Artifact(f"report-{sweep}", type="report")
         for path in files:
             report.add_file(str(path))
-        sweep.log_artifact(report)
-        sweep.finish(exit_code=0 if state in ("complete", "timeout") else 1)
+        wandb_run.log_artifact(report)
+        wandb_run.finish(exit_code=0 if state in ("complete", "timeout") else 1)
         wandb.teardown()  # waits until the client's process has written its files
 
-    def _init(self, run: str, name: str, kind: str, config: Mapping[str, Scalar]) -> Any:
+    def _init(self, run_id: str, name: str, kind: str, config: Mapping[str, Scalar]) -> Any:
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             group=self.title,
             name=name,
-            id=run,
+            id=run_id,
             job_type=kind,
             config=dict(config),
             dir=str(self.folder),

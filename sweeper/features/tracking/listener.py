@@ -33,8 +33,8 @@ from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 class Tracker(ABC):
     """Logs one run to one service.
 
-    An id is the service's own name of the sweep or a trial; a parameter ``run`` takes an id. Ids
-    are kept in the run's folder, so that a later call can continue the same entries.
+    An id is the service's own name of the sweep or a trial. Ids are kept in the run's folder, so
+    that a later command can continue the same entries.
     """
 
     name: ClassVar[str]
@@ -58,11 +58,11 @@ class Tracker(ABC):
         return ""
 
     @abstractmethod
-    def start(self, run_id: str) -> str:
+    def start(self, sweep_id: str) -> str:
         """Begin the sweep, or continue it.
 
         Args:
-            run_id: Id of the sweep from an earlier call; empty if there was none.
+            sweep_id: Id of the sweep from an earlier command; empty if there was none.
 
         Returns:
             The id of the sweep.
@@ -73,33 +73,35 @@ class Tracker(ABC):
         """Begin a trial with its parameters, or open it again.
 
         Args:
-            trial_id: Id of the trial from an earlier call; empty if there was none.
+            trial_id: Id of the trial from an earlier command; empty if there was none.
 
         Returns:
             The id of the trial.
         """
 
     @abstractmethod
-    def rung(self, run: str, report: RungReport) -> None:
+    def rung(self, trial_id: str, report: RungReport) -> None:
         """Log a trial's losses and metrics at one rung."""
 
     @abstractmethod
-    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+    def trial_ended(self, trial_id: str, config: TrialConfig, result: TrialResult) -> None:
         """Log the end of a trial, and close it."""
 
     @abstractmethod
-    def trial_left(self, run: str) -> None:
-        """Close a trial that a later call will continue."""
+    def trial_interrupted(self, trial_id: str) -> None:
+        """Close a trial that a later command will continue."""
 
     @abstractmethod
     def ended(
-        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+        self, sweep: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
     ) -> None:
-        """Log the end of this call.
+        """Log the end of this command.
 
         Args:
+            sweep: Id of the sweep.
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
             text: The verdict; may be empty.
+            files: The report's files.
         """
 
 
@@ -188,6 +190,7 @@ def _finite_figures(figures: Mapping[str, float | None]) -> dict[str, float]:
     }
 
 
+# Files of a run that are logged at its end.
 REPORT_FILES = ("report.html", "report.md", "trials.csv", "curves.csv")
 
 
@@ -201,7 +204,10 @@ class Logged(Record):
 
 
 class TrackingState(Artifact):
-    """The logged part of a run: ``listeners/tracking/NAME.json``."""
+    """The logged part of a run: ``listeners/tracking/NAME.json``.
+
+    ``run`` is the id of the sweep, and ``where`` is that of the tracker.
+    """
 
     where: str = ""
     run: str = ""
@@ -241,7 +247,7 @@ class Follower:
         """Log the rest, close open trials, and log the report."""
         self.catch_up()
         for number in sorted(self._open_trials):
-            self._tracker.trial_left(self._state.trials[number].id)
+            self._tracker.trial_interrupted(self._state.trials[number].id)
             self._open_trials.discard(number)
         figures, text = self._figures()
         files = [self._run.path / name for name in REPORT_FILES]
@@ -325,7 +331,7 @@ class Follower:
 
 # The client module of each service; the extra has the service's name.
 _CLIENTS = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboardX"}
-# Time limit for the end of a run; with its report it takes a second or two.
+# Seconds that a listener may take at the end of a run; with the report it takes one or two.
 _END_SECONDS = 10.0
 
 
@@ -349,7 +355,7 @@ def wanted(spec: Spec) -> dict[str, float]:
 def listen(name: str, run: RunFolder, spec: Spec) -> Follower:
     """The follower that logs to a service; loads its client."""
     if name == "tensorboard":
-        # tensorboardX loads torch if it can, but works without it: 200 MiB for nothing.
-        # Only here: MLflow takes the entry in sys.modules for a loaded torch, and imports it.
+        # tensorboardX loads torch if it can, but works without it: this saves 200 MiB. Not for
+        # MLflow, which takes the entry in sys.modules for a loaded torch, and imports it.
         sys.modules["torch"] = None  # type: ignore[assignment]
     return Follower(run, tracker_class(name)(run, Plan.read(run.plan)))

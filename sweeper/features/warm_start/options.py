@@ -1,4 +1,4 @@
-"""Whether a search starts from earlier sweeps."""
+"""The option for a start from earlier sweeps."""
 
 from __future__ import annotations
 

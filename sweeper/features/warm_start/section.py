@@ -19,7 +19,8 @@ HEADING = Heading(76, "warm-start", "Warm starts")
 class WarmStartResult(Record):
     """The warm start of one candidate from an earlier study, and its result in this run.
 
-    ``trial`` has this configuration; it is None before there is one. Values are of the objective.
+    ``trial`` is the trial with this configuration; None before there is one. Values are those of
+    the objective.
     """
 
     strategy: StrategyOnModel
@@ -73,13 +74,13 @@ def _trial_of(run: RunFiles, name: StrategyOnModel, start: ProposedTrial) -> Tri
 def _sentence(start: WarmStartResult, metric: Metric) -> str:
     """One warm start and its result, as a sentence."""
     opening = (
-        f"Warm start of {words.strategy(start.strategy)} from {start.study}, "
-        f"{words.share(start.similarity)} alike"
+        f"Warm start of {words.strategy(start.strategy)} from {start.study} "
+        f"(similarity {words.share(start.similarity)})"
     )
     if start.trial is None:
         return f"{opening}: not tried yet."
     if start.value is None:
-        return f"{opening}: trial {start.trial} tried it and was not completed."
+        return f"{opening}: trial {start.trial} has its configuration, but was not completed."
     default = ""
     if start.default_value is not None:
         default = f", its default {words.score(start.default_value, metric)}"

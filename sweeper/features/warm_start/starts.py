@@ -21,11 +21,14 @@ from sweeper.search.finalists import cost_of
 from sweeper.spec import Scalar, Spec, Task
 from sweeper.trials import TrialConfig, TrialResult
 
+# The folder of ``StudyRecord`` files, below SWEEPER_HOME.
 FOLDER = "studies"
-# Chosen, not measured: ten times the rows, parameters, classes or tokens halve the similarity, as
-# does another family of models. Below ``LEAST`` a study is not used. A bad warm start costs one
-# trial of a candidate, and its weight in the sampler's prior fades with more trials.
-HALF, LEAST = 0.5, 0.25
+# Factor of the similarity for ten times the rows, parameters, classes or tokens, and for another
+# family of models; chosen, not measured.
+FACTOR = 0.5
+# A less similar study is not used; chosen, not measured. A bad warm start costs one trial of a
+# candidate, and its weight in the sampler's prior fades with more trials.
+MIN_SIMILARITY = 0.25
 
 
 class RememberedModel(Record):
@@ -50,8 +53,12 @@ class RememberedBest(Record):
 class StudyRecord(Artifact):
     """One finished study: ``SWEEPER_HOME/studies/<digest>.json``.
 
-    ``classes_by``: how its classifiers work, with a ``head`` or by text that they ``generate``.
-    ``mean_tokens`` is of one example.
+    Args:
+        classes_by: How its classifiers work: with a ``head``, or by text that they ``generate``.
+        classes: Number of classes; 0 for other tasks.
+        mean_tokens: Mean tokens of an example.
+        objective: Name of the objective, and its source if it is the user's own.
+        bests: The best trial of each candidate.
     """
 
     study: str
@@ -77,7 +84,7 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
         result = TrialResult.read_or_none(folder / RESULT)
         if config and result and cost_within(result, plan.objective, limits) is not None:
             trials.append((config, result))
-    best_trials = [_best(plan, candidate, trials) for candidate in plan.candidates]
+    best_trials = [_best_trial(plan, candidate, trials) for candidate in plan.candidates]
     if not any(best_trials):
         return
     facts = plan.facts
@@ -101,7 +108,7 @@ def _objective_key(objective: Objective) -> str:
     return f"{objective.name} {objective.source}".rstrip()
 
 
-def _best(
+def _best_trial(
     plan: Plan, candidate: Candidate, trials: Iterable[tuple[TrialConfig, TrialResult]]
 ) -> RememberedBest | None:
     candidate_trials = [
@@ -164,48 +171,48 @@ def _warm_start(
     if not by_similarity:
         return None
     # The first of equally similar studies is the newest.
-    likeness, study, best = max(by_similarity, key=lambda entry: entry[0])
+    highest, study, best = max(by_similarity, key=lambda entry: entry[0])
     parameters = candidate.parameters
     usable_parameters = {
         n: v for n, v in best.parameters.items() if n in parameters and _allows(parameters[n], v)
     }
-    if likeness < LEAST or not usable_parameters:
+    if highest < MIN_SIMILARITY or not usable_parameters:
         return None
     return ProposedTrial(
         feature="warm_start",
         strategy=candidate.strategy,
         model=candidate.model,
         parameters=usable_parameters,
-        weight=round(likeness, 3),
-        text=_log_text(candidate, likeness, study.study, best, usable_parameters, plan.objective),
-        record={"study": study.study, "similarity": round(likeness, 3)},
+        weight=round(highest, 3),
+        text=_log_text(candidate, highest, study.study, best, usable_parameters, plan.objective),
+        record={"study": study.study, "similarity": round(highest, 3)},
     )
 
 
 def similarity(
-    facts: Facts, model: ModelFacts, study: StudyRecord, theirs: RememberedModel
+    facts: Facts, model: ModelFacts, study: StudyRecord, study_model: RememberedModel
 ) -> float:
-    """The similarity of a study, of base model ``theirs``, to these facts, from 0 to 1."""
+    """The similarity of a study with this base model to a plan's facts and model, 0 to 1."""
     is_comparable = (facts.task, facts.classes_by, model.kind) == (
         study.task,
         study.classes_by,
-        theirs.kind,
+        study_model.kind,
     )
     if not is_comparable:
         return 0.0
     lengths = facts.data.lengths
     decades = [
         _decades(facts.data.train_rows, study.train_rows),
-        _decades(model.parameters, theirs.parameters),
+        _decades(model.parameters, study_model.parameters),
         _decades(len(facts.data.labels), study.classes),
         _decades(lengths.mean if lengths else None, study.mean_tokens),
     ]
-    family = 1.0 if model.model_type == theirs.model_type else HALF
-    return family * HALF ** sum(decades)
+    family = 1.0 if model.model_type == study_model.model_type else FACTOR
+    return family * FACTOR ** sum(decades)
 
 
 def _decades(first: float | None, second: float | None) -> float:
-    """The distance of two sizes in powers of ten; 0 if one is 0 or unknown."""
+    """The powers of ten between two sizes; 0 if one is 0 or unknown."""
     return abs(math.log10(first / second)) if first and second else 0.0
 
 
@@ -224,7 +231,7 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
 
 def _log_text(
     candidate: Candidate,
-    likeness: float,
+    study_similarity: float,
     study: str,
     best: RememberedBest,
     usable_parameters: Mapping[str, Scalar],
@@ -239,5 +246,5 @@ def _log_text(
     return (
         f"{candidate.strategy} of {candidate.model} starts with the best configuration of "
         f"{study}, which reached a {title} of {reached:.4g}{default_text}"
-        f"{dropped_text}; similarity {likeness:.0%}"
+        f"{dropped_text}; similarity {study_similarity:.0%}"
     )

@@ -97,7 +97,7 @@ def test_after_a_kill_only_what_was_in_flight_is_asked_for_again(sweeper, server
     ran = sweeper(*command(server, "--yes"))
     assert ran.code == 0, ran.err
     assert 56 <= len(server.bodies) <= 56 + 2
-    assert "replies are there" in ran.err
+    assert "replies exist already" in ran.err
     assert len(lines(here / "new.changes.jsonl")) == 56
 
 

@@ -58,7 +58,7 @@ def test_requests_are_answered_by_one_process_in_turn(answers):
     ("program", "why"),
     [
         (REFUSES, "packaged:tiny is not installed"),
-        ("raise SystemExit(1)", "the model ended without an answer"),
+        ("raise SystemExit(1)", "the model ended without a reply"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_ends_the_command(answers, program, why):

@@ -106,7 +106,7 @@ def test_a_curve_that_is_not_done_says_how_far_it_is(make_run: Make) -> None:
         shutil.rmtree(path)
     need = figures_of(run, section)
     assert isinstance(need, NotMeasured)
-    assert "trainings on parts of the rows are too few" in need.reason
+    assert need.reason == "Too few trainings on parts of the rows for a curve: 6."
 
 
 @pytest.mark.parametrize(

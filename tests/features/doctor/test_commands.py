@@ -90,7 +90,7 @@ def test_a_token_is_seen_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     check = doctor.hub_access()
     assert check.state == "off"
-    assert "a token is there" in check.detail
+    assert "a token is set" in check.detail
     assert SECRET not in str(check)
 
 

@@ -32,16 +32,16 @@ TORCHAO = {"optimizer adamw_torch_8bit", "optimizer adamw_torch_4bit"}
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
-    return CheckContext(torch.device("cpu"), tmp_path_factory.mktemp("bench"))
+def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
+    return CheckContext(torch.device("cpu"), tmp_path_factory.mktemp("context"))
 
 
 @pytest.mark.parametrize("name", sorted(CHECKS.keys() - ABSENT - LONG - TORCHAO))
 def test_each_check_works_on_a_cpu(
-    name: str, bench: CheckContext, monkeypatch: pytest.MonkeyPatch, real_machine: None
+    name: str, context: CheckContext, monkeypatch: pytest.MonkeyPatch, real_machine: None
 ) -> None:
     monkeypatch.setattr(_checks, "stay_within_memory", lambda: None)  # it would hold for all tests
-    found = result(name, bench)
+    found = result(name, context)
     assert (found.state, found.detail) == ("ok", "")
     assert found.figures
 
@@ -70,15 +70,15 @@ def plan_for(monkeypatch: pytest.MonkeyPatch, *gpus: Device) -> None:
 
 
 def test_a_plan_for_another_device_than_torch_has_is_found(
-    bench: CheckContext, card: Device, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, card: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked = result("device", bench)
+    checked = result("device", context)
     assert (checked.state, checked.figures) == (
         "ok", {"name": "A card", "gib": 40.0, "gpus": 1, "capability": 8.0}
     )  # fmt: skip
     for gpus in ((), (card, card), (card.model_copy(update={"free_gib": 80.0}),)):
         plan_for(monkeypatch, *gpus)
-        checked = result("device", bench)
+        checked = result("device", context)
         assert (checked.state, checked.figures["capability"]) == ("failed", 8.0)
 
 
@@ -94,95 +94,95 @@ def test_a_step_on_a_gpu_tells_memory_within_and_outside_torch(
 
 
 @pytest.mark.parametrize("name", sorted(ABSENT | TORCHAO))
-def test_what_lacks_a_package_is_not_run(name: str, bench: CheckContext) -> None:
-    found = result(name, bench)
+def test_what_lacks_a_package_is_not_run(name: str, context: CheckContext) -> None:
+    found = result(name, context)
     assert found.state == "not run"
     assert found.detail
 
 
 def test_a_text_that_sees_the_one_before_it_is_found(
-    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leaking(rows: Any) -> Any:
         return {name: pack_texts(rows)[name] for name in ("input_ids", "labels", "attention_mask")}
 
     monkeypatch.setattr(_checks, "pack_texts", leaking)
-    found = result("joined rows", bench)
+    found = result("joined rows", context)
     assert found.state == "failed"
     assert found.figures["gradient_difference"] > 0.5
 
 
 def test_a_precision_that_computes_something_else_is_found(
-    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def off(model: Any, batch: Any, precision: Any) -> Any:
         loss, gradient = loss_and_gradient(model, batch, precision)
         return loss, gradient * (1.2 if precision == "bf16-mixed" else 1)
 
     monkeypatch.setattr(_checks, "loss_and_gradient", off)
-    assert result("bf16-mixed", bench).state == "failed"
-    assert result("fp16-mixed", bench).state == "ok"
+    assert result("bf16-mixed", context).state == "failed"
+    assert result("fp16-mixed", context).state == "ok"
     monkeypatch.setattr(_checks, "loss_and_gradient", lambda *_: (float("nan"), torch.ones(3)))
-    assert result("fp16-mixed", bench).state == "failed"
+    assert result("fp16-mixed", context).state == "failed"
 
 
 def test_an_optimizer_that_does_nothing_or_forgets_its_state_is_found(
-    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
-    assert result("optimizer sgd", bench).state == "failed"
+    assert result("optimizer sgd", context).state == "failed"
     monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", lambda self, _state: None)
-    assert result("optimizer adamw_torch", bench).state == "failed"
+    assert result("optimizer adamw_torch", context).state == "failed"
 
 
 def test_wrong_four_bits_and_a_wrong_merge_are_found(
-    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_checks, "dequantize_4bit", lambda packed, state: torch.zeros(256, 256))
-    assert result("4-bit", bench).state == "failed"
+    assert result("4-bit", context).state == "failed"
     from sweeper.strategies.lora import LoRA
 
     monkeypatch.setattr(LoRA, "merge", lambda self, adapted: adapted.unload())
-    found = result("merge and reload", bench)
+    found = result("merge and reload", context)
     assert found.state == "failed"
     assert found.figures["merged_difference"] > 0.01
     assert found.figures["reloaded_difference"] == 0
 
 
 def test_a_step_that_takes_more_memory_than_predicted_is_found(
-    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_checks, "trial_gib", lambda _estimate: 1e-6)
-    assert result("step lora", bench).state == "failed"
+    assert result("step lora", context).state == "failed"
 
 
 def test_memory_that_runs_out_with_an_unknown_text_is_found(
-    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_checks, "stay_within_memory", lambda: None)
     monkeypatch.setattr("sweeper.training.loop.device_memory._OOM_TEXTS", ("another text",))
-    assert result("out of memory", bench).state == "failed"
+    assert result("out of memory", context).state == "failed"
 
 
 def test_an_error_is_named_without_paths_and_the_next_check_is_run(
-    bench: CheckContext, monkeypatch: pytest.MonkeyPatch
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks(bench: CheckContext) -> Any:
-        raise RuntimeError(f"no kernel in {bench.folder}/x, {sys.prefix} or {Path.home()}\nmore")
+    def breaks(context: CheckContext) -> Any:
+        raise RuntimeError(f"no kernel in {context.folder}/x, {sys.prefix} or {Path.home()}\nmore")
 
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(_checks, "CHECKS", {"breaks": breaks, "4-bit": CHECKS["4-bit"]})
     monkeypatch.setattr(_checks, "tell_event", lambda **event: told.append(event))
-    assert answer(CheckRequest(folder=str(bench.folder))).complete
+    assert answer(CheckRequest(folder=str(context.folder))).complete
     assert [event.get("state", event.get("begun")) for event in told] == [
         "breaks", "failed", "4-bit", "ok",
     ]  # fmt: skip
-    for secret in (socket.gethostname(), str(bench.folder), str(Path.home()), sys.prefix, "more"):
+    for secret in (socket.gethostname(), str(context.folder), str(Path.home()), sys.prefix, "more"):
         assert secret not in told[1]["detail"]
     # An error of a GPU may hold for all that its process does afterwards.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     told.clear()
-    assert not answer(CheckRequest(folder=str(bench.folder))).complete
+    assert not answer(CheckRequest(folder=str(context.folder))).complete
     assert [event.get("state", event.get("begun")) for event in told] == ["breaks", "failed"]
 
 
@@ -298,8 +298,8 @@ def test_quick_checks_without_the_flag_for_a_gpu_are_a_usage_error() -> None:
     assert isinstance(CliRunner().invoke(app, ["doctor", "--quick"]).exception, UsageError)
 
 
-def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(bench: CheckContext) -> None:
-    checked = result("device", bench)
+def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(context: CheckContext) -> None:
+    checked = result("device", context)
     assert checked.figures["gpus"] == 0
     note = "torch sees no GPU"
     assert note in markdown(Results(versions={}, results=(checked,)))

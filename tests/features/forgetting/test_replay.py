@@ -75,4 +75,4 @@ def test_a_steps_general_terms_weigh_the_share_in_expectation() -> None:
 
 
 def test_an_example_without_terms_stands_in_for_none() -> None:
-    assert set(Replay(TASK, FEATURES, 0.2, 0).nothing()["labels"]) == {-100}
+    assert set(Replay(TASK, FEATURES, 0.2, 0).empty_example()["labels"]) == {-100}

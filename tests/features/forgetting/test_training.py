@@ -214,7 +214,7 @@ def test_the_base_writes_general_text_once_where_none_is_given(
     assert first.writing_seconds > again.writing_seconds == 0.0
     seconds: dict[str, float] = {}
     for general in (first, again):
-        with general.writing(seconds, "forgetting"):
+        with general.adding_writing_seconds(seconds, "forgetting"):
             general.writing_seconds += 2.0
     assert seconds == {"forgetting": 4.0}
 

@@ -44,7 +44,7 @@ def test_what_is_left_out_of_a_corpus_is_counted_and_said(spec: Spec) -> None:
     assert corpus.tokens > 0
     said = " ".join(facts.data.warnings)
     assert f"{held_out} of 20 documents of the corpus share text with validation or test" in said
-    assert "repetitions of documents in the corpus: 1" in said
+    assert "repeated documents of the corpus, which are not read: 1" in said
 
 
 @pytest.mark.parametrize(

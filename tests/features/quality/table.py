@@ -30,7 +30,7 @@ SETS = {
 
 def found(planted, kind, folder):
     data = planted.read(folder)
-    if kind.missing(data):
+    if kind.why_unchecked(data):
         return None
     rows = [data.rows[fault.row_index] for fault in kind.find(data)]
     return {(row.split, row.line) for row in rows}

@@ -27,7 +27,7 @@ def test_the_findings_are_those_of_a_list(tmp_path, monkeypatch, name, classes):
     planted = made(classes, rows=200)
     PLANTS[name][0](planted, random.Random(1))
     data = read(planted, tmp_path)
-    if kinds()[name].missing(data):
+    if kinds()[name].why_unchecked(data):
         pytest.skip("an optional package is missing")
     (listed,) = check(data, [kinds()[name]]).findings
     monkeypatch.setattr(_check, "BLOCK_ROWS", 64)

@@ -46,7 +46,7 @@ def test_personal_data_are_hidden_in_the_examples_of_every_fault(sweeper, here):
     rows.append({"text": "call +49 170 123 4567 today", "label": "+49 170 765 4321"})
     (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     said = sweeper("data", "check", "rows.jsonl").out
-    assert "('[TELEPHONE NUMBER]' has 1): call [TELEPHONE NUMBER] today" in said
+    assert "('[TELEPHONE NUMBER]' has 1 different input): call [TELEPHONE NUMBER] today" in said
     assert "170" not in said
 
 

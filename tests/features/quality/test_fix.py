@@ -29,7 +29,7 @@ def lines_of(rows):
 
 def mended(data, wanted):
     """The fixed rows, after checking what holds for every fix."""
-    able = [kind for kind in wanted if not kind.missing(data)]
+    able = [kind for kind in wanted if not kind.why_unchecked(data)]
     fixed = fix(data, able)
     assert apply_changes(data, fixed.changes).rows == fixed.data.rows
     removed = [(c.path, c.line) for c in fixed.changes if c.action == "removed"]
@@ -51,7 +51,7 @@ def test_a_fixed_data_set_checks_clean_and_fixing_it_again_changes_nothing(tmp_p
     PLANTS[name][0](planted, random.Random(2))
     data = planted.read(tmp_path)
     kind = kinds()[name]
-    if why := kind.missing(data):
+    if why := kind.why_unchecked(data):
         pytest.skip(why)
     fixed = mended(data, [kind])
     assert fixed.changes or name == "label-sets"
@@ -106,7 +106,7 @@ def test_any_file_is_fixed_once_and_no_row_goes_unlisted(tmp_path, lines, names)
         data = CheckedRows.of(read_rows(DataSpec(path=str(path)), None))
     except DataError:
         return
-    wanted = [kinds()[name] for name in names if not kinds()[name].missing(data)]
+    wanted = [kinds()[name] for name in names if not kinds()[name].why_unchecked(data)]
     fixed = mended(data, wanted)
     for kind in wanted:  # what is left to find is what the remedy says that it leaves
         assert kind.mend(fixed.data, kind.find(fixed.data)) == {}
@@ -172,7 +172,7 @@ def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(t
     PLANTS["relabel"][0](planted, random.Random(2))
     data = planted.read(tmp_path)
     kind = kinds()["relabel"]
-    if why := kind.missing(data):
+    if why := kind.why_unchecked(data):
         pytest.skip(why)
     assert not kind.safe
     assert "relabel" not in {one.kind for one in check(data).findings}

@@ -20,7 +20,7 @@ REAL = {"snips7": ("text", "label", True), "gsm8k": ("question", "answer", False
 def found(planted, kind, folder):
     folder.mkdir()
     data = planted.read(folder)
-    if why := kind.missing(data):
+    if why := kind.why_unchecked(data):
         if "rensa" in why:
             pytest.skip(why)
         return set()
@@ -75,8 +75,8 @@ def test_faults_are_found_where_inputs_are_tables_with_several_references(
 def test_a_clean_data_set_has_no_faults(tmp_path, classes):
     data = made(classes).read(tmp_path)
     assert {
-        name: len(kind.find(data)) for name, kind in kinds().items() if not kind.missing(data)
-    } == {name: 0 for name, kind in kinds().items() if not kind.missing(data)}
+        name: len(kind.find(data)) for name, kind in kinds().items() if not kind.why_unchecked(data)
+    } == {name: 0 for name, kind in kinds().items() if not kind.why_unchecked(data)}
 
 
 def rows_of(tmp_path, rows, task=None):

@@ -32,7 +32,7 @@ def test_only_rows_of_train_are_looked_at(tmp_path):
     PLANTS[NOISE][0](planted, random.Random(1))
     data = planted.read(tmp_path)
     assert {row.split for row in suspects(data)} == {"train"}
-    assert {data.rows[place].split for place in label_trust(data).places} == {"train"}
+    assert {data.rows[place].split for place in label_trust(data).row_indexes} == {"train"}
 
 
 @pytest.mark.parametrize("name", ["oos", "Other", "none of the above", "out_of_scope"])
@@ -46,7 +46,7 @@ def test_rows_of_a_class_for_all_else_are_left_out(tmp_path, name):
         row["label"] = name
     data = planted.read(tmp_path)
     trust = label_trust(data)
-    assert name not in {data.rows[place].label for place in trust.places}
+    assert name not in {data.rows[place].label for place in trust.row_indexes}
     assert name not in trust.predicted
     assert not {("train", line) for line in range(1, 31)} & lines(data)
 
@@ -98,7 +98,9 @@ def test_few_rows_of_real_data_are_suspected_and_most_wrong_labels_are(
     trust = label_trust(data)
     written = [
         label == clean[data.rows[place].line - 1]
-        for place, label, certain in zip(trust.places, trust.predicted, trust.certain, strict=True)
+        for place, label, certain in zip(
+            trust.row_indexes, trust.predicted, trust.certain, strict=True
+        )
         if certain
     ]
     assert len(written) >= 0.4 * len(wrong)
@@ -107,7 +109,7 @@ def test_few_rows_of_real_data_are_suspected_and_most_wrong_labels_are(
     likely = [
         label == clean[data.rows[place].line - 1]
         for place, label, chance in zip(
-            trust.places, trust.predicted, trust.confidence, strict=True
+            trust.row_indexes, trust.predicted, trust.confidence, strict=True
         )
         if 0.7 <= chance < 0.9
     ]

@@ -102,7 +102,7 @@ def test_the_same_items_must_have_been_scored(runs):
     path.write_text(json.dumps(seal))
     other = ComparedRun(other.files.folder)
     (pair,) = pairs([one, other])
-    assert pair.reasons == ("not the same test rows were scored: 120 and 119 items",)
+    assert pair.reasons == ("different test rows were scored: 120 and 119 items",)
     (fair,) = pairs([other, other])
     assert (fair.reasons, fair.comparison.difference.n) == ((), 119)
 

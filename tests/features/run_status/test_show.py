@@ -40,7 +40,7 @@ def test_findings_of_another_version_hide_no_progress_and_name_their_remedy(swee
     run.findings.write_text('{"schema_version": 1, "other": 2}')
     shown = sweeper("show", "mine")
     assert shown.code == 0
-    assert "of another version: sweeper report runs/mine" in shown.out
+    assert "of another version. Write it again: sweeper report runs/mine" in shown.out
     assert json.loads(sweeper("show", "mine", "--json").out)["verdict"] is None
 
 

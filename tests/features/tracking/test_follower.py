@@ -33,19 +33,19 @@ class Service(Tracker):
         self._tell("started", config.number, known)
         return known or f"run-{config.number}"
 
-    def rung(self, run: str, report: RungReport) -> None:
-        self._tell("rung", run, report.attempt, report.rung)
+    def rung(self, trial_id: str, report: RungReport) -> None:
+        self._tell("rung", trial_id, report.attempt, report.rung)
 
-    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
-        self._tell("ended", run, result.state)
+    def trial_ended(self, trial_id: str, config: TrialConfig, result: TrialResult) -> None:
+        self._tell("ended", trial_id, result.state)
 
-    def trial_left(self, run: str) -> None:
-        self._tell("left", run)
+    def trial_interrupted(self, trial_id: str) -> None:
+        self._tell("left", trial_id)
 
     def ended(
-        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+        self, sweep: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
     ) -> None:
-        self._tell("end", run, state, dict(figures), text, [path.name for path in files])
+        self._tell("end", sweep, state, dict(figures), text, [path.name for path in files])
 
     def _tell(self, *what: object) -> None:
         if self.away:

@@ -37,8 +37,8 @@ def test_without_a_warm_start_nothing_is_said(make_run) -> None:
 @pytest.mark.parametrize(
     ("changes", "ends"),
     [
-        ({}, "from earlier, 50% alike: not tried yet."),
-        ({"trial": 4}, "trial 4 tried it and was not completed."),
+        ({}, "from earlier (similarity 50%): not tried yet."),
+        ({"trial": 4}, "trial 4 has its configuration, but was not completed."),
         (
             {"trial": 4, "value": 0.41, "default_value": 0.5, "best_value": 0.4},
             "trial 4 reached 0.410 nats/decision, its default 0.500, the strategy's best 0.400.",

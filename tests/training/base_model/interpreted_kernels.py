@@ -38,5 +38,5 @@ from sweeper.features.doctor._checks import CheckContext, result  # noqa: E402
 if __name__ == "__main__":
     few = CheckContext.rows
     CheckContext.rows = lambda self, count=1: few(self, count)  # type: ignore[method-assign]
-    bench = CheckContext(torch.device("cpu"), Path(sys.argv[1]))
-    print(result("fused kernels", bench).model_dump_json())
+    context = CheckContext(torch.device("cpu"), Path(sys.argv[1]))
+    print(result("fused kernels", context).model_dump_json())

@@ -14,7 +14,7 @@ from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.packages import named_classes
 
 Severity = Literal["serious", "warning", "note"]
-Compared = Literal["nothing", "inputs", "labels", "everything"]
+NeededRows = Literal["single rows", "same input", "labels", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class FaultKind:
         order: Rank of the remedy, lowest first: texts are changed before they are compared.
         title: The end of a sentence that begins ``Rows that``.
         consequence: Effect of the fault on training or scores.
-        remedy: What ``sweeper data fix`` does about it.
+        remedy: What ``sweeper data fix`` does about it, in the imperative.
         severity: ``serious`` if scores or the model cannot be trusted with it.
         safe: Whether the remedy removes nothing that users may want; part of ``--all-safe``.
         has_remedy: Whether there is a remedy.
@@ -48,8 +48,8 @@ class FaultKind:
             a test split without its hard rows would be too good.
         instead_of: The kind whose faults this one fixes in another way. Checks find only that kind.
         in_plan: Whether ``sweeper plan`` and ``run`` warn of the fault, since it is quick to find.
-        compares: What ``find`` needs at once: single rows (``nothing``), all rows with the same
-            input, all labels, or a sample of all rows.
+        needs: What ``find`` needs at once: single rows, all rows with the same input, all labels,
+            or a sample of all rows.
         mended_text: Function that fixes each text of a row; None if texts are not changed.
     """
 
@@ -64,10 +64,10 @@ class FaultKind:
     uses_model: bool = False
     instead_of: str = ""
     in_plan: bool = False
-    compares: Compared = "everything"
+    needs: NeededRows = "sample"
     mended_text: Callable[[str], str] | None = None
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         """Why this kind cannot be checked; empty if it can."""
         return ""
 
@@ -110,7 +110,7 @@ def remedies(
         UsageError: A kind has no remedy, or cannot be checked in these rows.
     """
     for kind in requested:
-        if why := kind.missing(data) if kind.has_remedy else kind.consequence:
+        if why := kind.why_unchecked(data) if kind.has_remedy else kind.consequence:
             raise UsageError(
                 f"{kind.name} cannot be mended in these rows", why, where=where, code="no-remedy"
             )

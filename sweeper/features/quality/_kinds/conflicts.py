@@ -16,21 +16,21 @@ from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, FaultKind
 
 Answers = dict[str, list[int]]
-"""Indexes of rows by answer, for the answers of one input."""
+"""From each answer to one input to the indexes of the rows that have it."""
 
 MIN_INPUTS = 30
-"""The fewest inputs with several answers from which a limit of likeness is estimated."""
+"""Minimum number of inputs with several answers from which a limit of likeness is estimated."""
 
 QUANTILE_OF_LIKENESS = 0.9
 """The limit is this quantile of the likeness of answers to different inputs. In 600 rows of E2E,
-90% of the planted answers of another input are found; without any, 8% of the rows are reported.
-With 0.8 the shares are 75% and 4%."""
+90% of the planted answers to another input are found; without planted ones, 8% of the rows are
+reported. With a quantile of 0.8 the shares are 75% and 4%."""
 
 MAX_SHARE_UNLIKE = 0.25
 """If a larger share of answers is unlike the others of their input, no conflict is reported."""
 
 MAX_ANSWERS_COMPARED = 50
-"""The most answers to the same input that an answer is compared with."""
+"""Maximum number of answers to the same input that an answer is compared with."""
 
 _WORD = re.compile(r"\w+")
 
@@ -50,13 +50,13 @@ class Conflicts(FaultKind):
         "written answers several may be right; then keep them."
     )
     remedy = (
-        "keeps the most common answer of each input, or none if there is a tie. Where most inputs "
-        "have several answers, it leaves out answers that are unlike the others to the same input"
+        "keep the most common answer of each input, or none if there is a tie. Where most inputs "
+        "have several answers, leave out answers that are unlike the others to the same input"
     )
-    compares = "inputs"
+    needs = "same input"
 
-    def missing(self, data: CheckedRows) -> str:
-        """A reason if most inputs have several answers that are not alike, else empty."""
+    def why_unchecked(self, data: CheckedRows) -> str:
+        """A reason if most inputs have several answers that are not alike; empty otherwise."""
         answer_groups = _answers(data)
         if not _are_references(data, answer_groups) or _unlike_answers(answer_groups) is not None:
             return ""
@@ -109,7 +109,7 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
 
 
 def _unlike_answers(answer_groups: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
-    """All answers, and the unlike ones, of each input that has such; None if undecidable."""
+    """For each input with unlike answers, all its answers and those; None if undecidable."""
     if len(answer_groups) < MIN_INPUTS:
         return None
     likeness = _Likeness(answer for answers in answer_groups for answer in answers)

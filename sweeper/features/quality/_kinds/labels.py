@@ -24,10 +24,15 @@ from sweeper.features.quality._trust import (
     reason_not_checked,
 )
 from sweeper.packages import is_installed
+from sweeper.units import plural
 
 
 class RenamedLabels(FaultKind):
-    """Rows with a label that stands for another one. Subclasses define ``renamed``."""
+    """Rows with a label that stands for another one. Subclasses define ``renamed``.
+
+    Attributes:
+        verb: The verb between the label and its new name, in the detail of a fault.
+    """
 
     verb = "is"
 
@@ -60,11 +65,11 @@ class LabelVariants(RenamedLabels):
     order = 26
     title = "spell a label differently from most rows"
     consequence = "One class becomes two, and each has fewer rows."
-    remedy = "writes the most common spelling"
+    remedy = "write the most common spelling"
     severity = "serious"
     safe = True
     in_plan = True
-    compares = "labels"
+    needs = "labels"
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
         common_spellings: dict[str, str] = {}
@@ -85,7 +90,7 @@ MIN_SIMILARITY = 0.8
 MIN_FREQUENCY_RATIO = {1: 2, 2: 4}
 """How many times commoner the correct label must be, by number of different letters: a label that
 is nearly as common is a class of its own. In 400 rows of banking77 (77 labels) with 20 labels
-that lack a letter, 98% are found; with a factor of 4 for one letter, 79%."""
+that lack a letter, 98% are found; with a ratio of 4 for one letter, 79%."""
 
 
 class MisspeltLabels(RenamedLabels):
@@ -95,15 +100,15 @@ class MisspeltLabels(RenamedLabels):
     order = 28
     title = "have a rare label that looks like a mistyped common one"
     consequence = "Each mistyped label becomes a class of its own, which cannot be learnt."
-    remedy = "writes the common label"
+    remedy = "write the common label"
     in_plan = True
     verb = "may be"
-    compares = "labels"
+    needs = "labels"
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
         counts = Counter(row.label for _, row, _ in data.usable if row.label)
         corrections: dict[str, str] = {}
-        if not counts or len(counts) > counts.total() / 2:
+        if not counts or len(counts) > counts.total() / 2:  # most labels occur once
             return corrections
         max_rows = max(counts.values())
         for label, rows in counts.items():
@@ -118,7 +123,8 @@ class MisspeltLabels(RenamedLabels):
                 ]
                 cutoff = max(MIN_SIMILARITY, 1 - letters / len(label))
                 matches = difflib.get_close_matches(label, common_labels, n=1, cutoff=cutoff)
-                corrections |= dict.fromkeys([label] if matches else [], *matches)
+                if matches:
+                    corrections[label] = matches[0]
         return corrections
 
 
@@ -128,12 +134,12 @@ def _letters(label: str) -> str:
 
 
 MIN_AGREEMENT = 0.9
-"""Lowest share of one train label among a label's inputs that are also in train."""
+"""Of the inputs of a label that are also in train, the lowest share with the same train label."""
 
 MIN_VOTE_SHARE, MIN_VOTES = 0.6, 3
-"""Lowest share and number of a label's rows that must look like one label of train. Measured with
-numbers in place of names: all 7 of snips7 (700 rows) and 75 of 77 of banking77 (9,000 rows) get a
-name, and none a wrong one."""
+"""Lowest share and number of a label's rows for which the same train label must be predicted.
+Measured with numbers in place of names: all 7 labels of snips7 (700 rows) and 75 of 77 of banking77
+(9,000 rows) get a name, and none a wrong one."""
 
 
 class LabelSets(RenamedLabels):
@@ -144,11 +150,11 @@ class LabelSets(RenamedLabels):
     title = "are in validation or test and have a label that train does not have"
     consequence = "A class without training rows cannot be learnt, so every such row is wrong."
     remedy = (
-        "writes the label that train gives to the same inputs, or else to texts with the same "
+        "write the label that train gives to the same inputs, or else to texts with the same "
         "words; other rows stay, and training leaves them out"
     )
     severity = "serious"
-    compares = "labels"
+    needs = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         """Rows with a label that train lacks, and the train label that it means, if known."""
@@ -215,7 +221,8 @@ def _labels_by_words(
 ) -> dict[str, str]:
     """The train label that a classifier of words predicts for most rows of each label.
 
-    A label is left out if another one gets the same train label, or if its split has that label.
+    A label is left out if another one gets the same train label, or if its split has rows with that
+    train label.
     """
     train = [row for row in rows if row.split == "train"]
     train = train[:: -(-len(train) // MAX_ROWS) or 1]
@@ -237,10 +244,10 @@ def _labels_by_words(
     labels_taken = {row.label: labels_of_split[row.split] for row in unknown_rows}
     return {
         label: train_label
-        for label, (train_label, rows) in best.items()
+        for label, (train_label, vote_count) in best.items()
         if claims[train_label] == 1
         and train_label not in labels_taken[label]
-        and rows >= max(MIN_VOTES, MIN_VOTE_SHARE * votes[label].total())
+        and vote_count >= max(MIN_VOTES, MIN_VOTE_SHARE * votes[label].total())
     }
 
 
@@ -254,10 +261,10 @@ class OneClass(FaultKind):
         "A classification needs at least two classes, so planning and training refuse such data. "
         "Add rows with other labels to train, or name another column: --column label=COLUMN."
     )
-    remedy = "changes nothing; add rows with other labels, or name another label column"
+    remedy = "none; add rows with other labels, or name another label column"
     severity = "serious"
     has_remedy = False
-    compares = "labels"
+    needs = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         train = [(index, row.label) for index, row, _ in data.usable if row.split == "train"]
@@ -266,7 +273,7 @@ class OneClass(FaultKind):
 
 
 MIN_INPUTS = 3
-"""Fewest inputs of a class: one each for training, validation and test."""
+"""Minimum number of inputs of a class: one each for training, validation and test."""
 
 
 class RareLabels(FaultKind):
@@ -279,21 +286,21 @@ class RareLabels(FaultKind):
         "Such a class cannot be in train, validation and test at once: it is hardly learnt, or "
         "not checked."
     )
-    remedy = "leaves them out; if the class matters, add rows or merge labels"
-    compares = "labels"
+    remedy = "leave them out; if the class matters, add rows or merge labels"
+    needs = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         """Rows with a rare label that is not a mistyped common one."""
         mistyped = MisspeltLabels().renamed(data)
         inputs: dict[str, set[str]] = defaultdict(set)
         for _, row, example in data.usable:
-            if len(rows := inputs[folded(row.label)]) < MIN_INPUTS:
-                rows.add(example.key)
+            if len(keys := inputs[folded(row.label)]) < MIN_INPUTS:
+                keys.add(example.key)
         return [
-            Fault(index, f"{row.label!r} has {len(rows)}")
+            Fault(index, f"{row.label!r} has {plural(len(keys), 'different input')}")
             for index, row, _ in data.usable
             if row.label and row.label not in mistyped
-            if len(rows := inputs[folded(row.label)]) < MIN_INPUTS
+            if len(keys := inputs[folded(row.label)]) < MIN_INPUTS
         ]
 
 
@@ -305,13 +312,13 @@ class LabelNoise(FaultKind):
     title = "have a label that is probably wrong"
     consequence = "The model learns the error."
     remedy = (
-        "leaves them out. Only train is looked at: without hard rows in validation and test, "
+        "leave them out. Only train is looked at: without hard rows in validation and test, "
         "scores would be too good. If a file has no splits, divide it first (`sweeper data "
         "split`). `--remedy relabel` writes the likely label instead"
     )
     uses_model = True
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return reason_not_checked(data)
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -324,7 +331,11 @@ class LabelNoise(FaultKind):
                 index, f"{data.rows[index].label!r} may be {label!r} (confidence {confidence:.0%})"
             )
             for index, faulty, label, confidence in zip(
-                trust.places, self.has_fault(trust), trust.predicted, trust.confidence, strict=True
+                trust.row_indexes,
+                self.has_fault(trust),
+                trust.predicted,
+                trust.confidence,
+                strict=True,
             )
             if faulty
         ]
@@ -341,10 +352,10 @@ class Relabel(LabelNoise):
     order = 67
     title = "have a label that is probably wrong, and another one is very likely"
     remedy = (
-        "changes only the train split; if a file has no splits, divide it first. It writes the "
-        f"label that words predict, if its probability is {MIN_CONFIDENCE_TO_REPLACE:.0%} or more "
-        "and the present label is very unlikely. Other suspected rows stay as they are; if "
-        "`label-noise` is named too, it leaves them out"
+        "write the label that words predict, if its probability is "
+        f"{MIN_CONFIDENCE_TO_REPLACE:.0%} or more and the present label is very unlikely. This "
+        "changes only the train split; if a file has no splits, divide it first. Other suspected "
+        "rows stay as they are; if `label-noise` is named too, it leaves them out"
     )
     instead_of = "label-noise"
 
@@ -353,7 +364,7 @@ class Relabel(LabelNoise):
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         trust = label_trust(data)
-        predicted = dict(zip(trust.places, trust.predicted, strict=True))
+        predicted = dict(zip(trust.row_indexes, trust.predicted, strict=True))
         return {
             fault.row_index: data.with_label(data.rows[fault.row_index], predicted[fault.row_index])
             for fault in faults

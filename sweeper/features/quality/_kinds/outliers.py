@@ -30,6 +30,7 @@ MIN_LONG_CHARACTERS = 200
 """Characters up to which no text is too long."""
 
 MIN_ROWS = 30
+"""Minimum number of texts whose lengths are compared."""
 
 
 class Lengths(FaultKind):
@@ -42,7 +43,7 @@ class Lengths(FaultKind):
         "Often these are two joined rows, a page instead of a sentence, or half a text. The "
         "longest rows decide how much memory training takes."
     )
-    remedy = "leaves them out"
+    remedy = "leave them out"
     severity = "note"
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -57,6 +58,7 @@ class Lengths(FaultKind):
 
 
 def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
+    """Row index and description of each unusual length."""
     if len(sizes) < MIN_ROWS:
         return
     logs = {index: math.log(size + 1) for index, size in sizes.items()}
@@ -88,10 +90,10 @@ class Truncation(FaultKind):
         "Texts to classify lose their end. Prompts lose their beginning, and rows whose answer "
         "alone is too long are left out."
     )
-    remedy = "leaves them out; a higher --max-length keeps them, but needs more memory"
-    compares = "nothing"
+    remedy = "leave them out; a higher --max-length keeps them, but needs more memory"
+    needs = "single rows"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return "" if data.cap else "give --max-length, and --model for its tokenizer"
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -123,14 +125,14 @@ _WORDS = {name: frozenset(words.split()) for name, words in _FUNCTION_WORDS.item
 _WORD = re.compile(r"[^\W\d_]+")
 
 MIN_DIFFERENT_WORDS = 2
-"""Fewest different function words of a text's language; a single one may be a name."""
+"""Minimum number of different function words of a text's language; a single one may be a name."""
 
 MIN_SHARE_OF_FUNCTION_WORDS = 0.15
-"""Lowest share of function words. Prose has a third or more; in code, names that look like them are
-rarer."""
+"""Lowest share of function words. Prose has a third or more; in code, names that look like function
+words are rarer."""
 
 MAIN_SHARE = 0.8
-"""Lowest share of the main language. Below it, several languages are on purpose."""
+"""Lowest share of the main language. Below it, several languages are taken to be on purpose."""
 
 _MAX_CHARACTERS = 2000
 """Characters of a text that its language is determined from."""
@@ -145,7 +147,7 @@ class Languages(FaultKind):
     consequence = (
         "They are too few to learn from, and the model may answer others in that language."
     )
-    remedy = "leaves them out"
+    remedy = "leave them out"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         """Rows whose input or answer is not in the main language of all inputs or answers.
@@ -156,14 +158,13 @@ class Languages(FaultKind):
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
         answers = {index: language(row.written) for index, row, _ in data.usable if row.written}
-        main_languages = _main_language(inputs), _main_language(answers)
-        main_of_the_others = {"input": main_languages[1], "answer": main_languages[0]}
-        for what, languages, main in (
-            ("input", inputs, main_languages[0]),
-            ("answer", answers, main_languages[1]),
+        main_input, main_answer = _main_language(inputs), _main_language(answers)
+        for what, languages, main, other_main in (
+            ("input", inputs, main_input, main_answer),
+            ("answer", answers, main_answer, main_input),
         ):
             if main == "" and list(languages.values()).count("") >= MAIN_SHARE * len(languages):
-                main = main_of_the_others[what]
+                main = other_main
             for index, name in languages.items():
                 if main and name and name != main:
                     details.setdefault(index, f"the {what} is in {name}")
@@ -228,9 +229,9 @@ class Refusals(FaultKind):
     order = 40
     title = "have a refusal as their answer"
     consequence = "The model learns to refuse questions that it could answer."
-    remedy = "leaves them out"
+    remedy = "leave them out"
     in_plan = True
-    compares = "nothing"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         """Empty if the answer begins like a refusal or speaks as a language model, else None.
@@ -242,10 +243,10 @@ class Refusals(FaultKind):
 
 
 MIN_WORDS = 4
-"""Fewest words of boilerplate: a shorter answer (`yes`) may be right for many questions."""
+"""Minimum words of boilerplate: a shorter answer (`yes`) may be right for many questions."""
 
-MIN_QUESTIONS = 5
-MIN_SHARE_OF_ROWS = 0.005
+MIN_QUESTIONS, MIN_SHARE_OF_ROWS = 5, 0.005
+"""Different questions with the same answer: minimum number, and minimum share of all rows."""
 
 
 class Boilerplate(FaultKind):
@@ -255,7 +256,7 @@ class Boilerplate(FaultKind):
     order = 42
     title = "have an answer that many different questions get word for word"
     consequence = "The model learns to give this answer too often."
-    remedy = "leaves them out"
+    remedy = "leave them out"
     in_plan = True
 
     def find(self, data: CheckedRows) -> list[Fault]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sweeper.data.examples import SPLITS, normalised
+from collections.abc import Iterator
+
+from sweeper.data.examples import SPLITS, Example, normalised
 from sweeper.data.rows import FileRow
 from sweeper.data.similar import (
     duplicates_across_splits,
@@ -21,9 +23,9 @@ class Duplicates(FaultKind):
     order = 60
     title = "repeat an earlier row of the same split"
     consequence = "They get more weight than others in training, and are memorised sooner."
-    remedy = "keeps the first of them"
+    remedy = "keep the first of them"
     safe = True
-    compares = "inputs"
+    needs = "same input"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         line_by_key: dict[tuple[str, str, str], int] = {}
@@ -44,10 +46,10 @@ class NearDuplicates(FaultKind):
     order = 62
     title = "nearly repeat an earlier row of the same split"
     consequence = "They add little, get more weight than others, and are memorised sooner."
-    remedy = "keeps the first of them"
+    remedy = "keep the first of them"
     severity = "note"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -65,10 +67,10 @@ class Leakage(FaultKind):
     order = 70
     title = "have the same input as a row of validation or test"
     consequence = "Scores are too good: the model has seen the answers."
-    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+    remedy = "leave them out of train (and of validation, if test has them); test does not change"
     severity = "serious"
     safe = True
-    compares = "inputs"
+    needs = "same input"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         last_split: dict[str, tuple[int, int]] = {}
@@ -93,9 +95,9 @@ class NearLeakage(FaultKind):
     order = 72
     title = "are nearly the same as a row of validation or test"
     consequence = "Scores are too good: the model has seen nearly the same row with its answer."
-    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+    remedy = "leave them out of train (and of validation, if test has them); test does not change"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -112,37 +114,29 @@ class EvaluationSets(FaultKind):
     order = 74
     title = "are in the evaluation set, or quote it"
     consequence = "Its scores become meaningless, since the model has read the questions."
-    remedy = "leaves them out"
+    remedy = "leave them out"
     severity = "serious"
-    compares = "nothing"
+    needs = "single rows"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return "" if data.against else "give the evaluation set with --against FILE"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        evaluation_rows = [row for row in data.against if row.example is not None]
-        keys = {row.example.key: row.line for row in evaluation_rows if row.example}
-        quoted = {
-            window: row.line
-            for row in evaluation_rows
-            for window in windows(_input_and_answer(row))
+        line_by_mark = {
+            mark: row.line
+            for row in data.against
+            if row.example is not None
+            for mark in _marks(row, row.example)
         }
         faults = []
         for index, row, example in data.usable:
-            line = keys.get(example.key)
-            if line is None:
-                line = next(
-                    (
-                        quoted[window]
-                        for window in windows(_input_and_answer(row))
-                        if window in quoted
-                    ),
-                    None,
-                )
-            if line is not None:
-                faults.append(Fault(index, f"as line {line} of the evaluation set"))
+            marks = (mark for mark in _marks(row, example) if mark in line_by_mark)
+            if (mark := next(marks, None)) is not None:
+                faults.append(Fault(index, f"as line {line_by_mark[mark]} of the evaluation set"))
         return faults
 
 
-def _input_and_answer(row: FileRow) -> str:
-    return f"{row.input}\n{row.written}"
+def _marks(row: FileRow, example: Example) -> Iterator[object]:
+    """The key of a row, then its runs of 13 words: equal ones are repeated or quoted text."""
+    yield example.key
+    yield from windows(f"{row.input}\n{row.written}")

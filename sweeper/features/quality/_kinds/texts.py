@@ -24,9 +24,9 @@ class Garbled(FaultKind):
     order = 10
     title = "have garbled or lost characters"
     consequence = "The model learns to read and write them as they are."
-    remedy = "restores UTF-8 that was read as cp1252; lost characters stay lost"
+    remedy = "restore UTF-8 that was read as cp1252; lost characters stay lost"
     safe = True
-    compares = "nothing"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         if not is_garbled(_texts(row)):
@@ -72,10 +72,10 @@ class WhiteSpace(FaultKind):
     order = 20
     title = "have white space at an end, or invisible characters"
     consequence = "The model learns to write them, and rows that look the same are different."
-    remedy = "removes them; white space at the start of an answer stays, since code may need it"
+    remedy = "remove them; white space at the start of an answer stays, since code may need it"
     severity = "note"
     safe = True
-    compares = "nothing"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return "" if row.example and self.mended_row(data, row).fields != row.fields else None
@@ -104,14 +104,15 @@ class Templated(FaultKind):
     order = 22
     title = "have chat markers such as [INST] inside their texts"
     consequence = "With a second template around them, the model learns to write markers as words."
-    remedy = "removes the markers"
+    remedy = "remove the markers"
     in_plan = True
-    compares = "nothing"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         """Empty if texts have chat markers; None if not, or if the row is a templated text."""
-        is_templated_row = row.example is None or row.example.templated
-        return "" if not is_templated_row and is_templated(_texts(row)) else None
+        if row.example is None or row.example.templated:
+            return None
+        return "" if is_templated(_texts(row)) else None
 
     @staticmethod
     def mended_text(text: str) -> str:
@@ -140,11 +141,11 @@ class Markup(FaultKind):
     order = 15
     title = "have HTML tags or entities such as &amp; in their texts"
     consequence = "The model learns to write them."
-    remedy = "removes the tags and writes the characters that the entities stand for"
+    remedy = "remove the tags and write the characters that the entities stand for"
     severity = "note"
-    compares = "nothing"
+    needs = "single rows"
 
-    def missing(self, data: CheckedRows) -> str:
+    def why_unchecked(self, data: CheckedRows) -> str:
         return "code may hold HTML" if data.task == "code" else ""
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
@@ -174,10 +175,10 @@ class Private(FaultKind):
     order = 24
     title = "contain what looks like secrets or personal data"
     consequence = "A model can be made to repeat them: whoever gets the model may get them, too."
-    remedy = "replaces them by [E-MAIL ADDRESS] and the like"
+    remedy = "replace them by [E-MAIL ADDRESS] and the like"
     severity = "serious"
     in_plan = True
-    compares = "nothing"
+    needs = "single rows"
     mended_text = staticmethod(redacted)
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:

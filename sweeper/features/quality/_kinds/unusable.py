@@ -21,23 +21,23 @@ class Unreadable(FaultKind):
     order = 0
     title = "cannot be read"
     consequence = "They are left out of training."
-    remedy = "leaves them out; if they matter, repair them in the original"
+    remedy = "leave them out; if they matter, repair them in the original"
     safe = True
-    compares = "nothing"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return None if row.readable else row.reason
 
 
-class OtherForm(FaultKind):
+class Unrecognised(FaultKind):
     """Rows with text that can be read but not be trained on."""
 
     name = "form"
     order = 5
     title = "have no input and answer that can be recognised"
     consequence = "They are left out of training: no input and answer is recognised in them."
-    remedy = "leaves them out"
-    compares = "nothing"
+    remedy = "leave them out"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return row.reason if row.readable and not (row.example or row.empty) else None
@@ -50,16 +50,16 @@ class EmptyRows(FaultKind):
     order = 30
     title = "have no text or no answer"
     consequence = "They are left out of training. Many of them mean that an export went wrong."
-    remedy = "leaves them out"
+    remedy = "leave them out"
     safe = True
-    compares = "nothing"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return _empty_cells(data.forms.get(row.path), row) if row.empty else None
 
 
 def _empty_cells(form: Form | None, row: FileRow) -> str:
-    """The empty columns with a role, in words; "" if they are not known."""
+    """The empty columns with a role other than ``input``, which may be empty, in words."""
     columns = [] if form is None else [c for role, c in form.columns.items() if role != "input"]
     empty = [f"`{c}`" for c in columns if not str(row.fields.get(c) or "").strip()]
     return f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""
@@ -70,18 +70,18 @@ class LastTurn(FaultKind):
 
     name = "last-turn"
     order = 6
-    title = "end with a turn of another speaker than the assistant"
+    title = "do not end with a turn of the assistant"
     consequence = (
         "Training cuts off what follows the last answer. If turns are missing, or roles are "
         "exchanged, the rest of the conversation is wrong, too."
     )
-    remedy = "cuts off what follows the last answer"
-    compares = "nothing"
+    remedy = "cut off what follows the last answer"
+    needs = "single rows"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         for turns in _turns(data, row).values() if row.example else ():
             if (role := role_of(turns[-1])) != "assistant":
-                return f"the last turn is of {role}"
+                return f"the role of the last turn is {role}"
         return None
 
     def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
@@ -110,8 +110,8 @@ class TwoFormats(FaultKind):
         "Only one of them is read. If they differ, the other one may be the one that is meant: "
         "then name its columns with --column."
     )
-    remedy = "empties the columns that are not read"
-    compares = "nothing"
+    remedy = "empty the columns that are not read"
+    needs = "single rows"
 
     def find(self, data: CheckedRows) -> list[Fault]:
         forms: dict[tuple[str, tuple[str, ...]], list[Form]] = {}
@@ -142,7 +142,7 @@ def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
         return []
     present = {name.lower(): name for name in row.fields if name not in own_form.columns.values()}
     forms = [
-        Form(row_format.name, shape.columns(present, {}), ())
+        Form(row_format.name, shape.columns(present, user_columns={}), evidence=())
         for row_format in formats().values()
         if row_format.name in _ANSWER_FORMATS and row_format.name != own_form.format
         for shape in row_format.shapes
