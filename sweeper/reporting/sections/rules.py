@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,11 +22,13 @@ HEADING = Heading(150, "rules", "Reasons of the plan")
 class _ListedRule:
     """A row of the table: a rule, and the strategy that it changed; none for a caution or warning.
 
-    A caution may be about a rule that was not applied, or that disagrees with an earlier one.
+    Args:
+        overruled: Earlier rules with which it disagrees, for any strategy.
     """
 
     reason: Reason
     strategy: StrategyOnModel = NO_STRATEGY
+    overruled: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -36,17 +39,16 @@ class _ListedRule:
         """What the rule did in words, empty for nothing.
 
         It set the quality expected of the strategy (``gap``, against LoRA) or ranges of parameters,
-        gave other ranges than an earlier rule (``disagrees_with``), or was not applied because the
-        user's own strategy file sets the parameters.
+        or was not applied because the user's own strategy file sets the parameters.
         """
         reason = self.reason
-        if reason.disagrees_with:
-            effect = f"disagrees with {reason.disagrees_with}"
-        elif not reason.applied:
-            effect = f"not applied to {units.joined([*reason.changes])}"
+        texts = [f"quality {reason.gap}"] if reason.gap else []
+        if reason.applied:
+            texts += [f"{name} {to}" for name, to in reason.changes.items()]
         else:
-            texts = [f"quality {reason.gap}"] if reason.gap else []
-            effect = "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
+            texts.append(f"not applied to {units.joined([*reason.changes])}")
+        texts += [f"disagrees with {units.joined(self.overruled)}"] if self.overruled else []
+        effect = "; ".join(texts)
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 
@@ -81,18 +83,24 @@ def _listed_rules(plan: PlanExcerpt) -> list[tuple[str, _ListedRule]]:
 
     A rule that changed several strategies is listed with the first one.
     """
-    rules = [
-        (pointer, _ListedRule(reason, strategy.strategy))
-        for parent, strategy in with_pointers(plan.strategies, "/plan/strategies")
-        for pointer, reason in with_pointers(strategy.reasons, f"{parent}/reasons")
+    candidates = [*with_pointers(plan.strategies, "/plan/strategies")]
+    entries = [
+        (pointer, reason, candidate.strategy)
+        for parent, candidate in candidates
+        for pointer, reason in with_pointers(candidate.reasons, f"{parent}/reasons")
     ]
-    for parent, strategy in with_pointers(plan.strategies, "/plan/strategies"):
-        rules += [
-            (p, _ListedRule(r)) for p, r in with_pointers(strategy.cautions, f"{parent}/cautions")
-        ]
-    rules += [(p, _ListedRule(r)) for p, r in with_pointers(plan.warnings, "/plan/warnings")]
-    first_rules: dict[str, tuple[str, _ListedRule]] = {}
-    for pointer, rule in rules:
-        if rule.reason.rule != DECLARED:  # the user's choice, no rule
-            first_rules.setdefault(rule.reason.rule, (pointer, rule))
-    return list(first_rules.values())
+    for parent, candidate in candidates:
+        cautions = with_pointers(candidate.cautions, f"{parent}/cautions")
+        entries += [(pointer, caution, NO_STRATEGY) for pointer, caution in cautions]
+    warnings = with_pointers(plan.warnings, "/plan/warnings")
+    entries += [(pointer, warning, NO_STRATEGY) for pointer, warning in warnings]
+    overruled: dict[str, dict[str, None]] = defaultdict(dict)
+    for _, reason, _ in entries:
+        if reason.disagrees_with:
+            overruled[reason.rule][reason.disagrees_with] = None
+    rules: dict[str, tuple[str, _ListedRule]] = {}
+    for pointer, reason, strategy in entries:
+        if reason.rule != DECLARED:  # the user's choice, no rule
+            listed = _ListedRule(reason, strategy, tuple(overruled[reason.rule]))
+            rules.setdefault(reason.rule, (pointer, listed))
+    return list(rules.values())
