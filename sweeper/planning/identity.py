@@ -56,7 +56,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
                 training.model_dump(mode="json", include=_TRAINING_FIELDS),
                 spec.model_dump(mode="json", include={"parameters"}),
                 [typed(folder) for folder in spec.rules],
-                _plugin_options(spec),
+                _feature_options(spec),
             ]
         ),
         # A user's function counts by its text, not by its path.
@@ -69,7 +69,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     )
 
 
-def _plugin_options(spec: Spec) -> list[Any]:
+def _feature_options(spec: Spec) -> list[Any]:
     """The features' options that are part of the identity, if not the defaults."""
     given = spec.features.model_dump(mode="json")
     defaults = type(spec.features)().model_dump(mode="json")

@@ -156,7 +156,7 @@ def ranked_candidates(
     request = _request(book, spec, facts)
     epochs = epochs_of(spec, facts, request.bases[0])
     candidates, rejected = _candidates(request, epochs)
-    return [cost.candidate for cost in _ranked(request, candidates, epochs)], rejected
+    return [timed.candidate for timed in _ranked(request, candidates, epochs)], rejected
 
 
 def _candidates(request: _Request, epochs: float) -> tuple[list[Candidate], list[Rejected]]:
@@ -177,7 +177,7 @@ def _candidates(request: _Request, epochs: float) -> tuple[list[Candidate], list
     raise _nothing_fits(request, rejected)
 
 
-def _costs(
+def _timed(
     request: _Request, candidates: Sequence[Candidate], epochs: float, part: int | None = None
 ) -> list[TimedCandidate]:
     """The candidates with the times of their trials.
@@ -198,9 +198,9 @@ def _ranked(
 ) -> list[TimedCandidate]:
     """The candidates in the order of their worth on all rows."""
     strategies, price = request.book.strategies, request.spec.aim.points_per_doubling
-    costs = _costs(request, candidates, epochs)
-    costs.sort(key=lambda cost: strategies[cost.candidate.strategy].order)
-    return sorted(costs, key=lambda cost: -worth(cost.candidate, price))
+    timed_candidates = _timed(request, candidates, epochs)
+    timed_candidates.sort(key=lambda timed: strategies[timed.candidate.strategy].order)
+    return sorted(timed_candidates, key=lambda timed: -worth(timed.candidate, price))
 
 
 def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) -> _Study:
@@ -210,14 +210,14 @@ def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) ->
         TooLong: The budget has no room for a trial on all rows.
     """
     spec, facts, ranked = request.spec, request.facts, _ranked(request, candidates, epochs)
-    whole = [cost.candidate for cost in ranked]
+    whole = [timed.candidate for timed in ranked]
 
     def study_of(part: int | None = None) -> _Study:
-        costs = _costs(request, whole, epochs, part) if part else ranked
-        base = request.base_of(costs[0].candidate)
+        timed_candidates = _timed(request, whole, epochs, part) if part else ranked
+        base = request.base_of(timed_candidates[0].candidate)
         workload = workload_of(spec, facts, base.model, epochs, request.objective, part)
-        budget = make_budget(spec, facts, costs, workload, part)
-        return _Study(tuple(cost.candidate for cost in costs), budget, whole)
+        budget = make_budget(spec, facts, timed_candidates, workload, part)
+        return _Study(tuple(timed.candidate for timed in timed_candidates), budget, whole)
 
     def late(part: int) -> bool:
         try:

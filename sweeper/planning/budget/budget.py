@@ -124,7 +124,7 @@ def searched_share(first: int) -> float:
 def make_budget(
     spec: Spec,
     facts: Facts,
-    costs: Sequence[TimedCandidate],
+    timed_candidates: Sequence[TimedCandidate],
     workload: Workload,
     part: int | None = None,
 ) -> Budget:
@@ -137,13 +137,13 @@ def make_budget(
     seconds = _clock_seconds(limit, facts)
     chosen = spec.training.stop_overfitting
     stops = workload.epochs > 1 if chosen is None else chosen
-    candidates = [cost.candidate for cost in costs]
+    candidates = [timed.candidate for timed in timed_candidates]
     warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(float(warmup.default) if warmup else 0.0, workload.rung_every)
     share = searched_share(first)
     at_once = _parallel_trials(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else workload.processes
-    study = StudyPhases(facts, costs, workload, spec.search, side_by_side)
+    study = StudyPhases(facts, timed_candidates, workload, spec.search, side_by_side)
     study = study.with_trials(spec.search.trials)
     study, trials, trial_notes = _affordable_study(spec, study, share, seconds)
     core = _core_seconds(study, trials, share)
@@ -183,7 +183,7 @@ def make_budget(
         cost_usd=usd[0],
         cost_low_usd=usd[1],
         cost_high_usd=usd[2],
-        timing=timing(facts, costs),
+        timing=timing(facts, timed_candidates),
         limit_notes=(*trial_notes, *_limit_notes(facts, limit, part, phases)),
         notes=(
             *_training_notes(workload, part, stops),
@@ -232,7 +232,7 @@ def _planned(
     spec: Spec, study: StudyPhases, core: Mapping[str, float], limit: float | None
 ) -> dict[str, PhaseCost]:
     """The costs of features' phases, which say whether optional ones are planned."""
-    costs = _plugin_phases(spec, study)
+    costs = _feature_phases(spec, study)
     outside = math.fsum(phase.high for phase in before_workers(study.facts).values())
     required = (cost.seconds * cost.uncertainty for cost in costs.values() if not cost.optional)
     taken = math.fsum([*core.values(), *required])
@@ -247,7 +247,7 @@ def _planned(
     return costs
 
 
-def _plugin_phases(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
+def _feature_phases(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
     costs = ((name, plan_phase(spec, phases)) for name, plan_phase in parts.PLAN_PHASE.all())
     return {name: cost for name, cost in costs if cost is not None}
 
@@ -290,7 +290,7 @@ def _affordable_study(
 
     def upper(study: StudyPhases, trials: int) -> float:
         core = study.duration(math.fsum(_core_seconds(study, trials, share).values())).high
-        costs = (cost for cost in _plugin_phases(spec, study).values() if not cost.optional)
+        costs = (cost for cost in _feature_phases(spec, study).values() if not cost.optional)
         features = (study.duration(cost.seconds, cost.uncertainty).high for cost in costs)
         return outside + core + math.fsum(features)
 
@@ -307,8 +307,8 @@ def _affordable_study(
     if not most:
         least = upper(study.with_confirmation(1, 1).with_trials(1), 1)
         raise TooLong(
-            f"the budget has no room for a trial: one of {study.costs[0].candidate.strategy} with "
-            f"downloads, start, baselines and test split takes up to {units.duration(least)}",
+            f"the budget has no room for a trial: one of {study.lead.strategy} with downloads, "
+            f"start, baselines and test split takes up to {units.duration(least)}",
             fix=f"Give at least --budget {math.ceil(least / 360) / 10:g}h, a smaller model, fewer "
             "rows (--max-rows) or fewer epochs (--epochs).",
         )

@@ -25,7 +25,7 @@ from sweeper.planning.budget.trial_budget import (
     RUNGS,
     TYPICAL_CLASSES,
     Cap,
-    plugin_tokens,
+    feature_tokens,
     scored_rungs,
     scoring_tokens,
     sequence_cap,
@@ -33,7 +33,7 @@ from sweeper.planning.budget.trial_budget import (
 from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.step_time import of_one_worker, possible_machines
-from sweeper.planning.costs.trial_seconds import Clock, Workload, clock_of, fit_seconds
+from sweeper.planning.costs.trial_seconds import SetupTimes, Workload, fit_seconds, setup_times
 from sweeper.plans import Candidate, Duration, Parameter
 from sweeper.spec import Scalar, SearchSpec, Spec
 
@@ -51,20 +51,20 @@ class TimedCandidate(NamedTuple):
 
     Args:
         candidate: The plan's candidate, with an updated ``duration``.
-        default: Seconds of a full trial of the default configuration.
-        searched: Expected seconds of an unpruned trial of the search, over the batches, modules and
-            epochs that it may have.
-        scoring: Seconds to score one model on the test split.
-        answering: Seconds to generate its answers to the first test items.
+        default_seconds: Seconds of a full trial of the default configuration.
+        searched_seconds: Expected seconds of an unpruned trial of the search, over the batches,
+            modules and epochs that it may have.
+        scoring_seconds: Seconds to score one model on the test split.
+        answering_seconds: Seconds to generate its answers to the first test items.
         free: Whether the trial equals a baseline that is computed anyway.
         source: Text on the measurements that corrected the times; empty without any.
     """
 
     candidate: Candidate
-    default: float
-    searched: float
-    scoring: float
-    answering: float
+    default_seconds: float
+    searched_seconds: float
+    scoring_seconds: float
+    answering_seconds: float
     free: bool
     source: str
 
@@ -90,7 +90,7 @@ def workload_of(
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
-    tokens_at_rung, tokens_at_end = plugin_tokens(spec, cap.tokens)
+    tokens_at_rung, tokens_at_end = feature_tokens(spec, cap.tokens)
     test = data.rows_of("test") or max(round(data.rows * spec.data.test_fraction), 1)
     wanted = spec.evaluation.generate_items
     written = _GENERATED_ITEMS[facts.hardware.device] if wanted is None else wanted
@@ -112,7 +112,7 @@ def workload_of(
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         answered_rows=validation if objective.of_answers else 0,
-        plugin_tokens=(scored.below + 1) * tokens_at_rung + tokens_at_end,
+        feature_tokens=(scored.below + 1) * tokens_at_rung + tokens_at_end,
         processes=_parallel_workers(spec, facts),
     )
 
@@ -138,28 +138,29 @@ def _parallel_workers(spec: Spec, facts: Facts) -> int:
 def timed_candidate(candidate: Candidate, facts: Facts, workload: Workload) -> TimedCandidate:
     """A candidate with the times of its trials."""
     searched = math.fsum(
-        weight * _clock(candidate, facts, workload, parameters).full_trial(workload)
+        weight * _times(candidate, facts, workload, parameters).full_trial_seconds(workload)
         for weight, parameters in _configurations(candidate)
     )
-    default = clock_of_default(candidate, facts, workload)
-    seconds = default.full_trial(workload)
+    default = default_times(candidate, facts, workload)
+    seconds = default.full_trial_seconds(workload)
     # If only the GPU's memory is known, the interval spans all GPUs with that memory.
     setup, hardware = default.setup, facts.hardware
-    gpu_machines = possible_machines(of_one_worker(hardware, workload.processes))
-    each = [clock_of(default.model, setup, card).full_trial(workload) for card in gpu_machines]
+    machines = possible_machines(of_one_worker(hardware, workload.processes))
+    each_card = (setup_times(default.model, setup, machine) for machine in machines)
+    each = [times.full_trial_seconds(workload) for times in each_card]
     low, high = default.speed.spread
     wider = interval_factor(facts, "trial-time")
     ends = min(seconds, *each) * low / wider, max(seconds, *each) * high * wider
     duration = Duration(seconds=seconds, low=ends[0], high=ends[1])
-    source = default.learned.source
+    source, written = default.learned.source, workload.written_items
     return TimedCandidate(
         candidate=candidate.model_copy(
             update={"duration": duration, "time_notes": (source,) if source else ()}
         ),
-        default=seconds,
-        searched=searched * usual_share(candidate.parameters.get(EPOCHS)),
-        scoring=default.scoring(workload, workload.test_rows),
-        answering=default.generating(workload.written_items, workload.written_tokens),
+        default_seconds=seconds,
+        searched_seconds=searched * usual_share(candidate.parameters.get(EPOCHS)),
+        scoring_seconds=default.scoring_seconds(workload, workload.test_rows),
+        answering_seconds=default.generation_seconds(written, workload.written_tokens),
         # A head on a frozen base is fitted as in the probe baseline, with unweighted classes.
         free=candidate.one_trial
         and bool(workload.classes)
@@ -169,26 +170,26 @@ def timed_candidate(candidate: Candidate, facts: Facts, workload: Workload) -> T
     )
 
 
-def clock_of_default(candidate: Candidate, facts: Facts, workload: Workload) -> Clock:
-    """The clock of a candidate's default configuration."""
-    return _clock(candidate, facts, workload, candidate.defaults())
+def default_times(candidate: Candidate, facts: Facts, workload: Workload) -> SetupTimes:
+    """The times of a candidate's default configuration."""
+    return _times(candidate, facts, workload, candidate.defaults())
 
 
-def clock_of_base(candidate: Candidate, facts: Facts, workload: Workload) -> Clock:
-    """The clock of a candidate's base model, without the strategy's layers."""
-    clock = clock_of_default(candidate, facts, workload)
-    setup = clock.setup.replace(strategy=OTHER.name, trainable=0, quantization=None)
-    return clock_of(clock.model, setup, of_one_worker(facts.hardware, workload.processes))
+def base_times(candidate: Candidate, facts: Facts, workload: Workload) -> SetupTimes:
+    """The times of a candidate's base model, without the strategy's layers."""
+    times = default_times(candidate, facts, workload)
+    setup = times.setup.replace(strategy=OTHER.name, trainable=0, quantization=None)
+    return setup_times(times.model, setup, of_one_worker(facts.hardware, workload.processes))
 
 
-def _clock(
+def _times(
     candidate: Candidate, facts: Facts, workload: Workload, parameters: Mapping[str, Scalar]
-) -> Clock:
+) -> SetupTimes:
     model = next(m for m in facts.models if m.id == candidate.model)
     setup = candidate_setup(
         candidate, parameters, workload.item_tokens, workload.classes, facts.hardware.device
     )
-    return clock_of(model, setup, of_one_worker(facts.hardware, workload.processes))
+    return setup_times(model, setup, of_one_worker(facts.hardware, workload.processes))
 
 
 def _configurations(candidate: Candidate) -> Iterator[tuple[float, dict[str, Scalar]]]:
@@ -229,21 +230,21 @@ def usual_share(epochs: Parameter | None) -> float:
 
 def baseline_seconds(facts: Facts, lead: Candidate, workload: Workload) -> float:
     """Seconds of the baselines on validation: a probe, or zero-shot and few-shot prompts."""
-    clock, workload = clock_of_base(lead, facts, workload), workload.on_all_rows
+    times, workload = base_times(lead, facts, workload), workload.on_all_rows
     if workload.classes:
-        features = clock.scoring(workload, workload.train_rows + workload.validation_rows)
+        features = times.scoring_seconds(workload, workload.train_rows + workload.validation_rows)
         return features + fit_seconds(workload)
-    answers = clock.generating(workload.answered_rows, workload.written_tokens)
-    return 2 * (clock.scoring(workload, workload.validation_rows) + answers)
+    answers = times.generation_seconds(workload.answered_rows, workload.written_tokens)
+    return 2 * (times.scoring_seconds(workload, workload.validation_rows) + answers)
 
 
 def baseline_scoring(facts: Facts, lead: Candidate, workload: Workload) -> float:
     """Seconds of the baselines on the test split."""
-    clock = clock_of_base(lead, facts, workload)
+    times = base_times(lead, facts, workload)
     if workload.classes:
-        return clock.scoring(workload, workload.test_rows)
-    answers = clock.generating(workload.written_items, workload.written_tokens)
-    return 2 * (clock.scoring(workload, workload.test_rows) + answers)
+        return times.scoring_seconds(workload, workload.test_rows)
+    answers = times.generation_seconds(workload.written_items, workload.written_tokens)
+    return 2 * (times.scoring_seconds(workload, workload.test_rows) + answers)
 
 
 # Factors on the interval of a trial, for the uncertainty of a study's counts: the share of a full
@@ -262,10 +263,10 @@ _CONVERSION_SECONDS = tuple(seconds / 134.5e6 for seconds in (0.5 * 20.5, 25.8, 
 STACK = "transformers and PEFT without torch.compile"
 
 
-def timing(facts: Facts, costs: Sequence[TimedCandidate]) -> tuple[str, ...]:
+def timing(facts: Facts, candidates: Sequence[TimedCandidate]) -> tuple[str, ...]:
     """Texts on the sources of the plan's times."""
     hardware, wider = facts.hardware, interval_factor(facts, "trial-time")
-    learned = [f"{cost.candidate.strategy}: {cost.source}" for cost in costs if cost.source]
+    learned = [f"{item.candidate.strategy}: {item.source}" for item in candidates if item.source]
     if hardware.calibrated:
         base = f"this machine was calibrated on {hardware.calibrated}"
     elif hardware.device == "cpu":
@@ -284,16 +285,21 @@ class StudyPhases:
     """The time of each phase of a study.
 
     Args:
-        costs: The candidates with the times of their trials, in the plan's order.
+        candidates: The candidates with the times of their trials, in the plan's order.
         workload: Tokens and items of a trial.
         side_by_side: Number of parallel trials.
     """
 
     facts: Facts
-    costs: Sequence[TimedCandidate]
+    candidates: Sequence[TimedCandidate]
     workload: Workload
     search: SearchSpec
     side_by_side: int
+
+    @property
+    def lead(self) -> Candidate:
+        """The recommended candidate."""
+        return self.candidates[0].candidate
 
     def with_trials(self, trials: int) -> StudyPhases:
         """The phases with at most ``trials`` finalists."""
@@ -312,7 +318,8 @@ class StudyPhases:
             uncertainty: Factor by which both ends are widened.
         """
         uncertainty *= interval_factor(self.facts, "sweep-time")
-        each = [cost.candidate.duration for cost in self.costs if cost.candidate.duration.seconds]
+        durations = [timed.candidate.duration for timed in self.candidates]
+        each = [duration for duration in durations if duration.seconds]
         low = min((duration.low / duration.seconds for duration in each), default=1.0)
         high = max((duration.high / duration.seconds for duration in each), default=1.0)
         low, high = low * _COUNT_FACTORS[0] / uncertainty, high * _COUNT_FACTORS[1] * uncertainty
@@ -330,44 +337,45 @@ class StudyPhases:
         Args:
             share: Share of a full budget that a searched trial uses.
         """
-        paid = [cost for cost in self.costs if not cost.free]
+        paid = [timed for timed in self.candidates if not timed.free]
         defaults = paid[: max(trials // 3, 1)] if paid else []
         searchable = [c for c in paid if any(p.searched for p in c.candidate.parameters.values())]
-        done = len(defaults) + len(self.costs) - len(paid)
+        done = len(defaults) + len(self.candidates) - len(paid)
         rest = max(trials - done, 0) if searchable else 0
-        searched = rest * share * _mean([cost.searched for cost in searchable])
-        return self.parallel(sum(cost.default for cost in defaults) + searched, trials)
+        searched = rest * share * _mean([timed.searched_seconds for timed in searchable])
+        return self.parallel(sum(timed.default_seconds for timed in defaults) + searched, trials)
 
     def stages(self, trials: int) -> float:
         """Seconds of the features' stages, such as continued pretraining; each variant is made
         once."""
         stages = {
             (feature, stage.key): stage
-            for cost in self.costs
-            for feature, stage in cost.candidate.stages.items()
+            for timed in self.candidates
+            for feature, stage in timed.candidate.stages.items()
         }
         return math.fsum(each.seconds * min(each.variants, trials) for each in stages.values())
 
     def confirmation(self) -> float:
         """Seconds of the confirmation runs; the trial itself is one of the seeds."""
         runs = self.search.finalists * max(self.search.confirmation_seeds - 1, 0)
-        each = _mean([0.0 if cost.free else cost.default for cost in self.costs])
+        each = _mean([0.0 if timed.free else timed.default_seconds for timed in self.candidates])
         return self.parallel(runs * each, runs)
 
     def baselines(self) -> float:
         """Seconds of the workers' start, and of baselines divided by the parallel trials."""
-        scored = baseline_seconds(self.facts, self.costs[0].candidate, self.workload)
+        scored = baseline_seconds(self.facts, self.lead, self.workload)
         return START_SECONDS + self.parallel(scored)
 
     def test(self) -> float:
         """Seconds of baselines, defaults and finalists on the test split."""
-        costs, search = self.costs, self.search
+        search = self.search
         trainings = search.finalists * search.confirmation_seeds
-        scoring = _mean([cost.scoring + BETWEEN_SECONDS for cost in costs])
-        answering = _mean([cost.answering for cost in costs])
+        scoring = _mean([timed.scoring_seconds + BETWEEN_SECONDS for timed in self.candidates])
+        answering = _mean([timed.answering_seconds for timed in self.candidates])
         # Answers of one training per finalist and default; of all if the objective needs answers.
-        answered = (trainings if self.workload.answered_rows else search.finalists) + len(costs)
-        base = baseline_scoring(self.facts, costs[0].candidate, self.workload)
+        answered = trainings if self.workload.answered_rows else search.finalists
+        answered += len(self.candidates)
+        base = baseline_scoring(self.facts, self.lead, self.workload)
         return self.parallel(base + trainings * scoring + answered * answering)
 
 

@@ -165,7 +165,7 @@ def scored_rungs(
     widest = min((limit.every for limit in limits_of(spec)), default=SPACINGS[-1])
     if spec.training.early_stopping_patience is not None or spec.declares(PATIENCE):
         widest = SPACINGS[0]
-    at_rung, at_end = plugin_tokens(spec, cap.tokens)
+    at_rung, at_end = feature_tokens(spec, cap.tokens)
     cost = scoring_tokens(spec, facts, cap) / cap.mean
     return affordable(
         EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(train_rows),
@@ -211,7 +211,7 @@ def affordable(
     return ScoredRungs(every, min(validation_rows, max(enough, math.floor(items))))
 
 
-def plugin_tokens(spec: Spec, cap: int) -> tuple[int, int]:
+def feature_tokens(spec: Spec, cap: int) -> tuple[int, int]:
     """Tokens on which features score a trial: at each scored rung, and at its end."""
     scored = [tokens(spec, cap) for _, tokens in parts.SCORED_TOKENS.all()]
     return sum(at_rung for at_rung, _ in scored), sum(at_end for _, at_end in scored)

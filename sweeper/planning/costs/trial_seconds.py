@@ -40,7 +40,7 @@ class Workload:
         written_items: Test items for which an answer is generated.
         written_tokens: Tokens of an answer.
         answered_rows: Validation items for which each trial generates an answer at its end.
-        plugin_tokens: Tokens that features score, at rungs and at the end.
+        feature_tokens: Tokens that features score, at rungs and at the end.
         rung_every: Rungs from one scored rung to the next.
         processes: Parallel trials that share the cores of a processor.
         all_rows: Items of an epoch over all rows, if ``train_rows`` are a part; else 0.
@@ -61,7 +61,7 @@ class Workload:
     written_items: int = 0
     written_tokens: float = 0.0
     answered_rows: int = 0
-    plugin_tokens: int = 0
+    feature_tokens: int = 0
     rung_every: int = 1
     processes: int = 1
     all_rows: int = 0
@@ -73,19 +73,23 @@ class Workload:
         return replace(self, train_rows=self.all_rows or self.train_rows)
 
 
-class Clock(NamedTuple):
-    """Seconds of one set-up on one machine, corrected by earlier measurements."""
+class SetupTimes(NamedTuple):
+    """Estimates the seconds of work in one set-up on one machine.
+
+    Args:
+        learned: Factors from earlier measurements.
+    """
 
     model: ModelFacts
     setup: Setup
     speed: Speed
     learned: Correction
 
-    def training(self, workload: Workload) -> float:
+    def training_seconds(self, workload: Workload) -> float:
         """Seconds of a full budget's optimizer steps; on a frozen base, of its features and the
         head's fit."""
         if not self.setup.traits.gradients_through_base:
-            return self.scoring(workload, workload.train_rows) + fit_seconds(workload)
+            return self.scoring_seconds(workload, workload.train_rows) + fit_seconds(workload)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
         steps = max(1, math.ceil(workload.epochs * math.ceil(workload.train_rows / batch)))
         # Examples are counted, since an incomplete last batch is cheaper than a full one.
@@ -93,14 +97,14 @@ class Clock(NamedTuple):
         step = step_seconds(self.model, self.setup, self.speed) * self.learned.training
         return step * max(whole, 0.5 * steps)
 
-    def scoring(self, workload: Workload, items: int) -> float:
+    def scoring_seconds(self, workload: Workload, items: int) -> float:
         """Seconds to score items in batches, of which the last may be smaller."""
         if items <= 0:
             return 0.0
         batch = min(self._evaluation_batch, items)
         rest, tokens = items % batch, max(1.0, workload.scoring_tokens)
-        seconds = (items - rest) * self.text(tokens, batch)
-        return seconds + (rest * self.text(tokens, rest) if rest else 0.0)
+        seconds = (items - rest) * self.text_seconds(tokens, batch)
+        return seconds + (rest * self.text_seconds(tokens, rest) if rest else 0.0)
 
     @property
     def _evaluation_batch(self) -> int:
@@ -110,28 +114,30 @@ class Clock(NamedTuple):
     def _evaluation_length(self) -> int:
         return self.setup.evaluation_length or self.setup.sequence_length
 
-    def text(self, tokens: float, batch: int) -> float:
+    def text_seconds(self, tokens: float, batch: int) -> float:
         """Seconds to score one text of ``tokens`` tokens, in a batch with others."""
         work = evaluation(self.model, self.setup, batch, tokens)
         return self.speed.seconds(work) / batch * self.learned.evaluation
 
-    def rungs(self, workload: Workload) -> float:
+    def validation_seconds(self, workload: Workload) -> float:
         """Seconds of all validations in a full budget."""
         if not self.setup.traits.gradients_through_base:
-            return self.scoring(workload, workload.validation_rows)
+            return self.scoring_seconds(workload, workload.validation_rows)
         scored = workload.rungs // workload.rung_every
-        below = (scored - 1) * self.scoring(workload, workload.rung_items)
-        whole = self.scoring(workload, workload.validation_rows)
+        below = (scored - 1) * self.scoring_seconds(workload, workload.rung_items)
+        whole = self.scoring_seconds(workload, workload.validation_rows)
         length = self._evaluation_length
-        further = workload.plugin_tokens / length * self.text(length, self._evaluation_batch)
+        further = (
+            workload.feature_tokens / length * self.text_seconds(length, self._evaluation_batch)
+        )
         return below + whole + further + scored * _VALIDATION_SECONDS
 
-    def full_trial(self, workload: Workload) -> float:
+    def full_trial_seconds(self, workload: Workload) -> float:
         """Seconds of a full budget from the first step to the last validation."""
-        answers = self.generating(workload.answered_rows, workload.written_tokens)
-        return self.training(workload) + self.rungs(workload) + answers
+        answers = self.generation_seconds(workload.answered_rows, workload.written_tokens)
+        return self.training_seconds(workload) + self.validation_seconds(workload) + answers
 
-    def generating(self, texts: int, tokens: float, batch: int | None = None) -> float:
+    def generation_seconds(self, texts: int, tokens: float, batch: int | None = None) -> float:
         """Seconds to generate ``texts`` texts of ``tokens`` tokens.
 
         Args:
@@ -154,7 +160,9 @@ class Clock(NamedTuple):
 @lru_cache(maxsize=4096)
 def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, workload: Workload) -> Duration:
     """The duration of a trial by the formula only, without measurements on this machine."""
-    return speed.duration(Clock(model, setup, speed, Correction()).full_trial(workload))
+    return speed.duration(
+        SetupTimes(model, setup, speed, Correction()).full_trial_seconds(workload)
+    )
 
 
 def fit_seconds(workload: Workload) -> float:
@@ -162,7 +170,7 @@ def fit_seconds(workload: Workload) -> float:
     return _FIT_SECONDS + _FIT_SECONDS_PER_CELL * workload.train_rows * workload.classes
 
 
-def clock_of(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> Clock:
-    """The clock of a set-up on a machine."""
+def setup_times(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> SetupTimes:
+    """The times of a set-up on a machine, corrected by its earlier measurements."""
     speed = speed_of(hardware, setup)
-    return Clock(model, setup, speed, correction_for(model, setup, hardware, speed))
+    return SetupTimes(model, setup, speed, correction_for(model, setup, hardware, speed))
