@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweeper.errors import Problem, SpecError, near_match
+from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import EPOCHS, is_number, near_parameter
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
 from sweeper.planning.rulebook.book import RuleBook
@@ -16,6 +17,7 @@ from sweeper.spec import Scalar, Spec, TrialRequest
 def checked_own_trials(
     book: RuleBook,
     spec: Spec,
+    models: Sequence[ModelFacts],
     candidates: Sequence[Candidate],
     rejected: Sequence[Rejected],
     epochs: float,
@@ -32,9 +34,9 @@ def checked_own_trials(
     checked: list[Configuration] = []
     for index, trial in enumerate(spec.trials):
         where = spec.places.where(("trials", index))
-        models = sorted({c.model for c in candidates})
-        if trial.model not in (None, *models):
-            fix = near_match(str(trial.model), models)
+        ids = sorted({c.model for c in candidates})
+        if trial.model not in (None, *ids):
+            fix = near_match(str(trial.model), ids)
             problems.append(Problem(f"model {trial.model!r} is not in this plan", "", fix, where))
             continue
         candidate = next((c for c in candidates if _names(trial, c)), None)
@@ -45,10 +47,13 @@ def checked_own_trials(
             problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
             continue
         in_book = book.strategies[trial.strategy].parameters
+        context = next(model.context_length for model in models if model.id == candidate.model)
         trial_problems: list[Problem] = []
         for name, value in trial.parameters.items():
             at = spec.places.where(("trials", index, "parameters", name))
-            trial_problems += _problems(candidate, in_book.get(name), name, value, at, epochs)
+            trial_problems += _problems(
+                candidate, in_book.get(name), name, value, at, epochs, context
+            )
         problems += trial_problems
         if not trial_problems:
             planned = candidate.parameters
@@ -74,12 +79,15 @@ def _problems(
     value: Scalar,
     where: str,
     epochs: float,
+    context: int,
 ) -> Iterator[Problem]:
     """The problems of one value of a trial.
 
     Args:
         in_book: The parameter as the strategy's file declares it; None if it does not.
+        context: Tokens of the model's context.
     """
+    room = context - candidate.setup.sequence_length
     parameter = candidate.parameters.get(name)
     if in_book is not None and in_book.optional and parameter is None:
         fix = (
@@ -96,6 +104,10 @@ def _problems(
         what = f"{name} = {value!r} is more than the full budget of {epochs:g}"
         fix = f"Give --epochs {value:g}, which raises the full budget of all trials."
         yield Problem(what, "All trials of a study share one full budget.", fix, where)
+    elif name == "num_virtual_tokens" and is_number(value) and float(value) > room:
+        what = f"{name} = {value!r} does not fit into the context"
+        why = f"The texts leave room for {room} of its {context} tokens."
+        yield Problem(what, why, "Use fewer, or give a lower --max-length.", where)
     elif parameter.kind == "categorical" and (name == EPOCHS or in_book.possible is None):
         if not any(same(choice, value) for choice in parameter.allowed):
             fix = near_match(str(value), [str(choice) for choice in parameter.allowed])

@@ -141,7 +141,7 @@ def _plan(request: _Request, epochs: float, full_epochs: float) -> Plan:
         ),
         advice=notes(rules, base.values, "advice"),
         answers=answers(rules, base.values, study.candidates, rejected),
-        own_trials=checked_own_trials(book, spec, candidates, rejected, epochs),
+        own_trials=checked_own_trials(book, spec, facts.models, candidates, rejected, epochs),
         declared=spec.parameters,
         budget=study.budget,
         search_gain=gain.widened(interval_factor(facts, "search-gain")),
