@@ -1,4 +1,4 @@
-"""The time of one trial: optimizer steps, rungs, the last validation."""
+"""The time of one trial: optimizer steps and validations."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from sweeper.planning.costs.corrections import Correction, correction_for
 from sweeper.planning.costs.step_time import Speed, evaluation, speed_of, step_seconds
 from sweeper.plans import Duration
 
-# Metrics, ordering and copies of weights at each validation: median of the time of eight rungs of
-# 21 full trainings beyond their batches.
+# Seconds of a validation besides its batches: metrics, ordering, copies of weights. The median of
+# the eight rungs of 21 full trials.
 _VALIDATION_SECONDS = 0.1
-# A frozen probe's whole regularisation path on a CPU: four data sets of 440 to 3,000 rows and 2 to
-# 77 classes took between 2.4 and about 14 s beyond their features.
+# Seconds to fit a probe's whole regularisation path on a CPU, besides its features: a fixed time,
+# and that of each row and class. Four data sets of 440 to 3,000 rows and 2 to 77 classes took
+# between 2.4 and about 14 s.
 _FIT_SECONDS, _FIT_SECONDS_PER_CELL = 2.5, 5e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The amount of training and scoring in a trial of a study.
+
+    An item is what training and scoring take as one text: an example, or with divided or joined
+    texts a piece of one or several.
 
     Args:
         train_rows: Items of one epoch.
@@ -40,10 +44,10 @@ class Workload:
         written_items: Test items for which an answer is generated.
         written_tokens: Tokens of an answer.
         answered_rows: Validation items for which each trial generates an answer at its end.
-        feature_tokens: Tokens that features score, at rungs and at the end.
+        feature_tokens: Tokens that features score in a trial, at its rungs and at its end.
         rung_every: Rungs from one scored rung to the next.
         processes: Parallel trials that share the cores of a processor.
-        all_rows: Items of an epoch over all rows, if ``train_rows`` are a part; else 0.
+        all_rows: Items of an epoch over all rows if trials train on a part of them; else 0.
         full_tokens: Training tokens of a full budget.
     """
 
@@ -92,10 +96,10 @@ class SetupTimes(NamedTuple):
             return self.scoring_seconds(workload, workload.train_rows) + fit_seconds(workload)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
         steps = max(1, math.ceil(workload.epochs * math.ceil(workload.train_rows / batch)))
-        # Examples are counted, since an incomplete last batch is cheaper than a full one.
-        whole = workload.epochs * workload.train_rows / batch
+        # An incomplete last batch of an epoch is cheaper than a full one, but is still a step.
+        full_batches = workload.epochs * workload.train_rows / batch
         step = step_seconds(self.model, self.setup, self.speed) * self.learned.training
-        return step * max(whole, 0.5 * steps)
+        return step * max(full_batches, 0.5 * steps)
 
     def scoring_seconds(self, workload: Workload, items: int) -> float:
         """Seconds to score items in batches, of which the last may be smaller."""
@@ -123,14 +127,13 @@ class SetupTimes(NamedTuple):
         """Seconds of all validations in a full budget."""
         if not self.setup.traits.gradients_through_base:
             return self.scoring_seconds(workload, workload.validation_rows)
-        scored = workload.rungs // workload.rung_every
-        below = (scored - 1) * self.scoring_seconds(workload, workload.rung_items)
-        whole = self.scoring_seconds(workload, workload.validation_rows)
+        scored_rungs = workload.rungs // workload.rung_every
+        earlier = (scored_rungs - 1) * self.scoring_seconds(workload, workload.rung_items)
+        last = self.scoring_seconds(workload, workload.validation_rows)
         length = self._evaluation_length
-        further = (
-            workload.feature_tokens / length * self.text_seconds(length, self._evaluation_batch)
-        )
-        return below + whole + further + scored * _VALIDATION_SECONDS
+        of_text = self.text_seconds(length, self._evaluation_batch)
+        for_features = workload.feature_tokens / length * of_text
+        return earlier + last + for_features + scored_rungs * _VALIDATION_SECONDS
 
     def full_trial_seconds(self, workload: Workload) -> float:
         """Seconds of a full budget from the first step to the last validation."""
@@ -152,14 +155,14 @@ class SetupTimes(NamedTuple):
             if setup.traits.adds == "low-rank" and not setup.quantization:
                 setup = setup.replace(strategy=OTHER.name, trainable=0)  # adapter merged
         work = evaluation(model, setup, batch, 1)
-        token = self.speed.seconds(work) + work.layers * self.speed.generation_seconds
-        token += batch * cached / self.speed.bandwidth
-        return math.ceil(texts / batch) * tokens * token
+        token_seconds = self.speed.seconds(work) + work.layers * self.speed.generation_seconds
+        token_seconds += batch * cached / self.speed.bandwidth
+        return math.ceil(texts / batch) * tokens * token_seconds
 
 
 @lru_cache(maxsize=4096)
 def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, workload: Workload) -> Duration:
-    """The duration of a trial by the formula only, without measurements on this machine."""
+    """The duration of a full trial by the formula, without measurements on this machine."""
     return speed.duration(
         SetupTimes(model, setup, speed, Correction()).full_trial_seconds(workload)
     )
