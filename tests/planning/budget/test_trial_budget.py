@@ -42,8 +42,8 @@ def test_looks_cost_what_is_left_or_are_as_few_as_may_be(
     assert enough <= scored.items <= rows
     assert scored.every <= widest
     assert RUNGS % scored.every == 0
-    assert scored.below >= 1
-    paid = scored.below * (scored.items * cost + beside)
+    assert scored.before_last >= 1
+    paid = scored.before_last * (scored.items * cost + beside)
     assert scored.every == widest or paid <= passes + 1e-6
     assert scored.items == enough or paid + rows * cost <= passes + 1e-6
 
