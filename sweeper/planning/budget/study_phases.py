@@ -233,25 +233,6 @@ def usual_share(epochs: Parameter | None) -> float:
     return sum(shares) / full
 
 
-def baseline_seconds(facts: Facts, lead: Candidate, workload: Workload) -> float:
-    """Seconds of the baselines on validation: a probe, or zero-shot and few-shot prompts."""
-    times, workload = base_times(lead, facts, workload), workload.on_all_rows
-    if workload.classes:
-        features = times.scoring_seconds(workload, workload.train_rows + workload.validation_rows)
-        return features + fit_seconds(workload)
-    answers = times.generation_seconds(workload.answered_rows, workload.written_tokens)
-    return 2 * (times.scoring_seconds(workload, workload.validation_rows) + answers)
-
-
-def baseline_scoring(facts: Facts, lead: Candidate, workload: Workload) -> float:
-    """Seconds of the baselines on the test split."""
-    times = base_times(lead, facts, workload)
-    if workload.classes:
-        return times.scoring_seconds(workload, workload.test_rows)
-    answers = times.generation_seconds(workload.written_items, workload.written_tokens)
-    return 2 * (times.scoring_seconds(workload, workload.test_rows) + answers)
-
-
 # Factors on the ends of a trial's interval that give those of a study, in which it is also unknown
 # how much of a full budget searched trials use and which strategies are confirmed. In plans of 24
 # requests, the exact ends of a phase were 0.87 and 1.12 times those of a trial, in the median.
@@ -370,9 +351,23 @@ class StudyPhases:
         return self.parallel(runs * each, runs)
 
     def baselines(self) -> float:
-        """Seconds of the workers' start, and of baselines divided by the parallel trials."""
-        scored = baseline_seconds(self.facts, self.lead, self.workload)
-        return START_SECONDS + self.parallel(scored)
+        """Seconds of the workers' start and of the baselines on validation, on parallel workers."""
+        workload = self.workload.on_all_rows
+        seconds = self._base_seconds(workload.validation_rows, workload.answered_rows)
+        if workload.classes:  # the probe
+            rows = workload.train_rows + workload.validation_rows
+            seconds = self._base_seconds(rows, 0) + fit_seconds(workload)
+        return START_SECONDS + self.parallel(seconds)
+
+    def _base_seconds(self, items: int, answered: int) -> float:
+        """Seconds in which the untrained model scores items and writes answers.
+
+        Without a head it does both twice, zero-shot and few-shot.
+        """
+        times = base_times(self.lead, self.facts, self.workload)
+        answers = times.generation_seconds(answered, self.workload.written_tokens)
+        scoring = times.scoring_seconds(self.workload, items)
+        return (1 if self.workload.classes else 2) * (scoring + answers)
 
     def test(self) -> float:
         """Seconds of baselines, defaults and finalists on the test split."""
@@ -383,7 +378,7 @@ class StudyPhases:
         # Answers of one training per finalist and default; of all if the objective needs answers.
         answered = trainings if self.workload.answered_rows else search.finalists
         answered += len(self.candidates)
-        base = baseline_scoring(self.facts, self.lead, self.workload)
+        base = self._base_seconds(self.workload.test_rows, self.workload.written_items)
         return self.parallel(base + trainings * scoring + answered * answering)
 
 

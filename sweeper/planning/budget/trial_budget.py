@@ -213,12 +213,7 @@ def affordable(
     """
     enough = min(MIN_RUNG_ITEMS, validation_rows)
     rung_passes = enough * cost + at_rung
-    fitting = (
-        s
-        for s in SPACINGS
-        if s >= widest or ScoredRungs(s, enough).before_last * rung_passes <= passes
-    )
-    every = next(fitting)
+    every = next(s for s in SPACINGS if s >= widest or (RUNGS // s - 1) * rung_passes <= passes)
     items = ((passes - at_end) / ScoredRungs(every, enough).before_last - at_rung) / cost
     return ScoredRungs(every, min(validation_rows, max(enough, math.floor(items))))
 

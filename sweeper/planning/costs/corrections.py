@@ -119,19 +119,15 @@ def _correction(
     scored = scored or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
 
-    def setup_and_speed(m: Measured) -> tuple[Setup, Speed]:
+    def case(m: Measured) -> tuple[Setup, Speed]:
         own_speed = speed.on(m.threads / cores) if m.threads else speed
         return measured_setup(m, classes, device), own_speed
 
-    step_ratios = [
-        (m.seconds_per_step or 0.0) / step_seconds(model, *setup_and_speed(m)) for m in trained
-    ]
-    item_ratios = [
-        (m.seconds_per_item or 0.0) / _item_seconds(model, m, *setup_and_speed(m)) for m in scored
-    ]
+    step_ratios = ((m.seconds_per_step or 0.0) / step_seconds(model, *case(m)) for m in trained)
+    item_ratios = ((m.seconds_per_item or 0.0) / _item_seconds(model, m, *case(m)) for m in scored)
     return Correction(
-        training=_mean(step_ratios, trained),
-        evaluation=_mean(item_ratios, scored),
+        training=_mean([*step_ratios], trained),
+        evaluation=_mean([*item_ratios], scored),
         source=_source(trained, strategy),
     )
 

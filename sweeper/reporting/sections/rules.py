@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.features.parts import Heading
@@ -23,12 +22,12 @@ class _ListedRule:
     """A row of the table: a rule, and the strategy that it changed; none for a caution or warning.
 
     Args:
-        overruled: Earlier rules with which it disagrees, for any strategy.
+        overruled: Earlier rules with which it disagrees for some strategy, as keys.
     """
 
     reason: Reason
     strategy: StrategyOnModel = NO_STRATEGY
-    overruled: tuple[str, ...] = ()
+    overruled: dict[str, None] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -47,7 +46,7 @@ class _ListedRule:
             texts += [f"{name} {to}" for name, to in reason.changes.items()]
         else:
             texts.append(f"not applied to {units.joined([*reason.changes])}")
-        texts += [f"disagrees with {units.joined(self.overruled)}"] if self.overruled else []
+        texts += [f"disagrees with {units.joined([*self.overruled])}"] if self.overruled else []
         effect = "; ".join(texts)
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
@@ -85,22 +84,19 @@ def _listed_rules(plan: PlanExcerpt) -> list[tuple[str, _ListedRule]]:
     """
     candidates = [*with_pointers(plan.strategies, "/plan/strategies")]
     entries = [
-        (pointer, reason, candidate.strategy)
+        (pointer, _ListedRule(reason, candidate.strategy))
         for parent, candidate in candidates
         for pointer, reason in with_pointers(candidate.reasons, f"{parent}/reasons")
     ]
     for parent, candidate in candidates:
         cautions = with_pointers(candidate.cautions, f"{parent}/cautions")
-        entries += [(pointer, caution, NO_STRATEGY) for pointer, caution in cautions]
+        entries += [(pointer, _ListedRule(caution)) for pointer, caution in cautions]
     warnings = with_pointers(plan.warnings, "/plan/warnings")
-    entries += [(pointer, warning, NO_STRATEGY) for pointer, warning in warnings]
-    overruled: dict[str, dict[str, None]] = defaultdict(dict)
-    for _, reason, _ in entries:
-        if reason.disagrees_with:
-            overruled[reason.rule][reason.disagrees_with] = None
+    entries += [(pointer, _ListedRule(warning)) for pointer, warning in warnings]
     rules: dict[str, tuple[str, _ListedRule]] = {}
-    for pointer, reason, strategy in entries:
-        if reason.rule != DECLARED:  # the user's choice, no rule
-            listed = _ListedRule(reason, strategy, tuple(overruled[reason.rule]))
-            rules.setdefault(reason.rule, (pointer, listed))
+    for pointer, rule in entries:
+        if rule.reason.rule != DECLARED:  # the user's choice, no rule
+            _, first = rules.setdefault(rule.reason.rule, (pointer, rule))
+            if rule.reason.disagrees_with:
+                first.overruled[rule.reason.disagrees_with] = None
     return list(rules.values())
