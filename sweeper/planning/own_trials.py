@@ -48,12 +48,11 @@ def checked_own_trials(
             continue
         in_book = book.strategies[trial.strategy].parameters
         context = next(model.context_length for model in models if model.id == candidate.model)
+        room = context - candidate.setup.sequence_length
         trial_problems: list[Problem] = []
         for name, value in trial.parameters.items():
             at = spec.places.where(("trials", index, "parameters", name))
-            trial_problems += _problems(
-                candidate, in_book.get(name), name, value, at, epochs, context
-            )
+            trial_problems += _problems(candidate, in_book.get(name), name, value, at, epochs, room)
         problems += trial_problems
         if not trial_problems:
             planned = candidate.parameters
@@ -79,15 +78,14 @@ def _problems(
     value: Scalar,
     where: str,
     epochs: float,
-    context: int,
+    room: int,
 ) -> Iterator[Problem]:
     """The problems of one value of a trial.
 
     Args:
         in_book: The parameter as the strategy's file declares it; None if it does not.
-        context: Tokens of the model's context.
+        room: Tokens of the model's context beyond those of the texts.
     """
-    room = context - candidate.setup.sequence_length
     parameter = candidate.parameters.get(name)
     if in_book is not None and in_book.optional and parameter is None:
         fix = (
@@ -105,9 +103,9 @@ def _problems(
         fix = f"Give --epochs {value:g}, which raises the full budget of all trials."
         yield Problem(what, "All trials of a study share one full budget.", fix, where)
     elif name == "num_virtual_tokens" and is_number(value) and float(value) > room:
-        what = f"{name} = {value!r} does not fit into the context"
-        why = f"The texts leave room for {room} of its {context} tokens."
-        yield Problem(what, why, "Use fewer, or give a lower --max-length.", where)
+        why = f"The texts leave room for {room} tokens of the model's context."
+        fix = "Use fewer, or give a lower --max-length."
+        yield Problem(f"{name} = {value!r} does not fit into the context", why, fix, where)
     elif parameter.kind == "categorical" and (name == EPOCHS or in_book.possible is None):
         if not any(same(choice, value) for choice in parameter.allowed):
             fix = near_match(str(value), [str(choice) for choice in parameter.allowed])

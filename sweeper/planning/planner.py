@@ -136,7 +136,8 @@ def _plan(request: _Request, epochs: float, full_epochs: float) -> Plan:
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),
-            *_warnings(spec, facts, base.cap, rejected, epochs, full_epochs),
+            *_warnings(spec, facts, base.cap, rejected),
+            *_budget_warnings(epochs, full_epochs),
             *declared_warnings(book, spec, candidates, rejected, rated),
         ),
         advice=notes(rules, base.values, "advice"),
@@ -291,19 +292,8 @@ def _refuse_long_study(spec: Spec, facts: Facts, study: _Study) -> None:
     )
 
 
-def _warnings(
-    spec: Spec,
-    facts: Facts,
-    cap: Cap,
-    rejected: Sequence[Rejected],
-    epochs: float,
-    full_epochs: float,
-) -> Iterator[Reason]:
-    """Warnings about the plan that do not come from rules.
-
-    Args:
-        full_epochs: Epochs of a trial before the user's budget shortened it to ``epochs``.
-    """
+def _warnings(spec: Spec, facts: Facts, cap: Cap, rejected: Sequence[Rejected]) -> Iterator[Reason]:
+    """Warnings about the cap, the workers and the GPUs."""
     if cap.many:
         yield Reason(
             rule="sequence-cap",
@@ -323,6 +313,10 @@ def _warnings(
             source="detected: cores of this machine",
         )
     yield from _sharding_warnings(facts, rejected)
+
+
+def _budget_warnings(epochs: float, full_epochs: float) -> Iterator[Reason]:
+    """A warning if the user's budget shortened trials."""
     if epochs != full_epochs:
         yield Reason(
             rule="budget",

@@ -85,11 +85,11 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     device."""
     tokens = float(setup.tokens)
     blocks, head = forward_flops(model, setup, setup.sequence_length)
-    adapter_flops = _adapter_flops(model, setup)
+    adapter = _adapter_flops(model, setup)
     # Gradients of the inputs cost one forward pass, those of trained weights another.
     backward = 2.0 if setup.traits.trains_base else 1.0
     recomputation = 1.0 if setup.gradient_checkpointing else 0.0
-    flops = blocks * (1 + recomputation + backward) + head * (1 + backward) + adapter_flops
+    flops = tokens * (blocks * (1 + recomputation + backward) + head * (1 + backward) + adapter)
     costs = layer_costs(model, setup)
     kept = sum(cost.kept * cost.count for cost in costs)
     vocabulary = setup.answer_fraction * model.vocabulary_size if not setup.classes else 0.0
@@ -98,9 +98,7 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     moved = tokens * (kept * (4 + 2 * recomputation) + vocabulary * 24)
     passes = 1 + recomputation + backward
     moved += passes * _weight_traffic(model, setup)
-    micro = StepWork(
-        tokens * flops, moved, passes * model.layers, adapters=_adapter_count(model, setup)
-    )
+    micro = StepWork(flops, moved, passes * model.layers, adapters=_adapter_count(model, setup))
     # Batches that features add, as a share of all tokens, cost as much as those of the data.
     micro *= 1 / (1 - setup.extra.further_share)
     if setup.extra.reference:  # a penalty that compares with the base's outputs

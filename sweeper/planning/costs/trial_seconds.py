@@ -163,9 +163,8 @@ class SetupTimes(NamedTuple):
 @lru_cache(maxsize=4096)
 def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, workload: Workload) -> Duration:
     """The duration of a full trial by the formula, without measurements on this machine."""
-    return speed.duration(
-        SetupTimes(model, setup, speed, Correction()).full_trial_seconds(workload)
-    )
+    times = SetupTimes(model, setup, speed, Correction())
+    return speed.duration(times.full_trial_seconds(workload))
 
 
 def fit_seconds(workload: Workload) -> float:

@@ -73,9 +73,7 @@ class FactComparison:
         if fact.kind == "flag" and self.operator == "equals":
             return fact.name if self.bound is holds else f"not {fact.name}"
         is_list = self.operator == "in"
-        bounds = ", ".join(
-            fact.shown(bound) for bound in (self.bound if is_list else (self.bound,))
-        )
+        bounds = ", ".join(map(fact.shown, self.bound if is_list else (self.bound,)))
         symbol = _SYMBOLS[self.operator][not holds]
         return f"{fact.name} {symbol} {f'[{bounds}]' if is_list else bounds}"
 
