@@ -468,7 +468,7 @@ def _conflict_problems(book: RuleBook, spec: Spec) -> Iterator[Problem]:
             if name in declared and other in declared:
                 where = spec.places.where(declared[name][1])
                 why = f"transformers would ignore {other}."
-                yield Problem(f"{name} and {other}", why, "Remove one of them.", where)
+                yield Problem(f"both {name} and {other}", why, "Remove one of them.", where)
 
 
 # Warn

@@ -321,8 +321,8 @@ def _budget_warnings(epochs: float, full_epochs: float) -> Iterator[Reason]:
         yield Reason(
             rule="budget",
             title="Shorter trials",
-            why=f"The budget pays for no full trial (epochs: {units.epochs(full_epochs)}), so each has "
-            f"{units.epochs(epochs)}. With less than one, a trial sees a part of the rows.",
+            why=f"The budget pays for no full trial (epochs: {units.epochs(full_epochs)}), so each "
+            f"has {units.epochs(epochs)}. With less than one, a trial sees a part of the rows.",
             source="the request (--budget)",
         )
 

@@ -40,7 +40,7 @@ QUESTIONS: Mapping[Question, str] = {
     "how-much-data": "How much data?",
     "fine-tune-at-all": "Is fine-tuning needed at all?",
 }
-#: In a rule, every strategy.
+#: Stands for every strategy in a rule.
 EVERY = "*"
 
 #: A fact's name in a text of a rule, which is replaced by the fact's value.

@@ -470,12 +470,12 @@ def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
     document, data = file.document, file.document.data
     name = str(data.get("strategy", document.stem))
     installed = strategy_files().paths.get(name)
-    is_installed = installed is None or str(installed) == document.name
+    is_main_file = installed is None or str(installed) == document.name
     stated = {key: data[key] for key in TRAIT_KEYS if key in data}
-    traits = read_traits(document, problems) if is_installed or stated else find(name)
+    traits = read_traits(document, problems) if is_main_file or stated else find(name)
     for key in stated:
         del data[key]
-    if is_installed or not stated or traits in (None, find(name)):
+    if is_main_file or not stated or traits in (None, find(name)):
         return traits
     what = f"{installed} states other traits of {name}"
     why = f"A file of another folder may change its parameters, but not {', '.join(TRAIT_KEYS)}."
