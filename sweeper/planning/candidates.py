@@ -1,4 +1,4 @@
-"""One pair of model and strategy: a candidate with its set-up and costs, or a rejection."""
+"""Makes a candidate, with its set-up and costs, or a rejection of a strategy on a base model."""
 
 from __future__ import annotations
 
@@ -36,25 +36,27 @@ from sweeper.plans import (
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the requested strategies"
+# Notes of the plan on the precision of a set-up.
 FP16 = (
     "fp16-mixed: this card's tensor cores have no bfloat16, so products are in float16 and the "
     "loss is scaled; a step whose gradient overflows is skipped"
 )
 NO_HALF = (
-    "fp32: this card has no bfloat16, and float16 is not offered for {why}; weights and "
+    "fp32: this card has no bfloat16, and float16 is not offered for {of}; weights and "
     "activations take twice the memory"
 )
 PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
+# Appended to the reason of a parameter whose range the device's memory limits.
 _NARROWED = " Higher values do not fit this device."
 # Parameters with which memory grows and whose ranges the search may widen.
 MEMORY_PARAMETERS = ("r", "num_virtual_tokens")
 
 
 class RatedModel(NamedTuple):
-    """A base model, with its facts, its strategies after the rules, and its sequence cap."""
+    """A base model with the values of its facts, its strategies after the rules, and its cap."""
 
     model: ModelFacts
     values: Values
@@ -84,40 +86,40 @@ def candidate_or_rejected(
     """
     name, wanted = rated.strategy.name, spec.aim.strategies
     if wanted is not None and name not in wanted:
-        return _rejected(base, name, NOT_ASKED_FOR, "", "the request")
+        return _rejected(base, name, NOT_ASKED_FOR, "the request")
     if rated.refused is not None:
         why, rule, source = rated.refused
-        return _rejected(base, name, why, rule, source)
+        return _rejected(base, name, why, source, rule=rule)
     gpus_per_trial, gpus = spec.training.gpus_per_trial, facts.hardware.gpus // facts.hardware.nodes
     if gpus_per_trial > max(gpus, 1):
         why = f"a trial would take {gpus_per_trial} GPUs, and a machine has {gpus}"
-        return _rejected(base, name, why, "", "the request (--gpus-per-trial)")
-    out = rated.left_out
-    if out is not None and wanted is None and leave_out:
-        why = fill(out.why, base.values)
-        return _rejected(base, name, why, out.id, out.source, if_named=True)
+        return _rejected(base, name, why, "the request (--gpus-per-trial)")
+    advice = rated.left_out
+    if advice is not None and wanted is None and leave_out:
+        why = fill(advice.why, base.values)
+        return _rejected(base, name, why, advice.source, rule=advice.id, if_named=True)
     parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
     declared = (prompt.choices or (prompt.high or 0,)) if prompt and prompt.shipped else ()
-    # The most virtual tokens that the user declared must fit, else the fewest.
+    # The most virtual tokens that the user declared must fit; without a declaration, the fewest.
     if prompt and max(map(float, declared or (prompt.low or 0,))) > room:
         why = (
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
         )
         remedies = (Remedy(kind="length", text="shorter texts (--max-length)"),)
-        return _rejected(base, name, why, "", "the model's context", remedies=remedies)
+        return _rejected(base, name, why, "the model's context", remedies=remedies)
     parameters = limited(parameters, "num_virtual_tokens", room)
     workload = workload_of(spec, facts, base.model, epochs)
-    ranges, fitting = _best_ranges(parameters, rated.strategy, base.model, spec, facts, workload)
-    lower = lower_default(_halvings(parameters, ranges))
-    if not fitting.fits:
-        return too_large(rated.strategy, base.model, fitting, facts)
-    ranges = limit_widening(ranges, fitting, base.model, facts.hardware)
-    candidate = _candidate(base, rated, facts, ranges, fitting, lower)
+    ranges, chosen = _best_ranges(parameters, rated.strategy, base.model, spec, facts, workload)
+    if not chosen.fits:
+        return too_large(rated.strategy, base.model, chosen, facts)
+    penalty = lower_default(_halvings(parameters, ranges))
+    ranges = limit_widening(ranges, chosen, base.model, facts.hardware)
+    candidate = _candidate(base, rated, facts, ranges, chosen, penalty)
     for _, with_stage in parts.WITH_STAGE.all():
-        candidate = with_stage(spec, facts, base.model, candidate, fitting.setup)
+        candidate = with_stage(spec, facts, base.model, candidate, chosen.setup)
     return candidate
 
 
@@ -132,17 +134,18 @@ def _best_ranges(
     """The ranges of most worth with their fit, or the narrowest if none fits."""
     tried = []
     for ranges in _narrowed(parameters):
-        fit_ = fit(strategy, ranges, model, spec, facts, workload)
-        tried.append((ranges, fit_))
-        setup = fit_.setup
+        ranges_fit = fit(strategy, ranges, model, spec, facts, workload)
+        tried.append((ranges, ranges_fit))
+        setup = ranges_fit.setup
         slow = setup.gradient_checkpointing or setup.gradient_accumulation_steps > 1
         slow = slow or setup.optimizer.startswith("paged")
-        if fit_.fits and not slow and not setup_penalty(setup).mean:
-            break
+        if ranges_fit.fits and not slow and not setup_penalty(setup).mean:
+            break  # nothing is paid for memory, so narrower ranges gain nothing
 
     def order(option: tuple[dict[str, Parameter], Fit]) -> tuple[float, float]:
-        lower = lower_default(_halvings(parameters, option[0])).mean
-        return option[1].worth + lower, -option[1].duration.seconds
+        ranges, ranges_fit = option
+        penalty = lower_default(_halvings(parameters, ranges)).mean
+        return ranges_fit.worth + penalty, -ranges_fit.duration.seconds
 
     return max((option for option in tried if option[1].fits), key=order, default=tried[-1])
 
@@ -197,9 +200,9 @@ def limit_widening(
 
     The best-practice range already fits. The allowed upper end is halved until it fits.
     """
-    held = dict(parameters)
+    limited_parameters = dict(parameters)
     for name in MEMORY_PARAMETERS:
-        parameter = held.get(name)
+        parameter = limited_parameters.get(name)
         if parameter is None or not parameter.searched:
             continue
         if parameter.high is None or parameter.allowed_high is None:
@@ -210,15 +213,12 @@ def limit_widening(
             if estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib:
                 break
             most = max(float(int(most) // 2), parameter.high)
-        held = limited(held, name, most)
-    return held
+        limited_parameters = limited(limited_parameters, name, most)
+    return limited_parameters
 
 
-def _rejected(
-    base: RatedModel, name: str, why: str, rule: str, source: str, **fields: Any
-) -> Rejected:
-    fields |= {"reason": why, "rule": rule, "source": source}
-    return Rejected(strategy=name, model=base.model.id, **fields)
+def _rejected(base: RatedModel, name: str, why: str, source: str, **fields: Any) -> Rejected:
+    return Rejected(strategy=name, model=base.model.id, reason=why, source=source, **fields)
 
 
 def _candidate(
@@ -227,15 +227,16 @@ def _candidate(
     facts: Facts,
     parameters: dict[str, Parameter],
     fit_on_device: Fit,
-    lower: Quality,
+    penalty: Quality,
 ) -> Candidate:
+    """The candidate with this fit; ``penalty`` is the loss of quality by a lower default."""
     setup, strategy = fit_on_device.setup, rated.strategy
     gaps = [gap for _, own in parts.OWN_GAPS.all() for gap in own(facts, base.model, strategy.name)]
-    learnt = gap_reason(gaps, strategy.quality.sd)
+    of_own_runs = gap_reason(gaps, strategy.quality.sd)
     quality, reasons = rated.quality, rated.reasons
-    if learnt is not None and learnt.gap is not None:
-        quality, reasons = Quality.pooled([quality, learnt.gap]), [*reasons, learnt]
-    quality = quality.plus(setup_penalty(setup)).plus(lower)
+    if of_own_runs is not None and of_own_runs.gap is not None:
+        quality, reasons = Quality.pooled([quality, of_own_runs.gap]), [*reasons, of_own_runs]
+    quality = quality.plus(setup_penalty(setup)).plus(penalty)
     return Candidate(
         setup=TrainingSetup.taken_from(setup),
         attention=setup.attention,
@@ -258,28 +259,28 @@ def _candidate(
     )
 
 
-def _half_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) -> tuple[str, ...]:
-    """A note if a GPU without bfloat16 uses fp16-mixed or fp32; else empty."""
+def _fp16_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) -> tuple[str, ...]:
+    """A note on fp16-mixed or fp32 on a GPU without bfloat16; empty on other devices."""
     if hardware.device == "cpu" or hardware.bf16:
         return ()
     if fit_on_device.setup.precision == "fp16-mixed":
         return (FP16,)
-    why = f"{base.model.model_type}, whose activations leave its range"
-    why = why if hardware.fp16_tflops else "cards without tensor cores"
-    return (NO_HALF.format(why=why),) if fit_on_device.setup.precision == "fp32" else ()
+    model_or_card = f"{base.model.model_type}, whose activations leave its range"
+    model_or_card = model_or_card if hardware.fp16_tflops else "cards without tensor cores"
+    return (NO_HALF.format(of=model_or_card),) if fit_on_device.setup.precision == "fp32" else ()
 
 
 def _widened(reasons: Sequence[Reason], facts: Facts) -> list[Reason]:
-    """The reasons, with gaps widened by the factor that earlier runs need."""
-    wider = interval_factor(facts, "rule-gap")
+    """The reasons, with gaps widened by the factor by which earlier runs missed them."""
+    factor = interval_factor(facts, "rule-gap")
     return [
-        reason.model_copy(update={"gap": reason.gap.widened(wider)}) if reason.gap else reason
+        reason.model_copy(update={"gap": reason.gap.widened(factor)}) if reason.gap else reason
         for reason in reasons
     ]
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
-    """An estimate rounded to a thousandth of a GiB, so that equal plans do not differ."""
+    """An estimate rounded to 0.001 GiB, so that rounding errors do not make plans differ."""
     ends = {name: round(getattr(memory, name), 3) for name in ("peak_gib", "low_gib", "high_gib")}
     parts = {name: round(gib, 3) for name, gib in memory.parts.items()}
     return memory.model_copy(update={**ends, "parts": parts})
@@ -288,6 +289,7 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
 def _setup_notes(
     base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, fit_on_device: Fit
 ) -> tuple[str, ...]:
+    """Notes on the cap, the memory, the optimizer and the precision of a set-up."""
     heaviest = fit_on_device.heaviest
     pure = (PURE_BF16,) if fit_on_device.setup.precision == "bf16-pure" else ()
     optimizer = fit_on_device.setup.optimizer
@@ -299,9 +301,9 @@ def _setup_notes(
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.longer} {IN_WORDS[base.cap.becomes]}' if base.cap.longer else ''}",
-        f"memory: the configuration of the range that needs most takes {heaviest.peak_gib:.1f} GiB "
+        f"memory: the largest configuration of the range takes {heaviest.peak_gib:.1f} GiB "
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,
         *pure,
-        *_half_note(base, hardware, fit_on_device),
+        *_fp16_note(base, hardware, fit_on_device),
     )

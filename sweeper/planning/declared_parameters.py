@@ -49,12 +49,13 @@ from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scala
 from sweeper.traits.traits import Traits
 from sweeper.units import setting
 
-#: Facts that a declaration implies: to declare a parameter switches its feature on.
+#: Facts that hold once a parameter is declared, since its declaration is the user's request for it.
 _IMPLIED_FACTS = dict.fromkeys((name for name in FACTS if name.endswith("_wanted")), True)
 #: Parameter to the one that it replaces if both are given, as in transformers.
 _REPLACES = {"warmup_steps": "warmup_ratio"}
-# Above this multiple of the default learning rate, runs often diverge: in the sweeps of the source,
-# losses rise steeply from half a decade above the best rate, and the default may be off by as much.
+# Above this multiple of the default learning rate, trainings often diverge: in the sweeps of the
+# source, losses rise steeply from half a decade above the best rate, and the default may be half a
+# decade off.
 _DIVERGING_FACTOR = 10.0
 _DIVERGES_SOURCE = (
     "Tinker sweeps on Tulu 3, https://github.com/thinking-machines-lab/tinker-cookbook"
@@ -64,7 +65,7 @@ _PACKAGES = {"adamw_torch_8bit": "torchao", "adamw_torch_4bit": "torchao"}
 
 
 def declared_epochs(spec: Spec) -> float | None:
-    """The most epochs that declarations allow a trial; None without declarations."""
+    """The most epochs that the user declared for any strategy; None without a declaration."""
     epochs: list[float] = []
     wanted = spec.aim.strategies
     for strategy, items in spec.parameters.items():
@@ -80,7 +81,7 @@ def declared_epochs(spec: Spec) -> float | None:
 def settled_parameters(
     spec: Spec, rated: RatedStrategy, epochs: float, values: Values
 ) -> dict[str, Parameter]:
-    """The parameters that rules and request give a strategy, before the device is considered.
+    """The parameters of a strategy by rules and request, before the device is considered.
 
     Args:
         spec: The request, checked by ``check_declared``.
@@ -90,17 +91,17 @@ def settled_parameters(
         in_book = rated.strategy.parameters.get(name)
         if in_book is None or in_book.fitted or not _exists(in_book, values):
             continue
-        of_rules = rated.parameters.get(name, in_book.parameter)
+        after_rules = rated.parameters.get(name, in_book.parameter)
         # ``with_epochs`` made choices of the epochs; a declaration changes the file's range.
         old = in_book.parameter if name == EPOCHS else settled.get(name, in_book.parameter)
-        rule_range = str(of_rules.range) if name in rated.parameters else "not used"
-        settled[name] = _merged(old, of_rules, declared, spec.places.where(path), rule_range)
+        rule_range = str(after_rules.range) if name in rated.parameters else "not used"
+        settled[name] = _merged(old, after_rules, declared, spec.places.where(path), rule_range)
         settled.pop(_REPLACES.get(name, ""), None)
     return settled
 
 
 def with_flags(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Parameter]:
-    """The parameters, fixed to the value of a user's flag where there is one."""
+    """The parameters, each fixed to the value of its flag or option if the user set it."""
     settled = dict(parameters)
     wanted: dict[str, Scalar | None] = {
         PATIENCE: spec.training.early_stopping_patience,
@@ -119,12 +120,14 @@ def with_flags(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Par
 
 
 def _exists(book_parameter: BookParameter, values: Values) -> bool:
+    """Whether a strategy has the parameter in this study, once it is declared."""
     return bool(book_parameter.when.holds(MappingProxyType({**values, **_IMPLIED_FACTS})))
 
 
 def _merged(
-    old: Parameter, rule_parameter: Parameter, declared: ParameterSpec, where: str, rule_range: str
+    old: Parameter, after_rules: Parameter, declared: ParameterSpec, where: str, rule_range: str
 ) -> Parameter:
+    """``old`` with the declared values; ``after_rules`` and its range are named as a comparison."""
     update: dict[str, object] = {"prior": None, "searched": True}
     if declared.choices is not None:
         choices = tuple(as_kind(old, choice) for choice in declared.choices)
@@ -140,7 +143,7 @@ def _merged(
         update |= {"default": default, "searched": old.searched}
     else:
         update |= _range_fields(old, declared)
-    why = f"Declared by the user. The rule book: {rule_range} ({rule_parameter.source})."
+    why = f"Declared by the user. The rule book: {rule_range} ({after_rules.source})."
     update |= {"source": where, "shipped": rule_range, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
@@ -170,7 +173,7 @@ def _choice_fields(
 
 
 def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
-    """The choice nearest to the rule book's default; the first if any is not a number."""
+    """The choice nearest to the rule book's default; the first if they are not all numbers."""
     if old.default in choices:
         return old.default
     if not all(is_number(value) for value in (old.default, *choices)):
@@ -305,6 +308,7 @@ def _declaration_problems(
 
 
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
+    """The problem of a parameter that the strategies of ``key`` do not have."""
     having = [s.name for s in book.strategies.values() if name in s.parameters]
     strategies = [s for s in book.strategies.values() if key in (EVERY_STRATEGY, s.name)]
     names = {parameter for strategy in strategies for parameter in strategy.parameters}
@@ -318,23 +322,23 @@ def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
 def value_problems(
     book_parameter: BookParameter, name: str, value: Scalar, where: str
 ) -> Iterator[Problem]:
-    """The problems of a single value of a parameter, independent of its range in a plan."""
+    """The problems of a value with which training cannot run, whatever the plan's range is."""
     what = f"{name} = {value!r}"
     low, high = book_parameter.possible or (None, None)
-    whole = book_parameter.kind == "int"
+    must_be_whole = book_parameter.kind == "int"
     if isinstance(book_parameter, ChoiceParameter):
         allowed = book_parameter.allowed_choices or book_parameter.choices
-        free = name in MODULE_PARAMETERS and isinstance(value, str)
-        if free or any(same(choice, value) for choice in allowed):
+        any_text = name in MODULE_PARAMETERS and isinstance(value, str)
+        if any_text or any(same(choice, value) for choice in allowed):
             return
         if book_parameter.possible is None:
             fix = near_match(str(value), [str(choice) for choice in allowed])
             yield Problem(f"{what} is not known", "", fix, where)
             return
-        whole = all(isinstance(choice, int) for choice in allowed)
+        must_be_whole = all(isinstance(choice, int) for choice in allowed)
     log = isinstance(book_parameter, NumberParameter) and book_parameter.log
-    kind = f"{'a whole number' if whole else 'a number'}{' above 0' if log else ''}"
-    wrong = not is_number(value) or (whole and float(value) != int(value))
+    kind = f"{'a whole number' if must_be_whole else 'a number'}{' above 0' if log else ''}"
+    wrong = not is_number(value) or (must_be_whole and float(value) != int(value))
     if wrong or (log and float(value) <= 0):
         yield Problem(what, f"It must be {kind}.", "", where)
     elif low is not None and float(value) < low:
@@ -361,7 +365,7 @@ def _range_problems(
     if low > high:
         missing = "high" if declared.high is None else "low"
         what = f"{name} from {setting(low)} to {setting(high)}"
-        why = f"Without {missing} it is the rule book's, {parameter.range}."
+        why = f"Without {missing}, that end is the rule book's: {parameter.range}."
         yield Problem(what, why, f"Give {missing} as well.", where)
     step, log = declared.step, parameter.log if declared.log is None else declared.log
     if step is not None and parameter.kind == "int" and step != int(step):
@@ -387,7 +391,7 @@ def _too_many_epochs(spec: Spec, declared: ParameterSpec, where: str) -> Iterato
     if full is not None and most is not None and highest > full:
         what = f"{EPOCHS} up to {highest:g}"
         why = f"All trials of a study share one full budget, and training.epochs is {full:g}."
-        yield Problem(what, why, "Raise the one, or lower the other.", where)
+        yield Problem(what, why, f"Raise training.epochs, or lower {EPOCHS}.", where)
 
 
 def _module_problems(
@@ -436,6 +440,7 @@ def _pattern_error(choice: str) -> str:
 
 
 def _missing_optimizers(declared: ParameterSpec, facts: Facts, where: str) -> Iterator[Problem]:
+    """Problems of optimizers that cannot run on this machine."""
     machine = facts.hardware
     for choice in map(str, declared.values):
         package = _package(choice)
@@ -450,8 +455,9 @@ def _missing_optimizers(declared: ParameterSpec, facts: Facts, where: str) -> It
 
 
 def _package(optimizer: str) -> str:
-    eight = any(word in optimizer for word in ("8bit", "paged", "lion"))
-    return _PACKAGES.get(optimizer, "bitsandbytes" if eight else "")
+    """The package that an optimizer needs; empty if none."""
+    in_bitsandbytes = any(word in optimizer for word in ("8bit", "paged", "lion"))
+    return _PACKAGES.get(optimizer, "bitsandbytes" if in_bitsandbytes else "")
 
 
 def _conflict_problems(book: RuleBook, spec: Spec) -> Iterator[Problem]:
@@ -461,8 +467,8 @@ def _conflict_problems(book: RuleBook, spec: Spec) -> Iterator[Problem]:
         for name, other in _REPLACES.items():
             if name in declared and other in declared:
                 where = spec.places.where(declared[name][1])
-                why = "transformers would ignore the second."
-                yield Problem(f"{name} beside {other}", why, "Remove one of them.", where)
+                why = f"transformers would ignore {other}."
+                yield Problem(f"both {name} and {other}", why, "Remove one of them.", where)
 
 
 # Warn
@@ -475,7 +481,7 @@ def declared_warnings(
     rejected: Sequence[Rejected],
     rated: Mapping[str, Mapping[str, RatedStrategy]],
 ) -> Iterator[Reason]:
-    """Warnings of ranges beyond the rule book's, and of declarations without effect.
+    """Warnings about values beyond the rule book's, and about declarations without effect.
 
     Args:
         rated: Strategies after the rules, without declarations, by model id.
@@ -486,9 +492,9 @@ def declared_warnings(
         for name, parameter in candidate.parameters.items():
             if not parameter.shipped:
                 continue
-            rules = rated[candidate.model][candidate.strategy].parameters
+            after_rules = rated[candidate.model][candidate.strategy].parameters
             if text := _beyond_text(strategy, name, parameter) or _divergence_text(
-                rules.get(name, strategy.parameters[name].parameter), name, parameter
+                after_rules.get(name, strategy.parameters[name].parameter), name, parameter
             ):
                 texts.setdefault(text, []).append(candidate.strategy)
     for text, strategies in texts.items():
@@ -502,19 +508,21 @@ def declared_warnings(
     yield from _unused_warnings(spec, candidates, rejected)
 
 
-def _divergence_text(rules: Parameter, name: str, parameter: Parameter) -> str:
+def _divergence_text(after_rules: Parameter, name: str, parameter: Parameter) -> str:
+    """A warning about a learning rate far above the rule book's default; empty for others."""
     values = (*(parameter.choices or ()), parameter.high or 0, parameter.default)
     highest = max((float(value) for value in values if is_number(value)), default=0.0)
-    if name != "learning_rate" or highest <= _DIVERGING_FACTOR * float(rules.default):
+    if name != "learning_rate" or highest <= _DIVERGING_FACTOR * float(after_rules.default):
         return ""
     return (
         f"{name} {setting(highest)} ({parameter.source}) is more than {_DIVERGING_FACTOR:g} times "
-        f"{setting(rules.default)}, the default of the rule book: such runs often diverge, "
-        f"the more so with a high rank ({_DIVERGES_SOURCE})"
+        f"{setting(after_rules.default)}, the default of the rule book: such trainings often "
+        f"diverge, the more so with a high rank ({_DIVERGES_SOURCE})"
     )
 
 
 def _beyond_text(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
+    """A warning about values that the rule book does not allow; empty if it allows all."""
     book_parameter = strategy.parameters[name].parameter
     if name in MODULE_PARAMETERS:
         return ""
@@ -531,8 +539,8 @@ def _beyond_text(strategy: BookStrategy, name: str, parameter: Parameter) -> str
         return ""
     shown = ", ".join(dict.fromkeys(setting(float(v)) if is_number(v) else str(v) for v in values))
     return (
-        f"{name} {shown} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
-        f"({book_parameter.source})"
+        f"{name} {shown} ({parameter.source}) lies outside {bounds}, the values that the rule book "
+        f"allows ({book_parameter.source})"
     )
 
 
@@ -545,12 +553,12 @@ def _adam_rate_warnings(candidates: Sequence[Candidate]) -> Iterator[Reason]:
         choices = [str(choice) for choice in optimizer.choices or (optimizer.default,)]
         other = [choice for choice in choices if "lion" in choice or "sgd" in choice]
         if other:
-            wants = "a third to a tenth of them" if "lion" in other[0] else "far larger ones"
+            needs = "a tenth to a third of them" if "lion" in other[0] else "far higher ones"
             yield Reason(
                 rule=DECLARED,
                 title="Rates of AdamW",
                 why=f"{candidate.strategy}: the rule book's learning rates are those of AdamW, and "
-                f"{other[0]} wants {wants}; declare learning_rate, too",
+                f"{other[0]} needs {needs}; declare learning_rate, too",
                 source="Chen et al. 2023, arXiv:2302.06675, section 5 (Lion); the definition of "
                 "SGD, whose step is not scaled by the size of past gradients",
             )
@@ -559,6 +567,7 @@ def _adam_rate_warnings(candidates: Sequence[Candidate]) -> Iterator[Reason]:
 def _unused_warnings(
     spec: Spec, candidates: Sequence[Candidate], rejected: Sequence[Rejected]
 ) -> Iterator[Reason]:
+    """Warnings about declarations for strategies that do not compete."""
     competing = {candidate.strategy for candidate in candidates}
     for key in spec.parameters:
         if key != EVERY_STRATEGY and key not in competing:
@@ -567,7 +576,7 @@ def _unused_warnings(
             yield Reason(
                 rule=DECLARED,
                 title="Parameters without effect",
-                why=f"{where}: {key} does not compete in this plan ({why}), so that its parameters "
-                "have no effect",
+                why=f"{where}: {key} does not compete in this plan ({why}), so its parameters have "
+                "no effect",
                 source="the request",
             )

@@ -1,4 +1,4 @@
-"""Fits a strategy to the device, and says why one does not fit and what would make it fit.
+"""Chooses the set-up with which a strategy fits the device, or says what would make it fit.
 
 Of the set-ups that fit, the one with the best quality for its time is chosen.
 """
@@ -28,25 +28,27 @@ from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision, Reject
 from sweeper.spec import Scalar, Spec, TrainingSpec
 from sweeper.traits.traits import quantized_variants
 
-# Text on the margin: a set-up fits if the upper end of its 90% interval does, so that about one
-# prediction in twenty may still be too low.
+# The plan's note on the margin of memory: a set-up fits if the upper end of its 90% interval does,
+# so about one prediction in twenty is still too low.
 MARGIN = "the number in brackets, the upper end of the 90% interval, must fit the device"
 
-# Evaluation keeps no gradients, so its batch may be larger by up to this factor.
+# Largest factor from the micro-batch to the batch of evaluation, which keeps no gradients.
 EVALUATION_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A set-up for the defaults of a strategy, with its memory and time.
+    """The set-up that was chosen for a strategy, with its memory and time.
 
     Args:
-        heaviest_setup: Set-up of the heaviest configuration in the best-practice range.
+        setup: Set-up of the default configuration.
+        heaviest_setup: The same for the configuration of the best-practice ranges that needs the
+            most memory (the heaviest configuration).
         memory: Memory of the defaults.
         heaviest: Memory of ``heaviest_setup``.
         fits: Whether ``heaviest_setup`` fits the device.
         worth: The effect of the set-up on quality, minus the cost of its time, in points.
-        least_gib: Memory of the heaviest configuration at micro-batch 1.
+        least_gib: Least memory in which the heaviest configuration fits, by any set-up.
     """
 
     setup: Setup
@@ -73,7 +75,7 @@ def fit(
     not depend on the device's memory, so more memory never gives a set-up of less worth.
     """
     hardware, training = facts.hardware, spec.training
-    # Training does not mask the padding of a causal model.
+    # Training does not mask the padding of a causal model, so its memory is as without padding.
     fields: dict[str, Any] = {"padded": model.kind != "decoder"}
     fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
@@ -88,20 +90,20 @@ def fit(
         loss="by-rows",
         **fields,
     )
-    heavy = _heaviest(base, parameters, model)
+    heaviest_fields = _heaviest_fields(base, parameters, model)
     if OPTIMIZER in parameters:  # the user declared an optimizer, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _FittingTask(heavy, model, hardware, workload, MemoryFactors.of(facts))
+    task = _FittingTask(heaviest_fields, model, hardware, workload, MemoryFactors.of(facts))
     groups = [
-        (effect, [list(_batches(shape, parameters)) for shape in shapes])
-        for effect, shapes in _shapes(base, strategy, model, training, hardware)
+        (effect, [list(_with_batches(setup, parameters)) for setup in setups])
+        for effect, setups in _setups_by_effect(base, strategy, model, training, hardware)
     ]
     smallest: _TriedSetup | None = None
     best: tuple[tuple[float, float, bool, int], _TriedSetup] | None = None
-    for effect, shapes in groups:
+    for effect, batches_of_setups in groups:
         if best is not None and effect <= best[0][0]:
-            break
-        for setup in chain.from_iterable(map(task.promising, shapes)):
+            break  # worth is at most the effect
+        for setup in chain.from_iterable(map(task.promising, batches_of_setups)):
             tried = task.tried(setup)
             if smallest is None or tried.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = tried  # with equal memory, the smaller batch
@@ -114,7 +116,8 @@ def fit(
                     best = order, tried
     worth, chosen = (best[0][0], best[1]) if best is not None else (0.0, smallest)
     assert chosen is not None
-    alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
+    last = (batches[-1] for _, batches_of_setups in groups for batches in batches_of_setups)
+    smallest_batches = (setup.replace(**heaviest_fields) for setup in last)
     return Fit(
         setup=chosen.setup,
         heaviest_setup=chosen.heaviest_setup,
@@ -123,7 +126,7 @@ def fit(
         duration=task.duration(chosen),
         fits=chosen.fits,
         worth=worth,
-        least_gib=min(task.memory(setup).high_gib for setup in alone),
+        least_gib=min(task.memory(setup).high_gib for setup in smallest_batches),
     )
 
 
@@ -137,23 +140,28 @@ class _TriedSetup(NamedTuple):
 
 
 class _FittingTask(NamedTuple):
-    """The context of tried set-ups; ``heavy`` are the fields of the heaviest configuration."""
+    """Everything that decides whether a set-up fits, except the set-up.
 
-    heavy: Mapping[str, Any]
+    Args:
+        heaviest_fields: Fields of a set-up that the heaviest configuration changes.
+    """
+
+    heaviest_fields: Mapping[str, Any]
     model: ModelFacts
     hardware: HardwareFacts
     workload: Workload
-    ends: MemoryFactors
+    memory_factors: MemoryFactors
 
     def memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)
-        return self.ends.widened(with_measured_peak(predicted, self.model, setup, self.hardware))
+        predicted = with_measured_peak(predicted, self.model, setup, self.hardware)
+        return self.memory_factors.widened(predicted)
 
     def promising(self, batches: list[Setup]) -> list[Setup]:
-        """The batches of a shape, without those that cannot fit because the smallest does not.
+        """A set-up's micro-batches, largest first, without those that cannot fit.
 
-        Only the largest may need less memory than the smallest, as it accumulates no gradients.
-        All batches are tried if there are measured peaks, since a peak is of one batch.
+        If the smallest does not fit, only the largest may, as it accumulates no gradients. All are
+        tried if there are measured peaks, since a peak was measured at one micro-batch.
         """
         if len(batches) < 3 or self.hardware.measured or self.tried(batches[-1]).fits:
             return batches
@@ -163,7 +171,7 @@ class _FittingTask(NamedTuple):
         batch = min(setup.evaluation_batch, self.workload.validation_rows)
         if batch < setup.evaluation_batch:
             setup = setup.replace(evaluation_batch=batch)
-        heaviest_setup = setup.replace(**self.heavy)
+        heaviest_setup = setup.replace(**self.heaviest_fields)
         heaviest = self.memory(heaviest_setup)
         fits = heaviest.high_gib <= self.hardware.memory_gib
         fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
@@ -179,7 +187,7 @@ class _FittingTask(NamedTuple):
         return formula_duration(self.model, typical, speed, self.workload)
 
     def with_evaluation(self, tried: _TriedSetup) -> _TriedSetup:
-        """The same set-up with the largest evaluation batch that still fits."""
+        """The same set-up with the largest batch of evaluation that still fits."""
         factor = EVALUATION_FACTOR
         while factor > 1:
             batch = tried.setup.micro_batch * factor
@@ -190,51 +198,50 @@ class _FittingTask(NamedTuple):
         return tried
 
 
-# Families whose activations exceed the range of float16 (65,504): T5 (transformers documentation,
-# T5, and its clamp in modeling_t5.py), Gemma 2 and 3 (Unsloth, https://unsloth.ai/blog/gemma3).
+# Model types whose activations exceed the range of float16 (65,504): T5 (transformers
+# documentation, T5, and its clamp in modeling_t5.py), Gemma 2 and 3 (Unsloth,
+# https://unsloth.ai/blog/gemma3).
 _WIDE_ACTIVATIONS = ("t5", "mt5", "gemma2", "gemma3")
 
 
 def precisions(
-    hardware: HardwareFacts, training: TrainingSpec, family: str = ""
+    hardware: HardwareFacts, training: TrainingSpec, model_type: str = ""
 ) -> tuple[Precision, ...]:
     """Precisions in order of preference: the user's, else the safest that the device supports.
 
-    bf16-pure comes last, since it has no fp32 master weights for small updates. Tensor cores
-    without bfloat16 compute in float16 with loss scaling, for models whose activations fit its
-    range.
-
-    Args:
-        family: The base's ``model_type``.
+    bf16-pure comes last, since it has no fp32 master weights for small updates. GPUs whose tensor
+    cores have no bfloat16 use fp16-mixed, for models whose activations fit the range of float16.
     """
     if training.precision is not None:
         return (training.precision,)
     if hardware.bf16:
         return ("bf16-mixed", "bf16-pure")
-    wide = family.startswith(_WIDE_ACTIVATIONS)
+    wide = model_type.startswith(_WIDE_ACTIVATIONS)
     return ("fp16-mixed",) if hardware.fp16_tflops and not wide else ("fp32",)
 
 
-def _shapes(
+def _setups_by_effect(
     base: Setup,
     strategy: BookStrategy,
     model: ModelFacts,
     training: TrainingSpec,
     hardware: HardwareFacts,
 ) -> Iterator[tuple[float, list[Setup]]]:
-    """The set-ups by their effect on quality in points, the best first; of equally good and fast
-    ones, that with the first optimizer is chosen."""
+    """The set-ups to try, grouped by their effect on quality in points, the best effect first.
+
+    The usual optimizer comes first in a group, and is chosen if others are as good and as fast.
+    """
     chosen = training.gradient_checkpointing if strategy.gradient_checkpointing else False
     checkpointing = (False, True) if chosen is None else (chosen,)
     smaller = [option.use for option in strategy.smaller_optimizers]
-    kinds = precisions(hardware, training, model.model_type)
+    allowed_precisions = precisions(hardware, training, model.model_type)
     if hardware.device == "cpu":  # it has no other memory, to which states could be paged
         smaller = [name for name in smaller if not name.startswith("paged")]
         if not strategy.traits.gradients_through_base:
-            kinds = ("fp32",)  # the untrained base is scored in fp32 too
+            allowed_precisions = ("fp32",)  # the untrained base is scored in fp32 too
     setups = [
-        base.replace(precision=kind, optimizer=optimizer, gradient_checkpointing=flag)
-        for kind in kinds
+        base.replace(precision=precision, optimizer=optimizer, gradient_checkpointing=flag)
+        for precision in allowed_precisions
         for optimizer in (base.optimizer, *smaller)
         for flag in checkpointing
     ]
@@ -244,25 +251,28 @@ def _shapes(
     yield from sorted(by_effect.items(), reverse=True)
 
 
-def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
-    """A set-up for every micro-batch that divides a device's share of the default batch, largest
+def _with_batches(setup: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
+    """The set-up with each micro-batch that divides a GPU's share of the default batch, largest
     first."""
-    declared = parameters.get(BATCH)
-    micro = share = max((int(declared.default) if declared else 32) // shape.gpus, 1)
+    parameter = parameters.get(BATCH)
+    micro = share = max((int(parameter.default) if parameter else 32) // setup.gpus, 1)
     while micro >= 1:
         if share % micro == 0:
             batches = {"micro_batch": micro, "evaluation_batch": micro}
-            yield shape.replace(**batches, gradient_accumulation_steps=share // micro)
+            yield setup.replace(**batches, gradient_accumulation_steps=share // micro)
         micro //= 2
 
 
-def _heaviest(
+def _heaviest_fields(
     base: Setup, parameters: Mapping[str, Parameter], model: ModelFacts
 ) -> dict[str, Any]:
-    """The fields of the configuration that needs most memory, found parameter by parameter."""
+    """The set-up's fields in the configuration of the ranges that needs the most memory.
+
+    One parameter after another is set to the value that needs the most.
+    """
 
     def need(fields: Mapping[str, Any]) -> float:
-        # Summed over all phases of a step, since the peak's phase depends on the batch.
+        # Summed over all phases of a step, since the phase with the peak depends on the batch.
         return sum(phase.total for phase in phases(model, base.replace(**fields)))
 
     values: dict[str, Scalar] = {name: parameter.default for name, parameter in parameters.items()}
@@ -277,7 +287,9 @@ def _heaviest(
     return heaviest
 
 
+# Shortest length of texts that a remedy names, in tokens.
 MIN_TOKENS = 64
+# Bits of a weight in each quantisation.
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
 # Largest number of GPUs that a remedy lists.
 _MAX_GPUS_LISTED = 3
@@ -306,14 +318,14 @@ def too_large(strategy: BookStrategy, model: ModelFacts, fitted: Fit, facts: Fac
 
 
 def remedies(
-    model: ModelFacts, setup: Setup, hardware: HardwareFacts, ends: MemoryFactors
+    model: ModelFacts, setup: Setup, hardware: HardwareFacts, memory_factors: MemoryFactors
 ) -> list[Remedy]:
     """Changes that would each make the heaviest configuration fit, the cheapest first."""
     limit = hardware.memory_gib
     changes: list[Remedy] = []
 
     def need(model: ModelFacts, setup: Setup) -> float:
-        return ends.widened(estimate(model, setup, limit)).high_gib
+        return memory_factors.widened(estimate(model, setup, limit)).high_gib
 
     def fits(**change: Any) -> bool:
         return need(model, setup.replace(**change)) <= limit
@@ -338,8 +350,7 @@ def remedies(
 
 
 def _cards(need: float, precision: str) -> str:
-    """Text with the smallest sufficient memory of a GPU and GPUs that have it; empty if none
-    has."""
+    """The smallest sufficient memory of a GPU and GPUs that have it, as text; empty if none has."""
     able = [card for card in gpus.table().values() if card.bf16_tflops or "bf16" not in precision]
     size = min((card.memory_gib for card in able if card.memory_gib >= need), default=None)
     if size is None:
@@ -353,8 +364,8 @@ def _cards(need: float, precision: str) -> str:
 
 
 def _halved(value: int, least: int, fits: Callable[[int], bool]) -> int | None:
-    """The first of a half, a quarter, ... of a value that fits; None if it would be below
-    ``least``."""
+    """The first of a half, a quarter, ... of a value that fits; None if none from ``least`` on
+    does."""
     while (value := value // 2) >= least:
         if fits(value):
             return value
@@ -381,11 +392,12 @@ def scaled(model: ModelFacts, share: float) -> ModelFacts:
 
 
 def _smaller_model(model: ModelFacts, fits: Callable[[ModelFacts], bool]) -> list[Remedy]:
+    """The remedy of a model of the same shape with fewer parameters; empty if none fits."""
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
         low, high = (middle, high) if fits(scaled(model, middle)) else (low, middle)
-    if low < 0.02:
+    if low < 0.02:  # too far from the named model to be a remedy
         return []
     most = low * model.parameters
     step = 10 ** (math.floor(math.log10(most)) - 1)  # two digits, rounded down
@@ -394,9 +406,9 @@ def _smaller_model(model: ModelFacts, fits: Callable[[ModelFacts], bool]) -> lis
 
 
 def nearest_fit(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
-    """A sentence on the strategy nearest to fitting, with remedies; and an empty reason.
+    """A sentence on the strategy that comes nearest to fitting, and an empty text.
 
-    If none is too large, a sentence on the most common reason of rejection, and that reason.
+    If none is too large: a sentence on the most common reason of rejection, and that reason.
     """
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
     large = [item for item in rejected if None not in (item.needs_gib, item.peak_gib)]

@@ -1,4 +1,4 @@
-"""The identity of a run: digests of the request, compared on resume.
+"""The identity of a run: digests that must be equal for the run to be resumed.
 
 The digests cover the request and the data, not the rules: a resumed run follows its stored plan
 even if the rules have changed.
@@ -17,6 +17,7 @@ from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.plans import Identity
 from sweeper.spec import Spec
 
+# Fields of the request that are part of a run's identity; the others may change on a resume.
 _SPLIT_FIELDS = {"validation_fraction", "test_fraction", "split_seed", "split_by", "split_column"}
 _AIM_FIELDS = {"strategies", "tasks_on_one_base", "domain_distance"}
 _TRAINING_FIELDS = {
@@ -40,23 +41,23 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     data = facts.data
     if data.fingerprint is None or any(model.source == "size" for model in facts.models):
         return None
-    # ``typed``: paths as in the request, so that a run that was moved keeps its identity.
-    given, typed, training = spec.data, spec.places.typed, spec.training
+    # ``typed`` gives a path as the user wrote it, so that a run that was moved keeps its identity.
+    typed, training = spec.places.typed, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    # The fingerprint covers rows that features add to train; sources' weights come on top.
+    # The fingerprint covers the rows, including those that features add, but not sources' weights.
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
         model=digest([[typed(model.id), model.revision] for model in facts.models]),
         data=digest([data.fingerprint, weights]),
         task=digest([facts.task, training.classes_by]),
-        split=digest([splits, given.model_dump(mode="json", include=_SPLIT_FIELDS)]),
+        split=digest([splits, spec.data.model_dump(mode="json", include=_SPLIT_FIELDS)]),
         space=digest(
             [
                 spec.aim.model_dump(mode="json", include=_AIM_FIELDS),
                 training.model_dump(mode="json", include=_TRAINING_FIELDS),
                 spec.model_dump(mode="json", include={"parameters"}),
                 [typed(folder) for folder in spec.rules],
-                _plugin_options(spec),
+                _feature_options(spec),
             ]
         ),
         # A user's function counts by its text, not by its path.
@@ -69,8 +70,8 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     )
 
 
-def _plugin_options(spec: Spec) -> list[Any]:
-    """The features' options that are part of the identity, if not the defaults."""
+def _feature_options(spec: Spec) -> list[Any]:
+    """The options of features that are part of the identity and differ from their defaults."""
     given = spec.features.model_dump(mode="json")
     defaults = type(spec.features)().model_dump(mode="json")
     return [

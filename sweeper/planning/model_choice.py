@@ -1,4 +1,4 @@
-"""The plan without a named model: compares models of the catalogue and chooses one.
+"""Plans without a named model: compares models of the catalogue and chooses one.
 
 ``search_spaces/model_choice.yaml`` lists the models and the criteria.
 """
@@ -23,30 +23,31 @@ from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
 from sweeper.yamlfile import FileModel, read
 
-# A variant for the task is preferred to models of up to this many times its parameters.
+# A variant pretrained further for the task is preferred to models of up to this many times its
+# parameters.
 _VARIANT_FACTOR = 3
-# A sweep may exceed the limit of hours by this factor: estimates of times are less exact than that.
+# Factor by which a sweep may exceed the limit of hours, since estimates of times are less exact.
 _OVER_LIMIT = 1.25
 
 Tasks = Annotated[tuple[Task, ...], Strict(strict=False)]
 
 
-class _Reason(FileModel):
+class _Explained(FileModel):
     why: Text
     source: Text
 
 
-class _KindRule(_Reason):
+class _KindRule(_Explained):
     tasks: Tasks
     kind: Literal["encoder", "decoder"]
 
 
-class _Variants(_Reason):
+class _Variants(_Explained):
     tasks: Tasks
     models: Annotated[tuple[str, ...], Strict(strict=False)]
 
 
-class _Hours(_Reason):
+class _Hours(_Explained):
     most: float = Field(gt=0)
     most_on_cpus: float = Field(gt=0)
 
@@ -66,7 +67,7 @@ class ModelComparison(FileModel):
     models: Annotated[tuple[str, ...], Strict(strict=False)]
     kinds: Annotated[tuple[_KindRule, ...], Strict(strict=False)]
     hours: _Hours
-    larger: _Reason
+    larger: _Explained
     measures: Annotated[tuple[_Benchmark, ...], Strict(strict=False)]
     variants: Annotated[tuple[_Variants, ...], Strict(strict=False)]
 
@@ -87,6 +88,13 @@ def comparison() -> ModelComparison:
 
 @dataclass(frozen=True)
 class _PlannedOption:
+    """A compared model with its plan, and whether it meets the criteria.
+
+    Args:
+        plan: None if there is none; ``refused`` is its error if the request is at fault.
+        seconds: Time of the search.
+    """
+
     summary: ModelOption
     plan: Plan | None = None
     fits_context: bool = False
@@ -107,15 +115,15 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     """
     book = rule_book(spec.rules)
     specs = {
-        entry.id: spec.model_copy(update={"models": (ModelSpec(id=entry.id),)})
-        for entry in facts.models
+        model.id: spec.model_copy(update={"models": (ModelSpec(id=model.id),)})
+        for model in facts.models
     }
-    options = [_option(book, specs[entry.id], facts, entry) for entry in facts.models]
+    options = [_option(book, specs[model.id], facts, model) for model in facts.models]
     chosen = _chosen(options, facts.task)
     if chosen is None or chosen.plan is None:
-        for entry in options:
-            if entry.refused is not None:  # the declaration fits no model: it has a mistake
-                raise entry.refused
+        for option in options:
+            if option.refused is not None:  # what no model can use is a mistake in the request
+                raise option.refused
         raise NothingFits(
             f"none of the {len(options)} models that were compared fits this hardware",
             why=options[0].summary.reason,
@@ -123,23 +131,24 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         )
     choice = ModelChoice(
         model=chosen.summary.model,
-        options=tuple(entry.summary for entry in options),
+        options=tuple(option.summary for option in options),
         reasons=_reasons(chosen, facts.task),
         measures={
-            entry.name: f"{entry.what} ({entry.source}; {entry.date})"
-            for entry in _benchmarks(facts.task)
+            benchmark.name: f"{benchmark.what} ({benchmark.source}; {benchmark.date})"
+            for benchmark in _benchmarks(facts.task)
         },
     )
     return specs[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
 
 
 def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _PlannedOption:
-    benchmarks = [entry for entry in _benchmarks(facts.task) if model.id in entry.scores]
+    """A compared model with its plan; without one, with the reason."""
+    scores = ((each.name, each.scores.get(model.id)) for each in _benchmarks(facts.task))
     option = ModelOption(
         model=model.id,
         kind=model.kind,
         parameters=model.parameters,
-        scores={entry.name: entry.scores[model.id] for entry in benchmarks},
+        scores={name: score for name, score in scores if score is not None},
     )
     try:
         plan = plan_with(book, spec, facts.model_copy(update={"models": (model,)}))
@@ -148,8 +157,7 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
         refused = error if isinstance(error, SpecError) else None
         return _PlannedOption(option, refused=refused)
     lead, trials = plan.candidates[0], plan.budget.trials
-    # The search of the recommended strategy alone: a model with more candidates must not appear
-    # slower.
+    # Only the recommended strategy's trials: models with more candidates must not appear slower.
     required = [name for name, cost in plan.budget.features.items() if not cost.optional]
     search = Duration.sum([lead.duration] * trials + [plan.budget.phases[n] for n in required])
     names = tuple(dict.fromkeys(candidate.strategy for candidate in plan.candidates))
@@ -157,8 +165,8 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     lengths = facts.data.lengths
     fits_context = lengths is None or lengths.p99 <= model.context_length
     hours = comparison().hours
-    most = hours.most if facts.hardware.gpus else hours.most_on_cpus
-    in_time = min(search.seconds, plan.budget.sweep.seconds) <= _OVER_LIMIT * most * 3600
+    limit_hours = hours.most if facts.hardware.gpus else hours.most_on_cpus
+    in_time = min(search.seconds, plan.budget.sweep.seconds) <= _OVER_LIMIT * limit_hours * 3600
     if spec.aim.budget is not None:
         in_time = trials >= min(spec.search.trials, USEFUL_TRIALS)
     option = option.model_copy(update=update)
@@ -168,12 +176,13 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
 def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | None:
     """The largest model that meets the criteria; the fastest if no sweep is in time.
 
-    The criteria, in order: the task's kind, a sweep within the time limit, a context that
-    fits the texts, and a base without quantisation. One that no model left meets is skipped.
-    A variant is preferred to models of ``_VARIANT_FACTOR`` times its size. None without plans.
+    The criteria, in order: the task's kind, a sweep within the time limit, a context that fits the
+    texts, and a base without quantisation. A criterion that no remaining model meets is skipped. A
+    variant is preferred to models of ``_VARIANT_FACTOR`` times its size. None if no model has a
+    plan.
     """
     kind = _kind(task).kind
-    tests: tuple[Callable[[_PlannedOption], bool], ...] = (
+    criteria: tuple[Callable[[_PlannedOption], bool], ...] = (
         lambda option: option.summary.kind == kind,
         lambda option: option.in_time,
         lambda option: option.fits_context,
@@ -181,31 +190,33 @@ def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | N
             option.plan is not None and option.plan.candidates[0].setup.quantization is None
         ),
     )
-    left = [option for option in options if option.plan is not None]
-    for test in tests:
-        left = [option for option in left if test(option)] or left
-    if not left:
+    remaining = [option for option in options if option.plan is not None]
+    for is_met in criteria:
+        remaining = [option for option in remaining if is_met(option)] or remaining
+    if not remaining:
         return None
-    if not left[0].in_time:
-        return min(left, key=lambda option: option.seconds)
-    largest = max(left, key=lambda option: option.summary.parameters)
+    if not remaining[0].in_time:
+        return min(remaining, key=lambda option: option.seconds)
+    largest = max(remaining, key=lambda option: option.summary.parameters)
     variants = {name for option in comparison().variants_of(task) for name in option.models}
     least = largest.summary.parameters / _VARIANT_FACTOR
-    preferred = [option for option in left if option.summary.model in variants]
+    preferred = [option for option in remaining if option.summary.model in variants]
     best = max(preferred, key=lambda option: option.summary.parameters, default=largest)
     return best if best.summary.parameters >= least else largest
 
 
 def _kind(task: Task) -> _KindRule:
+    """The kind of model for a task, with the reason."""
     return next(kind for kind in comparison().kinds if task in kind.tasks)
 
 
 def _benchmarks(task: Task) -> list[_Benchmark]:
-    return [measure for measure in comparison().measures if task in measure.tasks]
+    return [benchmark for benchmark in comparison().measures if task in benchmark.tasks]
 
 
 def _reasons(chosen: _PlannedOption, task: Task) -> tuple[Reason, ...]:
-    file, kind = comparison(), _kind(task)
+    """The criteria that decided for the chosen model."""
+    criteria, kind = comparison(), _kind(task)
     reasons = []
     if chosen.summary.kind == kind.kind:
         title = f"{kind.kind.capitalize()}s for {task}"
@@ -215,15 +226,15 @@ def _reasons(chosen: _PlannedOption, task: Task) -> tuple[Reason, ...]:
             Reason(
                 rule="largest-in-time",
                 title="The largest model whose search is in time",
-                why=f"{file.larger.why} {file.hours.why}",
-                source=f"{file.larger.source}; {file.hours.source}",
+                why=f"{criteria.larger.why} {criteria.hours.why}",
+                source=f"{criteria.larger.source}; {criteria.hours.source}",
             )
         )
     reasons += [
         Reason(
             rule="variant", title=f"A variant for {task}", why=variant.why, source=variant.source
         )
-        for variant in file.variants_of(task)
+        for variant in criteria.variants_of(task)
         if chosen.summary.model in variant.models
     ]
     return tuple(reasons)

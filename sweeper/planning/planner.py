@@ -1,6 +1,6 @@
-"""From a request and its facts to a plan. Pure: the same input gives the same plan, to the byte.
+"""Makes the plan of a request from its facts. Reads no files except the rule book.
 
-Reads no files except the rule book.
+The same request and facts give the same plan, byte for byte.
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ from sweeper.plans import Budget, Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
 _DAY_SECONDS = 24 * 3600.0
-# A longer search is refused, and one run of more than three days is not offered in its place,
-# unless the user sets a budget: choices of this project.
-_MAX_SWEEP_SECONDS, _MAX_RUN_SECONDS = 7 * _DAY_SECONDS, 3 * _DAY_SECONDS
-# Fewer rows would not have fewer updates, since few rows get more epochs (``epochs_for_steps``).
+# Unless the user sets a budget, a longer sweep is refused, and a single training is offered in its
+# place if it takes at most three days: choices of this project.
+_MAX_SWEEP_SECONDS, _MAX_TRAINING_SECONDS = 7 * _DAY_SECONDS, 3 * _DAY_SECONDS
+# Fewest rows that are offered in place of a study that is too long. Fewer would not shorten it,
+# since few rows get more epochs (``epochs_for_steps``).
 _MIN_OFFERED_ROWS = 500
 # Fewest epochs to which a budget shortens trials. The first rung, an eighth of a trial, then comes
 # after a thirtieth of the rows.
 _MIN_EPOCHS = 0.25
-# Factor between successive sizes of the part of the rows that are tried.
+# Factor from one number of rows to the next, when a study on all rows takes too long and the
+# largest part of the rows that is in time is searched for.
 _PART_STEP = 1.02
 
 
@@ -67,15 +69,16 @@ class _Request(NamedTuple):
 
 
 class _Study(NamedTuple):
-    """The candidates in order and the budget, for some number of rows and epochs.
+    """The ranked candidates and the budget, for some number of rows and epochs.
 
     Args:
-        whole: The candidates with the times of trials on all rows, by which they are ordered.
+        candidates: With the times of trials on the rows of the study.
+        ranked: The same candidates with the times of trials on all rows, which decide their order.
     """
 
     candidates: tuple[Candidate, ...]
     budget: Budget
-    whole: Sequence[Candidate]
+    ranked: Sequence[Candidate]
 
 
 def make_plan(spec: Spec, facts: Facts) -> Plan:
@@ -92,15 +95,16 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """The plan by a given rule book.
 
-    Unless the user sets epochs, they are halved until the budget pays for a trial.
+    If the budget does not pay for a trial, epochs that the user did not set are halved until it
+    does.
     """
     request = _request(book, spec, with_price(spec, facts))
     bases = request.bases
     check_declared(book, spec, request.facts, {base.model.id: base.values for base in bases})
-    whole = epochs = epochs_of(spec, facts, bases[0])
+    full_epochs = epochs = epochs_of(spec, facts, bases[0])
     while True:
         try:
-            return _plan(request, epochs, whole)
+            return _plan(request, epochs, full_epochs)
         except TooLong:
             set_by_user = spec.training.epochs is not None or declared_epochs(spec) is not None
             if spec.aim.budget is None or set_by_user or epochs / 2 < _MIN_EPOCHS:
@@ -113,30 +117,32 @@ def _request(book: RuleBook, spec: Spec, facts: Facts) -> _Request:
     return _Request(book, spec, facts, bases, objective_of(spec))
 
 
-def _plan(request: _Request, epochs: float, whole: float) -> Plan:
+def _plan(request: _Request, epochs: float, full_epochs: float) -> Plan:
+    """The plan with trials of ``epochs``, shortened from ``full_epochs`` if these are more."""
     book, spec, facts, bases, objective = request
     candidates, rejected = _candidates(request, epochs)
     study = _study(request, candidates, epochs)
     _refuse_long_study(spec, facts, study)
     lead = study.candidates[0]
     base = request.base_of(lead)
-    rules, rated = fired(book, base.values), {item.model.id: item.strategies for item in bases}
+    rules, rated = fired(book, base.values), {each.model.id: each.strategies for each in bases}
     gain = search_gain(study.budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
         objective=objective,
         recommended=lead.strategy,
         candidates=study.candidates,
-        runner_up=runner_up(study.whole, interval_factor(facts, "best-strategy")),
+        runner_up=runner_up(study.ranked, interval_factor(facts, "best-strategy")),
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),
-            *_warnings(spec, facts, base.cap, rejected, (epochs, whole)),
+            *_warnings(spec, facts, base.cap, rejected),
+            *_budget_warnings(epochs, full_epochs),
             *declared_warnings(book, spec, candidates, rejected, rated),
         ),
         advice=notes(rules, base.values, "advice"),
         answers=answers(rules, base.values, study.candidates, rejected),
-        own_trials=checked_own_trials(book, spec, candidates, rejected, epochs),
+        own_trials=checked_own_trials(book, spec, facts.models, candidates, rejected, epochs),
         declared=spec.parameters,
         budget=study.budget,
         search_gain=gain.widened(interval_factor(facts, "search-gain")),
@@ -148,7 +154,7 @@ def _plan(request: _Request, epochs: float, whole: float) -> Plan:
 def ranked_candidates(
     book: RuleBook, spec: Spec, facts: Facts
 ) -> tuple[list[Candidate], list[Rejected]]:
-    """The candidates in order and the rejected strategies, without the plan's texts.
+    """The candidates of a plan, in order, and the rejected strategies.
 
     Raises:
         NothingFits: No strategy can be used.
@@ -156,13 +162,12 @@ def ranked_candidates(
     request = _request(book, spec, facts)
     epochs = epochs_of(spec, facts, request.bases[0])
     candidates, rejected = _candidates(request, epochs)
-    return [cost.candidate for cost in _ranked(request, candidates, epochs)], rejected
+    return [timed.candidate for timed in _ranked(request, candidates, epochs)], rejected
 
 
 def _candidates(request: _Request, epochs: float) -> tuple[list[Candidate], list[Rejected]]:
     """The strategies that can be used with each base model, and those that cannot."""
-    # If nothing fits, strategies that rules leave out are included.
-    for leave_out in (True, False):
+    for leave_out in (True, False):  # if nothing fits, strategies that rules leave out compete too
         made = [
             candidate_or_rejected(
                 request.spec, request.facts, base, rated, epochs, leave_out=leave_out
@@ -177,13 +182,13 @@ def _candidates(request: _Request, epochs: float) -> tuple[list[Candidate], list
     raise _nothing_fits(request, rejected)
 
 
-def _costs(
+def _timed(
     request: _Request, candidates: Sequence[Candidate], epochs: float, part: int | None = None
 ) -> list[TimedCandidate]:
     """The candidates with the times of their trials.
 
     Args:
-        part: Rows that the search trains on; None for all.
+        part: Number of rows that the search trains on; None for all.
     """
     _, spec, facts, bases, objective = request
     workloads = {
@@ -196,30 +201,32 @@ def _costs(
 def _ranked(
     request: _Request, candidates: Sequence[Candidate], epochs: float
 ) -> list[TimedCandidate]:
-    """The candidates in the order of their worth on all rows."""
-    strategies, price = request.book.strategies, request.spec.aim.points_per_doubling
-    costs = _costs(request, candidates, epochs)
-    costs.sort(key=lambda cost: strategies[cost.candidate.strategy].order)
-    return sorted(costs, key=lambda cost: -worth(cost.candidate, price))
+    """The candidates by their worth on all rows, the best first; equal ones by ``order``."""
+    strategies, points = request.book.strategies, request.spec.aim.points_per_doubling
+
+    def key(timed: TimedCandidate) -> tuple[float, int]:
+        return -worth(timed.candidate, points), strategies[timed.candidate.strategy].order
+
+    return sorted(_timed(request, candidates, epochs), key=key)
 
 
 def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) -> _Study:
-    """The study on all rows, or on the largest part on which all trials are in time.
+    """The study on all rows or, if it is not in time, on the largest part of the rows that is.
 
     Raises:
         TooLong: The budget has no room for a trial on all rows.
     """
-    spec, facts, ranked = request.spec, request.facts, _ranked(request, candidates, epochs)
-    whole = [cost.candidate for cost in ranked]
+    spec, facts, on_all_rows = request.spec, request.facts, _ranked(request, candidates, epochs)
+    ranked = [timed.candidate for timed in on_all_rows]
 
     def study_of(part: int | None = None) -> _Study:
-        costs = _costs(request, whole, epochs, part) if part else ranked
-        base = request.base_of(costs[0].candidate)
+        timed_candidates = _timed(request, ranked, epochs, part) if part else on_all_rows
+        base = request.base_of(timed_candidates[0].candidate)
         workload = workload_of(spec, facts, base.model, epochs, request.objective, part)
-        budget = make_budget(spec, facts, costs, workload, part)
-        return _Study(tuple(cost.candidate for cost in costs), budget, whole)
+        budget = make_budget(spec, facts, timed_candidates, workload, part)
+        return _Study(tuple(timed.candidate for timed in timed_candidates), budget, ranked)
 
-    def late(part: int) -> bool:
+    def takes_too_long(part: int) -> bool:
         try:
             return not in_time(spec, study_of(part).budget)
         except TooLong:
@@ -230,15 +237,16 @@ def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) ->
         return study
     steps = math.ceil(math.log(rows / MIN_PART_ROWS, _PART_STEP))
     parts = [100 * round(MIN_PART_ROWS * _PART_STEP**step / 100) for step in range(steps)]
-    with contextlib.suppress(TooLong):
-        study = study_of(parts[max(bisect.bisect_left(parts, True, key=late) - 1, 0)])
+    first_too_long = bisect.bisect_left(parts, True, key=takes_too_long)
+    with contextlib.suppress(TooLong):  # no budget for a trial on the smallest part: keep all rows
+        study = study_of(parts[max(first_too_long - 1, 0)])
     return study
 
 
 def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     """The epochs of a full budget in this study: the user's, else those of the best strategy.
 
-    With few rows there are enough epochs for the least number of optimizer steps.
+    The rule book's epochs are raised where few rows give fewer than ``MIN_STEPS`` optimizer steps.
     """
     if spec.training.epochs is not None:
         return spec.training.epochs
@@ -249,8 +257,8 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:
             batch = rated.parameters.get(BATCH)
-            least = int(batch.default) if batch is not None else 1
-            return epochs_for_steps(float(parameter.default), least, rows)
+            batch_size = int(batch.default) if batch is not None else 1
+            return epochs_for_steps(float(parameter.default), batch_size, rows)
     return 1.0
 
 
@@ -261,37 +269,31 @@ def _refuse_long_study(spec: Spec, facts: Facts, study: _Study) -> None:
         TooLong: The study takes too long; the error says what would be reasonable instead.
     """
     lead, budget = study.candidates[0], study.budget
-    seconds, run = budget.sweep.seconds, budget.phases.get("refit", lead.duration).seconds
+    seconds, training = budget.sweep.seconds, budget.phases.get("refit", lead.duration).seconds
     if spec.aim.budget is not None or seconds <= _MAX_SWEEP_SECONDS:
         return
-    alone = run > _MAX_RUN_SECONDS
-    share = _DAY_SECONDS / (run if alone else seconds)
+    one_is_too_long = training > _MAX_TRAINING_SECONDS
+    share = _DAY_SECONDS / (training if one_is_too_long else seconds)
     model = next(model for model in facts.models if model.id == lead.model)
     rows, parameters = round(facts.data.examples * share), round(model.parameters * share)
     count = units.count(parameters)
     ways = [f"a model of about {count} parameters"] if parameters >= MIN_PARAMETERS else []
     ways += [f"{rows:,} rows (--max-rows)"] if rows >= _MIN_OFFERED_ROWS else []
-    what, instead = f"one run takes {units.duration(run)}", "--trials 1 with "
-    if not alone:
+    what, instead = f"one training takes {units.duration(training)}", "--trials 1 with "
+    if not one_is_too_long:
         what = f"{budget.trials} trials take {units.duration(seconds)}"
-        instead = f"one run (--trials 1: {units.duration(run)}), "
+        instead = f"one training (--trials 1: {units.duration(training)}), "
     ways += ["a faster GPU" if facts.hardware.gpus else "a GPU"]
     raise TooLong(
         f"{what} with {lead.strategy} on {lead.model} on {facts.hardware.name}; reasonable would "
         f"be {instead}{units.joined(ways, 'or')}",
-        fix="To plan it nevertheless, give a budget: "
+        fix="To plan this study nevertheless, give a budget: "
         f"--budget {math.ceil(budget.sweep.high / 3600)}h.",
     )
 
 
-def _warnings(
-    spec: Spec, facts: Facts, cap: Cap, rejected: Sequence[Rejected], shortened: tuple[float, float]
-) -> Iterator[Reason]:
-    """Warnings about the plan that do not come from rules.
-
-    Args:
-        shortened: Epochs of a trial with the user's budget, and without it.
-    """
+def _warnings(spec: Spec, facts: Facts, cap: Cap, rejected: Sequence[Rejected]) -> Iterator[Reason]:
+    """Warnings about the cap, the workers and the GPUs."""
     if cap.many:
         yield Reason(
             rule="sequence-cap",
@@ -311,19 +313,22 @@ def _warnings(
             source="detected: cores of this machine",
         )
     yield from _sharding_warnings(facts, rejected)
-    epochs, whole = shortened
-    if epochs != whole:
+
+
+def _budget_warnings(epochs: float, full_epochs: float) -> Iterator[Reason]:
+    """A warning if the user's budget shortened trials."""
+    if epochs != full_epochs:
         yield Reason(
             rule="budget",
             title="Shorter trials",
-            why=f"The budget pays for no trial of {units.epochs(whole)} epochs, so that trials "
-            f"have {units.epochs(epochs)}. With less than one, a trial sees a part of the rows.",
+            why=f"The budget pays for no full trial (epochs: {units.epochs(full_epochs)}), so each "
+            f"has {units.epochs(epochs)}. With less than one, a trial sees a part of the rows.",
             source="the request (--budget)",
         )
 
 
 def _sharding_warnings(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reason, ...]:
-    """A note, once per plan, if several GPUs together could hold what one cannot."""
+    """One warning if there are several GPUs and a strategy does not fit one of them."""
     if facts.hardware.gpus < 2 or all(item.needs_gib is None for item in rejected):
         return ()
     return (
@@ -337,8 +342,8 @@ def _sharding_warnings(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reas
 
 
 def _nothing_fits(request: _Request, rejected: Sequence[Rejected]) -> NothingFits:
-    """The error for a plan in which nothing fits; it begins with the strategy nearest to
-    fitting."""
+    """The error for a plan in which nothing fits. Its first problem is the strategy that comes
+    nearest to fitting."""
     strategies: dict[tuple[str, str, str], list[str]] = {}
     for item in rejected:
         if item.reason != NOT_ASKED_FOR:

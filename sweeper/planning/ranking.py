@@ -1,4 +1,4 @@
-"""How candidates are ranked: expected quality, less what a trial costs, both in points."""
+"""Ranks candidates by their expected quality minus the cost of a trial's time, both in points."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import shrunk_to_half
 from sweeper.plans import Candidate, MemoryEstimate, Quality, Reason, RunnerUp
 
-# Scale of a trial's cost log2(1 + seconds / scale): far below it time hardly counts, far above it
-# each doubling counts as 1. A search of twenty such trials takes a night. A choice of this project.
+# Scale of the cost of a trial's time, log2(1 + seconds / scale). Far below the scale time hardly
+# counts; far above, each doubling adds 1. A search of twenty trials of half an hour takes a night.
+# A choice of this project.
 TIME_SCALE_SECONDS = 1800.0
-# Zamirai et al. 2020, arXiv:2010.06192, abstract: with nearest rounding, training purely in
-# bfloat16 was up to 7 points worse than with 32-bit weights, over seven applications.
+# Effect of bf16-pure in points. Zamirai et al. 2020, arXiv:2010.06192, abstract: with nearest
+# rounding, training purely in bfloat16 was up to 7 points worse than with 32-bit weights, over
+# seven applications.
 _PURE_BF16 = Quality(mean=-0.5, sd=0.7)
-# Shazeer and Stern 2018, arXiv:1804.04235, section 9: close to Adam, with its own rates. The
-# plan uses those of AdamW.
+# Effect of Adafactor in points. Shazeer and Stern 2018, arXiv:1804.04235, section 9: close to Adam,
+# with learning rates of its own. The plan uses those of AdamW.
 _ADAFACTOR = Quality(mean=-0.3, sd=0.5)
-# Zhao et al. 2024, GaLore, arXiv:2403.03507, table 4: on eight sets of GLUE, LoRA of rank 4 is 0.3
-# points worse than LoRA of rank 8.
+# Effect in points of half the default rank or number of virtual tokens. Zhao et al. 2024, GaLore,
+# arXiv:2403.03507, table 4: on eight sets of GLUE, LoRA of rank 4 is 0.3 points worse than LoRA of
+# rank 8.
 _HALVED_DEFAULT = Quality(mean=-0.3, sd=0.3)
-# Number of trials to the gain of the best over a default, in points of accuracy, on the six
-# classification sets in benchmarks/search/tables: the mean over the defaults of LoRA and of full
-# fine-tuning.
+# From a number of trials to the gain of the best of them over a default, in points of accuracy, on
+# the six classification sets in benchmarks/search/tables: the mean over the defaults of LoRA and of
+# full fine-tuning, and its standard deviation at 20 trials.
 _GAINS = {1: 0.0, 5: 0.9, 10: 1.4, 20: 1.7}
 _GAIN_SD = 1.5
-# Gain on text tasks, as a share of the gain in classification. The default's loss is 0.19% above
-# the best in 60 published sweeps (benchmarks/advice), and 1% of the loss is 0.03 to 0.3 points: up
-# to 0.06 points, or 7% of the gain of 5 trials in classification.
+# Gain on text tasks, as a share of the gain in classification. In 60 published sweeps the default's
+# loss is 0.19% above the best (benchmarks/advice), and 1% of the loss is 0.03 to 0.3 points: up to
+# 0.06 points, or 7% of the gain of 5 trials in classification.
 _TEXT_SHARE = 0.1
 # Error in points of a gap between a strategy with five trials and one with ten.
 _UNEQUAL = _GAINS[10] - _GAINS[5]
-#: Stands for a rule in reasons from earlier runs.
+#: Used as the id of a rule in reasons that come from the user's earlier runs.
 OWN_RUNS = "own-runs"
 # Standard deviations from the mean of a normal distribution to an end of its 90% interval.
 _Z_90 = 1.645
@@ -49,26 +52,30 @@ def setup_penalty(setup: Setup) -> Quality:
 
 
 def lower_default(halvings: float) -> Quality:
-    """The loss of quality by a rank or a number of virtual tokens below the rules' default."""
+    """The loss of quality by a rank or a number of virtual tokens below the rules' default.
+
+    Args:
+        halvings: Binary logarithm of the rules' default over the lower one.
+    """
     return Quality(mean=_HALVED_DEFAULT.mean * halvings, sd=_HALVED_DEFAULT.sd * halvings)
 
 
-def gap_reason(differences: Sequence[tuple[float, float]], between: float) -> Reason | None:
+def gap_reason(differences: Sequence[tuple[float, float]], between_tasks: float) -> Reason | None:
     """A strategy's gap to LoRA as measured in the user's own runs; None without any.
 
-    A gap differs between tasks. A run may also search one of the two strategies for longer. The
-    error from this (``_UNEQUAL``) counts once: more runs do not lower it.
+    A run may search one of the two strategies for longer. The error from this (``_UNEQUAL``) counts
+    once: more runs do not lower it.
 
     Args:
         differences: Points against LoRA in each run, with their standard error.
-        between: Standard deviation of the gap between tasks.
+        between_tasks: Standard deviation of the gap between tasks.
 
-    >>> str(gap_reason([(2.0, 1.0), (1.0, 1.0)], between=1.0).gap)
+    >>> str(gap_reason([(2.0, 1.0), (1.0, 1.0)], between_tasks=1.0).gap)
     '+1.5 ± 1.1'
     """
     if not differences:
         return None
-    weights = [1 / (error**2 + between**2) for _, error in differences]
+    weights = [1 / (error**2 + between_tasks**2) for _, error in differences]
     points = [difference for difference, _ in differences]
     mean = math.fsum(map(operator.mul, weights, points)) / math.fsum(weights)
     variance = 1 / math.fsum(weights)
@@ -86,7 +93,7 @@ def gap_reason(differences: Sequence[tuple[float, float]], between: float) -> Re
 
 
 def risk_of(memory: MemoryEstimate) -> float:
-    """The probability that a peak is above the limit.
+    """The probability that the peak of memory is above the limit.
 
     >>> estimate = {"peak_gib": 10.0, "low_gib": 9.0, "high_gib": 11.0, "parts": {}}
     >>> risk_of(MemoryEstimate(limit_gib=11.0, **estimate))
@@ -111,11 +118,15 @@ def time_cost(seconds: float, points_per_doubling: float) -> float:
 
 
 def _likely_seconds(candidate: Candidate) -> float:
+    """Expected seconds of a trial that is repeated if it runs out of memory."""
     return candidate.duration.seconds / (1 - candidate.risk)
 
 
 def search_gain(trials: int, *, new_head: bool) -> Quality:
-    """The expected gain of the best of ``trials`` trials over one default.
+    """The expected gain in points of the best of ``trials`` trials over one default.
+
+    Args:
+        new_head: Whether the task is classification with a head; text tasks gain less.
 
     >>> search_gain(1, new_head=True), search_gain(20, new_head=True)
     (Quality(mean=0.0, sd=0.0), Quality(mean=1.7, sd=1.5))
@@ -129,21 +140,21 @@ def search_gain(trials: int, *, new_head: bool) -> Quality:
     return Quality(mean=round(scale * mean, 2), sd=round(scale * sd, 2))
 
 
-def runner_up(candidates: Sequence[Candidate], wider: float) -> RunnerUp | None:
+def runner_up(candidates: Sequence[Candidate], factor: float) -> RunnerUp | None:
     """The second candidate compared with the first; None if there is only one.
 
     Args:
-        wider: Factor by which probabilities were too far from a half in earlier runs.
+        factor: Factor by which probabilities were too far from a half in earlier runs.
     """
     if len(candidates) < 2:
         return None
     lead, other = candidates[:2]
     points = lead.quality.mean - other.quality.mean
-    longer = time_cost(_likely_seconds(lead), 1) - time_cost(_likely_seconds(other), 1)
+    doublings = time_cost(_likely_seconds(lead), 1) - time_cost(_likely_seconds(other), 1)
     return RunnerUp(
         strategy=other.strategy,
         model=other.model,
-        probability=shrunk_to_half(lead.quality.probability_above(other.quality), wider),
+        probability=shrunk_to_half(lead.quality.probability_above(other.quality), factor),
         points=round(points, 2),
-        break_even_points=round(points / longer, 2) if points * longer > 0 else None,
+        break_even_points=round(points / doublings, 2) if points * doublings > 0 else None,
     )

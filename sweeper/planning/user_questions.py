@@ -1,4 +1,4 @@
-"""Answers to the user's questions, with the plan's numbers."""
+"""Answers to the questions that every plan answers, with the plan's numbers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def answers(
     rejected: Sequence[Rejected],
 ) -> tuple[Answer, ...]:
     """One answer per question: numbers of the candidates, then the sentences of the rules."""
-    figures: Mapping[str, str] = {
+    numbers: Mapping[str, str] = {
         "full-or-lora": _full_or_lora(candidates, rejected),
         "learning-rate": _learning_rate(candidates),
     }
-    answers_ = []
+    given = []
     for name, question in QUESTIONS.items():
         answering = [rule for rule in rules if name in rule.answer]
         sentences = [fill(rule.answer[name], values) for rule in answering]
-        answer = " ".join(filter(None, [figures.get(name), *sentences]))
+        answer = " ".join(filter(None, [numbers.get(name), *sentences]))
         ids = tuple(rule.id for rule in answering)
-        answers_.append(Answer(question=question, answer=answer, rules=ids))
-    return tuple(answers_)
+        given.append(Answer(question=question, answer=answer, rules=ids))
+    return tuple(given)
 
 
 def _cost(candidate: Candidate) -> str:

@@ -2,6 +2,6 @@
 
 import logging
 
-# peft imports bitsandbytes, which warns on some CPUs that an optional package of faster kernels is
-# missing. The warning would begin every worker's log.
+# PEFT imports bitsandbytes, which warns on some CPUs that an optional package with faster kernels
+# is missing. Every worker's log would begin with this warning.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

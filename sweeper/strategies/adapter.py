@@ -1,7 +1,7 @@
 """Bottleneck adapters: a small network after each layer's output projections of a frozen base.
 
-Source: Houlsby et al. 2019 (arXiv:1902.00751); Pfeiffer et al. 2020 (arXiv:2005.00052). They are
-implemented in ``bottleneck``, since PEFT has none.
+Source: Houlsby et al. 2019 (arXiv:1902.00751); Pfeiffer et al. 2020 (arXiv:2005.00052). PEFT has no
+such adapters; ``bottleneck`` implements them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from sweeper.strategies.targets import modules_to_save
 
 
 class Adapter(PeftStrategy):
-    """Trains ``places x layers`` bottlenecks of ``2hb + b + h`` weights, for hidden size ``h``.
+    """Trains one or two bottlenecks a layer (``placement``) of ``2hb + b + h`` weights.
 
-    ``b`` is ``h // reduction_factor``. Places per layer: two for ``placement: houlsby``, one for
-    ``pfeiffer``.
+    ``h`` is the hidden size and ``b`` is ``h // reduction_factor``.
     """
 
     name: ClassVar[str] = "adapter"

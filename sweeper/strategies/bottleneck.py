@@ -23,8 +23,9 @@ from sweeper.strategies.targets import linear_layers
 INIT_STD = 1e-2
 # Name of the attention module in every transformers architecture examined.
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+# Name of a mixture of experts.
 _EXPERT = re.compile(r"expert|moe", re.IGNORECASE)
-# Name of a block, and the rest of a module's name.
+# A module's name, divided into that of its block and the rest.
 _BLOCK = re.compile(r"((?:.*\.)?\d+)\.(.*)")
 
 _NOTICE = """
@@ -47,8 +48,8 @@ It cannot be merged into the base model: it is not linear in its input.
 class BottleneckType(enum.StrEnum):
     """The one PEFT type that this package adds.
 
-    PEFT looks a type up by its string and in places reads its ``.value``. An enumeration of our own
-    satisfies both, without a change of PEFT's closed one.
+    PEFT looks a type up by its string, and in places reads its ``.value``. PEFT's own enumeration
+    cannot be extended.
     """
 
     BOTTLENECK = "BOTTLENECK"
@@ -83,7 +84,7 @@ class BottleneckConfig(PeftConfig):
             self.target_modules = set(self.target_modules)
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
-        """Write the configuration, and into the folder's card how to load the adapter."""
+        """Write the configuration, and add to the folder's README.md how to load the adapter."""
         super().save_pretrained(save_directory, **kwargs)
         card = Path(save_directory) / "README.md"
         text = card.read_text(encoding="utf-8") if card.exists() else ""
@@ -149,13 +150,12 @@ def find_sites(model: nn.Module, hidden_size: int) -> tuple[list[str], list[str]
         Names of modules in the order of the blocks.
 
     Raises:
-        ModelError: No block has both projections, or blocks are mixtures of experts, which have
-            no single output projection.
+        ModelError: No block has both projections, or the model has mixtures of experts.
     """
     experts = [name for name, _ in model.named_modules() if _EXPERT.search(name.rpartition(".")[2])]
     if experts:
         raise ModelError(
-            f"Bottleneck adapters cannot be placed in {type(model).__name__}.",
+            f"bottleneck adapters cannot be placed in {type(model).__name__}",
             f"{experts[0]!r} is a mixture of experts: it has no single output projection.",
             "Use LoRA on this model.",
             code="mixture-of-experts",
@@ -169,9 +169,9 @@ def find_sites(model: nn.Module, hidden_size: int) -> tuple[list[str], list[str]
     blocks = [block for block in attention if block in mlp]
     if not blocks:
         raise ModelError(
-            f"Bottleneck adapters cannot be placed in {type(model).__name__}.",
-            "No block was found that holds an attention module and a linear projection back to"
-            f" {hidden_size} features beside it.",
+            f"bottleneck adapters cannot be placed in {type(model).__name__}",
+            "No block has both an attention module and, outside it, a linear projection to "
+            f"{hidden_size} features.",
             "Use another strategy.",
         )
     return [attention[block] for block in blocks], [mlp[block] for block in blocks]
@@ -181,13 +181,13 @@ class BottleneckModel(BaseTuner):
     """A model with bottleneck adapters after its output projections.
 
     Made by ``peft.get_peft_model(model, BottleneckConfig(...))``. Source: Houlsby et al. 2019
-    (arXiv:1902.00751). Unlike there, the model's own layer norms stay frozen, so that taking the
-    adapter away leaves the base model.
+    (arXiv:1902.00751), except that the model's own layer norms stay frozen: without the adapters it
+    is the base model.
     """
 
     prefix = "bottleneck_"
     tuner_layer_cls = BottleneckLayer
-    # Every architecture is resolved by structure, so PEFT's table by model type stays empty.
+    # PEFT's table of target modules by model type: empty, since they are found by structure.
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def _prepare_adapter_config(
@@ -215,15 +215,15 @@ class BottleneckModel(BaseTuner):
 
     def _check_merge_allowed(self) -> NoReturn:
         raise UsageError(
-            "A bottleneck adapter cannot be merged into the base model.",
-            "It changes a projection's output by a non-linear function: no weights equal that.",
+            "a bottleneck adapter cannot be merged into the base model",
+            "It changes a projection's output by a non-linear function, which no weights can do.",
             "Keep base model and adapter apart, or use LoRA where one merged model is needed.",
             code="no-merge",
         )
 
 
-# PEFT's ``PeftType`` is closed and ``register_peft_method`` accepts only its members; the three
-# dictionaries that loading, saving and wrapping read can be extended.
+# ``register_peft_method`` accepts only members of PEFT's ``PeftType``, which cannot be extended.
+# The three dictionaries that loading, saving and wrapping read can.
 mapping.PEFT_TYPE_TO_CONFIG_MAPPING[BottleneckType.BOTTLENECK] = BottleneckConfig
 mapping.PEFT_TYPE_TO_TUNER_MAPPING[BottleneckType.BOTTLENECK] = BottleneckModel
 mapping.PEFT_TYPE_TO_PREFIX_MAPPING[BottleneckType.BOTTLENECK] = BottleneckModel.prefix

@@ -14,7 +14,7 @@ from sweeper.strategies.strategy import Parameters, Setting, Strategy
 
 
 class Full(Strategy):
-    """Update all parameters. Needs gradients and optimizer states for all of them."""
+    """Trains all parameters, so all of them have gradients and optimizer states."""
 
     name = "full"
     saves_whole_model: ClassVar[bool] = True
@@ -36,14 +36,14 @@ class Full(Strategy):
             adapted.save_pretrained(str(folder))
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        kind = type(model)
+        model_class = type(model)
         with quiet_library():
-            trained: nn.Module = kind.from_pretrained(
+            trained: nn.Module = model_class.from_pretrained(
                 str(folder),
                 config=model.config,
                 dtype=next(model.parameters()).dtype,
                 local_files_only=True,
-                **options_without_pooler(kind),
+                **options_without_pooler(model_class),
             )
         trained.to(next(model.parameters()).device)
         return trained.requires_grad_(False).eval()

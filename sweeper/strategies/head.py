@@ -1,7 +1,7 @@
 """Frozen model with a linear head: nothing of the base trains.
 
-The head is fitted in closed form on features that are computed once; the whole regularisation
-path is one trial.
+The trial fits the head on features that are computed once, without gradient descent through the
+base. The whole regularisation path is one trial.
 """
 
 from __future__ import annotations

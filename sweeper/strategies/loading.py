@@ -12,10 +12,10 @@ from transformers.utils import logging as library_logging
 
 
 def options_without_pooler(model_class: type[nn.Module]) -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` that leave out the pooler of a model class such as BERT.
+    """Arguments of ``from_pretrained`` that leave out the pooler of a model class such as BERT's.
 
-    A classifier here pools token states itself: a pooler would never get a gradient, but would
-    count as trained.
+    Classifiers of sweeper pool token states themselves. A pooler would never get a gradient, but
+    would count as trained.
     """
     accepted = inspect.signature(model_class.__init__).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
@@ -38,8 +38,8 @@ def keep_trainable(model: nn.Module) -> None:
     """Keep 4-bit weights in a layout that supports gradients.
 
     Call this before the model's first forward pass. On CPUs with AVX512-BF16, bitsandbytes repacks
-    a weight permanently in its first forward pass without gradient. Later training steps then had
-    no gradients below the last adapter, and no error. Repacking does not speed up evaluation.
+    a weight permanently in its first forward pass without gradient. Later training steps then have
+    no gradients below the last adapter, without an error. Repacking does not speed up evaluation.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

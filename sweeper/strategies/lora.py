@@ -16,23 +16,21 @@ from torch import nn
 from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 from sweeper.strategies.targets import is_tied, modules_to_save, needs_transpose, target_modules
 
-# Initialisations from the base's weights, which subtract the adapter's part from the base.
+# Values of ``init_lora_weights`` that move a part of the base's weights into the adapter.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
 # Dtypes of weights to merge into. In bfloat16, merging rounds as much as an adapter beside its base
 # does (benchmarks/findings.md).
 _MERGE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-# Share of the free main memory that copies of the unmerged weights may take.
+# Share of the free main memory that copies of the base's weights may take while they are merged.
 _COPY_SHARE = 0.5
 
 
 class LoRA(PeftStrategy):
     """Low-rank adaptation, with rsLoRA, DoRA and LoRA+.
 
-    Parameters: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules`` (``qv``, ``qkvo``,
-    ``all-linear``, names or a pattern), ``modules_to_save``, ``use_rslora`` (arXiv:2312.03732),
-    ``use_dora`` (arXiv:2402.09353),
-    ``init_lora_weights`` (``default`` or a name from PEFT) and ``loraplus_lr_ratio``: the ratio
-    of B's learning rate to A's (LoRA+, arXiv:2402.12354).
+    The parameters are PEFT's, with these additions: ``target_modules`` may be ``qv``, ``qkvo``,
+    ``all-linear``, names or a pattern; ``init_lora_weights`` may be ``default``; and
+    ``loraplus_lr_ratio`` is the ratio of B's learning rate to A's (LoRA+, arXiv:2402.12354).
     """
 
     name = "lora"
@@ -67,14 +65,12 @@ class LoRA(PeftStrategy):
         layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
         weights = [layer.get_base_layer().weight for layer in layers]
         named = adapted.named_parameters(remove_duplicate=False)
-        counts = Counter(id(weight) for _, weight in named)
-        # Merging into packed 4 bits would round, and a tied weight would change the embeddings.
-        is_dense = all(
-            weight.dtype in _MERGE_DTYPES and counts[id(weight)] == 1 for weight in weights
-        )
+        uses = Counter(id(weight) for _, weight in named)
+        # Merging into packed 4 bits would round, and into a tied weight change the embeddings.
+        mergeable = all(w.dtype in _MERGE_DTYPES and uses[id(w)] == 1 for w in weights)
         copy_bytes = sum(weight.nbytes for weight in weights)
         copies_fit = copy_bytes <= _COPY_SHARE * psutil.virtual_memory().available
-        if not (layers and is_dense and copies_fit and isinstance(adapted, PeftModel)):
+        if not (layers and mergeable and copies_fit and isinstance(adapted, PeftModel)):
             yield
             return
         copies = [weight.detach().to("cpu", copy=True) for weight in weights]
@@ -83,7 +79,7 @@ class LoRA(PeftStrategy):
             yield
         finally:
             adapted.unmerge_adapter()
-            with torch.no_grad():  # merging and unmerging leaves rounding errors
+            with torch.no_grad():  # merging and unmerging leave rounding errors
                 for weight, copy in zip(weights, copies, strict=True):
                     weight.copy_(copy)
 
@@ -93,5 +89,6 @@ class LoRA(PeftStrategy):
 
 
 def _initialisation(parameters: Parameters) -> Any:
+    """The ``init_lora_weights`` of PEFT."""
     chosen = parameters.get("init_lora_weights", "default")
     return True if chosen in ("default", True) else chosen

@@ -1,7 +1,7 @@
 """Prefix tuning: trained keys and values before the first token in every layer of a frozen base.
 
-Source: Li & Liang 2021 (arXiv:2101.00190). The prefix is passed as the cache of earlier tokens. So
-it works only on decoders, and not with gradient checkpointing, which drops caches.
+Source: Li & Liang 2021 (arXiv:2101.00190). The model gets the prefix as the cache of earlier
+tokens, so it works only on decoders, and not with gradient checkpointing, which drops caches.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from sweeper.errors import Problem
 from sweeper.strategies.prompts import PromptStrategy
 from sweeper.strategies.strategy import Parameters, Setting
 
-# The activations of real words are a better start than random ones; which words hardly matters
-# (arXiv:2101.00190, section 7.4).
+# Text whose keys and values a prefix starts from. Activations of real words are a better start than
+# random ones; which words hardly matters (arXiv:2101.00190, section 7.4).
 START_TEXT = "Read what follows carefully. Then give the answer that fits it best, and only that."
 
 
 class Prefix(PromptStrategy):
     """Trains ``num_virtual_tokens`` keys and values in each layer.
 
-    With ``v`` virtual tokens, ``l`` layers and ``d`` = key-value heads x head width, that is
-    ``2vld`` weights, or ``vd + (d + 1)e + 2(e + 1)ld`` with ``prefix_projection`` through a hidden
-    layer of ``e`` = ``encoder_hidden_size`` (arXiv:2101.00190, section 4.3); the projection is
-    only used in training and not saved. ``prefix_init`` is ``random``, ``zero`` (an empty prefix)
-    or ``text`` (the cache of ``START_TEXT``); text needs ``prefix_projection`` off.
+    With ``v`` virtual tokens, ``l`` layers and ``d`` = key-value heads x head width, these are
+    ``2vld`` weights. With ``prefix_projection`` through a hidden layer of width ``e`` =
+    ``encoder_hidden_size`` they are ``vd + (d + 1)e + 2(e + 1)ld`` (arXiv:2101.00190, section 4.3);
+    the projection is used in training only and not saved. ``prefix_init`` is ``random``, ``zero``
+    (an empty prefix) or ``text`` (the cache of ``START_TEXT``), which needs ``prefix_projection``
+    off.
     """
 
     name: ClassVar[str] = "prefix"
@@ -68,13 +69,9 @@ class Prefix(PromptStrategy):
     def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
         problems = super().problems(model, parameters)
         if _init(parameters) == "text" and parameters.get("prefix_projection", False):
-            problems.append(
-                Problem(
-                    "prefix_init is 'text' with prefix_projection.",
-                    "The projection cannot be inverted to give a text's keys and values.",
-                    "Choose one of the two.",
-                )
-            )
+            why = "The projection cannot be inverted to give a text's keys and values."
+            fix = "Choose another prefix_init, or turn prefix_projection off."
+            problems.append(Problem("prefix_init = 'text' with prefix_projection", why, fix))
         return [*problems, *_cache_problems(model)]
 
 
@@ -94,14 +91,15 @@ def _cache(model: nn.Module, ids: list[int]) -> list[tuple[Tensor, Tensor]]:
 
 
 def _cache_problems(model: nn.Module) -> list[Problem]:
+    """A problem if the model has no cache, or one to which PEFT cannot give a prefix."""
     fix = "Use P-tuning or LoRA on this model."
-    what = f"Prefix tuning does not work on {type(model).__name__}."
+    what = f"prefix tuning does not work on {type(model).__name__}"
     try:
         layers = _cache(model, [0])
     except TypeError:  # its forward() takes no use_cache
         layers = []
     if not layers:
-        return [Problem(what, "It keeps no keys and values of earlier tokens: no decoder.", fix)]
+        return [Problem(what, "It keeps no keys and values of earlier tokens.", fix)]
     shape = layers[0][0].shape
     if any(part is None or part.shape != shape for layer in layers for part in layer):
         return [Problem(what, "Its layers' keys and values are not all of one shape.", fix)]
@@ -109,5 +107,5 @@ def _cache_problems(model: nn.Module) -> list[Problem]:
 
 
 def _ignore_cache_name_warning() -> None:
-    """Ignore transformers 5.24's warning of ``past_key_values``, PEFT 0.21's name of the cache."""
+    """Ignore the warning of transformers 5.24 about ``past_key_values``, which PEFT 0.21 uses."""
     warnings.filterwarnings("ignore", r"`past_key_values` is deprecated", FutureWarning)

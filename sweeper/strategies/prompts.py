@@ -1,7 +1,7 @@
 """The common base class of prefix tuning and P-tuning: trained vectors before the input.
 
-The base is never changed, so removing the prompt means returning the base (PEFT's own
-``disable_adapter`` fails for a classifier's base).
+The base is never changed, so ``remove`` and ``base_output`` return it as it is. (PEFT's own
+``disable_adapter`` fails for a classifier's base.)
 """
 
 from __future__ import annotations
@@ -48,26 +48,21 @@ class PromptStrategy(PeftStrategy):
         return base.requires_grad_(False)
 
     def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
-        """Reasons why this base cannot have this prompt; empty if it can."""
+        """The problems of this prompt on this base; empty if there are none."""
         tokens = int(parameters["num_virtual_tokens"])
         context = getattr(model.config, "max_position_embeddings", None)
-        if context is not None and tokens >= context:
-            return [
-                Problem(
-                    f"num_virtual_tokens is {tokens}.",
-                    f"Virtual tokens take up positions, and the model has {context}.",
-                    "Use fewer virtual tokens.",
-                )
-            ]
-        return []
+        if context is None or tokens < context:
+            return []
+        why = f"Virtual tokens take up positions, and the model has {context}."
+        return [Problem(f"num_virtual_tokens = {tokens}", why, "Use fewer virtual tokens.")]
 
 
 def generate(
     adapted: Any, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> Tensor:
-    """Continue the prompt and the input, as ``adapted.generate`` should.
+    """Continue the virtual tokens and the input, in place of ``PeftModel.generate``.
 
-    PEFT's own method (0.21) inserts the prompt again at every step with a cache, since
+    With a cache, PEFT's method (0.21) inserts the virtual tokens again at every step, since
     transformers renamed the cache (5.24): the generated tokens are wrong, without an error.
 
     Args:
@@ -81,7 +76,7 @@ def generate(
         ``(batch, tokens and new tokens)``.
     """
     if max(options.get("num_beams") or 1, options.get("num_return_sequences") or 1) > 1:
-        raise UsageError("Prompt methods generate one sequence an input, without beams.")
+        raise UsageError("prompt methods generate one sequence per input, without beams")
     base = adapted.get_base_model()
     rows, config = len(input_ids), adapted.active_peft_config
     if attention_mask is None:
@@ -100,6 +95,7 @@ def generate(
 
 
 def _with_generate(adapted: nn.Module) -> nn.Module:
+    """The model with the ``generate`` of this module, if its base can generate."""
     if hasattr(adapted.get_base_model(), "generate"):
         adapted.generate = partial(generate, adapted)
     return adapted

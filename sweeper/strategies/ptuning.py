@@ -14,7 +14,8 @@ from torch import nn
 from sweeper.strategies.prompts import PromptStrategy
 from sweeper.strategies.strategy import Parameters, Setting
 
-_MLP_LAYERS = 2  # PEFT's MLP always has two hidden layers, and warns about other numbers
+# Hidden layers of PEFT's MLP, which warns about any other number.
+_MLP_LAYERS = 2
 
 
 class PTuning(PromptStrategy):
@@ -38,7 +39,9 @@ class PTuning(PromptStrategy):
             encoder_reparameterization_type="MLP",
             encoder_hidden_size=int(parameters.get("encoder_hidden_size") or width),
             encoder_num_layers=_MLP_LAYERS,
-            num_layers=config.num_hidden_layers,  # PEFT does not find these two in every model
+            # PEFT does not find these numbers in every model. Embeddings may be narrower than the
+            # hidden size, as in ALBERT.
+            num_layers=config.num_hidden_layers,
             num_attention_heads=config.num_attention_heads,
-            token_dim=width,  # not always the hidden size: ALBERT's embeddings are narrower
+            token_dim=width,
         )

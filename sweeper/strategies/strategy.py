@@ -26,9 +26,10 @@ from sweeper.spec import Scalar
 from sweeper.strategies.targets import load_in_float32, restore_modules, use_float32_copies
 from sweeper.traits.traits import STRATEGIES
 
+# Task types as PEFT spells them.
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Parameters = Mapping[str, Scalar]
-# Attribute with which PEFT's layers cast their input to float32, which autocast would undo.
+# Attribute of PEFT's layers. If true, they cast their input to float32, which autocast would undo.
 _CAST_ATTRIBUTE = "cast_input_dtype_enabled"
 
 
@@ -37,9 +38,10 @@ class Setting:
     """The input of a strategy besides its own parameters.
 
     Args:
-        task_type: PEFT's name; ``FEATURE_EXTRACTION`` for a classifier's base.
+        task_type: ``FEATURE_EXTRACTION`` for a classifier's base.
         precision: Precision of the trial. See ``Strategy.base_dtype``.
         seed: Seed of the trial; torch's generator is seeded with it just before ``apply``.
+        tokenizer: The base's tokenizer, for strategies that start from a text.
     """
 
     task_type: TaskType
@@ -58,7 +60,7 @@ class Strategy(ABC):
 
     name: ClassVar[str]
     gradient_trained: ClassVar[bool] = True
-    """False if the strategy is fitted in closed form, without the Trainer."""
+    """False if the strategy is fitted on features of the frozen base, without the Trainer."""
     saves_whole_model: ClassVar[bool] = False
     """True if the saved files can be used without the base."""
     for_usual_classes: ClassVar[bool] = True
@@ -67,26 +69,24 @@ class Strategy(ABC):
 
     @abstractmethod
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
-        """Make the base trainable: set ``requires_grad`` on exactly the weights to train.
+        """Adapt the base, and set ``requires_grad`` on exactly the weights to train.
 
         Args:
             model: The base (``AutoModel`` or ``AutoModelForCausalLM``), frozen. It may
                 be changed in place; ``remove`` undoes the change.
             parameters: All parameters of the strategy by name.
-            setting: Task type, precision and the like.
+            setting: Further input, such as the task type and the precision.
 
         Returns:
-            The module to call instead of the base, with the same inputs and kind of output. Its
-            token states may be longer than the input at the front (virtual tokens); callers align
-            at the end.
+            The module to call instead of the base, with the same inputs and kind of output. Virtual
+            tokens may lengthen its token states at the front, so callers count from the end.
         """
 
     @abstractmethod
     def remove(self, adapted: nn.Module) -> nn.Module:
-        """Undo ``apply``: return the module that it was given, frozen.
+        """Undo ``apply``: return the base, frozen.
 
-        Weights that training changed in place (``changes_base``) still hold trained values; the
-        caller restores them.
+        If ``changes_base``, its weights still hold trained values; the caller restores them.
         """
 
     @abstractmethod
@@ -95,7 +95,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        """The adapted module, frozen, from the frozen base and the files of ``save``."""
+        """The adapted module, frozen, from the frozen base and the files that ``save`` wrote."""
 
     def changes_base(self, parameters: Parameters) -> bool:
         """Whether the base's own weights change and must be restored after the trial."""
@@ -104,8 +104,8 @@ class Strategy(ABC):
     def base_dtype(self, precision: Precision) -> torch.dtype:
         """The dtype in which the base is loaded.
 
-        Mixed precision keeps fp32 master weights of trained weights; frozen weights need none
-        and are held in 16 bits. A strategy that trains the base itself overrides this.
+        Mixed precision keeps fp32 master weights of trained weights. Frozen weights need none, so
+        they are in 16 bits. A strategy that trains the base itself overrides this.
         """
         half_dtype: torch.dtype = getattr(torch, frozen_dtype(precision))
         return torch.float32 if precision == "fp32" else half_dtype
@@ -113,10 +113,10 @@ class Strategy(ABC):
     def quantization_config(
         self, parameters: Parameters, *, dtype: torch.dtype = torch.bfloat16
     ) -> Any:
-        """A transformers quantisation config to load the base with, or None.
+        """The quantisation config of transformers to load the base with; None for no quantisation.
 
         Args:
-            dtype: The dtype of ``base_dtype``, in which the base is loaded.
+            dtype: The result of ``base_dtype``.
         """
         return None
 
@@ -137,21 +137,23 @@ class Strategy(ABC):
         )
 
     def merged(self, adapted: nn.Module) -> AbstractContextManager[None]:
-        """A context with the adapter merged into the base, to generate faster, if that rounds no
-        more than its precision does. The base is restored afterwards."""
+        """A context in which generation is faster, since the adapter is merged into the base.
+
+        It is merged only if that rounds no more than its precision does, and unmerged afterwards.
+        """
         return nullcontext()
 
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:
         """A context with the model as it was before ``apply``, for forward passes without gradient.
 
-        Never run a backward pass inside: adapters would stay off while checkpointed activations are
-        recomputed.
+        A backward pass inside would be wrong: it would recompute checkpointed activations without
+        the adapters.
 
         Raises:
             UsageError: The base no longer exists, since its own weights are trained.
         """
         raise UsageError(
-            f"{self.name} cannot show what its base model says",
+            f"{self.name} cannot give the outputs of its base model",
             why="The base's own weights are trained.",
             fix="Compare with a frozen copy.",
         )
@@ -163,7 +165,7 @@ class Strategy(ABC):
     def parameter_groups(
         self, model: nn.Module, parameters: Parameters, head: Collection[str] = ()
     ) -> list[dict[str, Any]]:
-        """Optimizer groups of all trained weights.
+        """The parameter groups of the optimizer, with all trained weights.
 
         Biases and vectors (norms, gains) have no weight decay, as is usual since BERT
         (arXiv:1810.04805, appendix A.2, as released). The head has ``head_learning_rate``. Each
@@ -178,18 +180,18 @@ class Strategy(ABC):
         Returns:
             Groups with ``params``, ``lr`` and ``weight_decay``, in a fixed order.
         """
-        decay = float(parameters.get("weight_decay", 0.0))
+        weight_decay = float(parameters.get("weight_decay", 0.0))
         layer_decay = float(parameters.get("layerwise_lr_decay", 1.0))
-        names = [name for name, weight in model.named_parameters() if weight.requires_grad]
-        depth = layers_above(model)
+        above = layers_above(model)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name in names:
-            weight = model.get_parameter(name)
+        for name, weight in model.named_parameters():
+            if not weight.requires_grad:
+                continue
             if name in head:
                 rate = float(parameters.get("head_learning_rate", parameters["learning_rate"]))
             else:
-                rate = self.learning_rate(name, parameters) * layer_decay ** depth(name)
-            groups.setdefault((rate, decay if weight.ndim > 1 else 0.0), []).append(weight)
+                rate = self.learning_rate(name, parameters) * layer_decay ** above(name)
+            groups.setdefault((rate, weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
         return [
             {"params": weights, "lr": rate, "weight_decay": decay}
             for (rate, decay), weights in groups.items()
@@ -254,9 +256,10 @@ def _layer_number(name: str) -> int | None:
 
 
 def layers_above(model: nn.Module) -> Callable[[str], int]:
-    """A function from a weight's name to its number of layers above: 0 in the last layer and after.
+    """A function from a weight's name to the number of layers above it.
 
-    Embeddings are below all layers. The number is 0 if the model has no numbered layers.
+    It is 0 in the last layer, after it, and in a model without numbered layers. Embeddings are
+    below all layers.
     """
     order = [name for name, _ in model.named_parameters()]
     numbers = [number for name in order if (number := _layer_number(name)) is not None]
@@ -264,13 +267,13 @@ def layers_above(model: nn.Module) -> Callable[[str], int]:
     first = next((index for index, name in enumerate(order) if _layer_number(name) is not None), 0)
     names_below = set(order[:first])
 
-    def depth(name: str) -> int:
+    def above(name: str) -> int:
         number = _layer_number(name)
         if number is not None:
             return count - 1 - number
         return count if name in names_below else 0
 
-    return depth
+    return above
 
 
 def strategy(name: str) -> Strategy:

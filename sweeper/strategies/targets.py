@@ -1,9 +1,9 @@
-"""The base model's modules that get an adapter or are trained whole, on any architecture."""
+"""Finds the base model's modules that get an adapter or are trained whole, on any architecture."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from sweeper.hyperparameters import is_pattern, saved_modules
 from sweeper.spec import Scalar
 
 # Names of projections in the families of models (families.yaml) and in a few other models. A fused
-# one computes q, k and v.
+# projection computes query, key and value at once.
 _QUERY = layer_names("q", "q_b") | {"wq"}
 _KEY = layer_names("k", "kv_b") | {"wk"}
 _VALUE = layer_names("v", "kv_b") | {"wv"}
 _FUSED = layer_names("qkv")
 _OUTPUT = layer_names("o") | {"wo"}
 
+# From a choice of ``target_modules`` to the names of its layers.
 GROUPS: dict[str, frozenset[str]] = {
     "qv": _QUERY | _VALUE | _FUSED,
     "qkvo": _QUERY | _KEY | _VALUE | _FUSED | _OUTPUT,
@@ -47,22 +48,22 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _in_attention(name: str) -> bool:
+    """Whether a module is inside an attention module, by the names of its parents."""
     return any("attn" in part or "attention" in part.lower() for part in name.split(".")[:-1])
 
 
-def _shortest_suffixes(chosen: Iterable[str], others: Iterable[str]) -> list[str]:
+def _shortest_endings(chosen: Iterable[str], others: Iterable[str]) -> list[str]:
     """The shortest endings that match all chosen names and no others, as PEFT matches endings."""
     other_names = [f".{name}" for name in others]
+
+    def is_unique(ending: str) -> bool:
+        return not any(other.endswith(f".{ending}") for other in other_names)
+
     endings: set[str] = set()
     for name in chosen:
         parts = name.split(".")
-        for length in range(1, len(parts) + 1):
-            ending = ".".join(parts[-length:])
-            if length == len(parts) or not any(
-                other.endswith(f".{ending}") for other in other_names
-            ):
-                endings.add(ending)
-                break
+        candidates = (".".join(parts[-length:]) for length in range(1, len(parts)))
+        endings.add(next(filter(is_unique, candidates), name))
     return sorted(endings)
 
 
@@ -76,7 +77,7 @@ def target_modules(model: nn.Module, choice: str) -> list[str]:
             expression that matches whole names, as in PEFT.
 
     Returns:
-        Sorted endings of module names; a usual architecture has the same in all layers.
+        Sorted endings of module names, mostly the same in all layers.
 
     Raises:
         ModelError: The model has no such layers.
@@ -96,11 +97,11 @@ def target_modules(model: nn.Module, choice: str) -> list[str]:
         kinds = sorted({name.rpartition(".")[2] for name in layers})
         raise ModelError(
             f"target_modules = {choice!r}: {type(model).__name__} has no such layers",
-            why=f"Its linear layers are {', '.join(kinds) or 'nothing that is known'}.",
+            why=f"Its linear layers are {', '.join(kinds)}." if kinds else "None were found in it.",
             fix="Use all-linear, or name some of these layers with commas between them.",
             code="unknown-module",
         )
-    return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
+    return _shortest_endings(chosen, set(dict(model.named_modules())) - set(chosen))
 
 
 def needs_transpose(model: nn.Module, targets: Iterable[str]) -> bool:
@@ -112,8 +113,8 @@ def needs_transpose(model: nn.Module, targets: Iterable[str]) -> bool:
     )
 
 
-def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> list[str] | None:
-    """The names for PEFT, or None if no module is fully trained.
+def modules_to_save(model: nn.Module, parameters: Mapping[str, Scalar]) -> list[str] | None:
+    """The names to pass to PEFT as ``modules_to_save``; None if no module is trained whole.
 
     Raises:
         ModelError: The model has no module of that name.
@@ -125,10 +126,7 @@ def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> li
             endings = {full.rpartition(".")[2] for full in modules} - {""}
             raise ModelError(
                 f"modules_to_save = {name!r}: {type(model).__name__} has no such module",
-                fix=near_match(
-                    name,
-                    {ending for ending in endings if not ending.isdigit()},
-                ),
+                fix=near_match(name, {ending for ending in endings if not ending.isdigit()}),
                 code="unknown-module",
             )
     return list(names) or None
@@ -140,19 +138,17 @@ def is_tied(model: Any, names: list[str] | None) -> bool:
     Args:
         names: The ``modules_to_save``.
     """
-    has_tied_embeddings = bool(
-        getattr(model.config.get_text_config(), "tie_word_embeddings", False)
-    )
-    has_output = model.get_output_embeddings() is not None
-    last_parts = {name.rpartition(".")[2] for name in names or ()}
-    return has_tied_embeddings and has_output and bool(last_parts & {"embed_tokens", "lm_head"})
+    if not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+        return False
+    endings = {name.rpartition(".")[2] for name in names or ()}
+    return model.get_output_embeddings() is not None and bool(endings & {"embed_tokens", "lm_head"})
 
 
 def use_float32_copies(adapted: nn.Module) -> bool:
     """Convert the copies of ``modules_to_save`` to float32, and return whether there are any.
 
     PEFT trains these copies in place of the base's own modules. Their outputs keep the base's
-    dtype, so that the residual stream is not widened.
+    dtype, so the dtype of the residual stream does not change.
     """
     wrappers = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
     for wrapper in wrappers:
@@ -164,6 +160,8 @@ def use_float32_copies(adapted: nn.Module) -> bool:
 
 
 def _cast(dtype: torch.dtype) -> Any:
+    """A forward hook that casts a module's output."""
+
     def cast(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         return output.to(dtype)
 
@@ -171,10 +169,7 @@ def _cast(dtype: torch.dtype) -> Any:
 
 
 def load_in_float32(adapted: Any, folder: Path) -> None:
-    """Reload the trained copies of ``modules_to_save`` in float32.
-
-    PEFT has rounded them to the base's dtype.
-    """
+    """Reload the trained copies of ``modules_to_save`` in float32, as PEFT has rounded them."""
     if use_float32_copies(adapted):
         set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
 

@@ -1,4 +1,1 @@
-"""Traits of strategies, and their numbers of trained parameters, as strategy files state them.
-
-Uses no torch and no rule book. ``planning.declared_parameters`` adds what users declare.
-"""
+"""Traits of strategies as strategy files state them. Uses no torch and no rule book."""

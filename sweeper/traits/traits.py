@@ -1,7 +1,7 @@
-"""The traits of a strategy: names, chart mark, trained weights, cost.
+"""The traits of a strategy: its fixed properties, such as its names and what it trains.
 
-Every strategy file states these under ``TRAIT_KEYS``; a file that extends another one inherits
-what it leaves out, except its own names and mark. Reading a file runs no code: files of installed
+Every strategy file states them under ``TRAIT_KEYS``. A file that extends another one inherits the
+traits that it leaves out, except names and mark. Reading a file runs no code: files of installed
 packages are found without an import, and formulas for numbers of parameters are parsed, checked and
 computed node by node. ``memory.states`` computes them for the layers of a model.
 """
@@ -44,7 +44,7 @@ SEARCH_SPACES = "sweeper.search_spaces"
 
 
 class StrategyFiles(NamedTuple):
-    """The file of every strategy by name, and a problem for each class without a file."""
+    """The file of each strategy by name, and a problem for each class without a file."""
 
     paths: Mapping[str, Path]
     problems: tuple[Problem, ...] = ()
@@ -57,13 +57,13 @@ def known_strategies() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def strategy_files() -> StrategyFiles:
-    """Every strategy's file: next to classes, in the project's folder, in folders of packages.
+    """Every strategy's file: next to classes, in ``search_spaces``, in folders of packages.
 
     If several files have one name, the last one in this order counts.
     """
     entries = packages.entries(STRATEGIES)
-    beside_class = {entry.name: _file_next_to(entry) for entry in entries}
-    paths = {name: path for name, path in beside_class.items() if path is not None}
+    next_to_class = {entry.name: _file_next_to(entry) for entry in entries}
+    paths = {name: path for name, path in next_to_class.items() if path is not None}
     for folder in (resources.search_spaces(), *installed_folders()):
         paths |= {path.stem: path for path in sorted(folder.glob("strategies/*.yaml"))}
     problems = []
@@ -97,7 +97,7 @@ def installed_folders() -> tuple[Path, ...]:
 
 
 def _file_next_to(entry: "EntryPoint") -> Path | None:
-    """``<name>.yaml`` in the folder of the entry point's module."""
+    """``<name>.yaml`` in the folder of the entry point's module; None if it is missing."""
     package, _, _ = entry.module.rpartition(".")
     folders = _folders_of(package)
     if not package:
@@ -108,14 +108,14 @@ def _file_next_to(entry: "EntryPoint") -> Path | None:
 
 
 def _folders_of(package: str) -> list[Path]:
-    """Folders of a package; looks up only its top level, which imports nothing."""
+    """Folders of a package. Only its top level is looked up, so nothing is imported."""
     top, _, rest = package.partition(".")
     spec = find_spec(top) if top else None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return [Path(root, *rest.split(".")) if rest else Path(root) for root in places]
+    roots = list(spec.submodule_search_locations or ()) if spec else []
+    return [Path(root, *filter(None, rest.split("."))) for root in roots]
 
 
-#: Sizes of a model that a formula may name, and the largest ones among its target layers.
+#: Sizes of a model that a formula may name. ``largest_`` means the largest of its target layers.
 SHAPE = (
     "hidden_size", "layers", "key_value_width", "vocabulary_size", "largest_inputs",
     "largest_outputs",
@@ -127,6 +127,7 @@ Role = Literal["query", "key", "value", "projection", "gate", "up", "down"]
 #: What a formula is computed for, unless it is for a list of roles.
 Place = Literal["model", "layer", "target_layer"]
 
+#: Values of the sizes and parameters that a formula names.
 Values = Mapping[str, Scalar | None]
 
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
@@ -134,6 +135,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Mult: operator.mul,
     ast.FloorDiv: lambda over, under: max(1, over // under),
 }
+# The syntax that a formula may have.
 _NODES: tuple[type[ast.AST], ...] = (
     *(ast.BinOp, ast.Add, ast.Mult, ast.FloorDiv, ast.BoolOp, ast.Or, ast.IfExp, ast.Compare),
     *(ast.Eq, ast.Name, ast.Load, ast.Constant),
@@ -142,7 +144,12 @@ _NODES: tuple[type[ast.AST], ...] = (
 
 @dataclass(frozen=True)
 class Term:
-    """One formula, computed for the model, each block, or each linear layer of some kind."""
+    """One formula, computed for the model, each block, or each linear layer of some kind.
+
+    Args:
+        each: What it is computed for; the results are added.
+        formula: The syntax tree of ``text``.
+    """
 
     each: Place | tuple[Role, ...]
     text: str
@@ -175,7 +182,7 @@ class Formula:
         return frozenset().union(*(term.names for term in self.terms)) - {*SHAPE, *LAYER}
 
 
-#: No parameters; a new classification head is counted apart.
+#: No parameters. A new classification head is counted separately.
 NOTHING = Formula()
 
 
@@ -208,12 +215,14 @@ def _value(formula: ast.expr, values: Values) -> Scalar | None:
 
 
 def _parsed_place(text: str) -> Place | tuple[Role, ...]:
+    """What a formula is computed for, from its key in a file."""
     places, roles = get_args(Place), get_args(Role)
     if text in places:
         return text  # type: ignore[return-value]
     roles_named = [role.strip() for role in text.split(",")]
     if unknown := [role for role in roles_named if role not in roles]:
-        raise fault(f"{unknown[0]!r} is no place", "", near_match(unknown[0], (*places, *roles)))
+        fix = near_match(unknown[0], (*places, *roles))
+        raise fault(f"{unknown[0]!r} is neither a place nor a role", "", fix)
     return tuple(roles_named)  # type: ignore[arg-type]
 
 
@@ -235,7 +244,7 @@ def _parsed_formula(text: object, names_allowed: Collection[str] | None) -> ast.
 
 
 def _validated_formula(data: Any, info: ValidationInfo) -> Formula:
-    """The formula of a strategy file. The context of the validation is the file's parameters."""
+    """The formula of a strategy file. The validation's context holds the file's parameters."""
     if data in ("base", "head"):
         return Formula(whole_base=data == "base")
     if not isinstance(data, Mapping) or not data:
@@ -263,7 +272,7 @@ DeclaredFormula = Annotated[
     ),
 ]
 
-#: What a strategy puts into the base model, as far as activations and time depend on it.
+#: What a strategy adds to the base model; its memory and time depend on this.
 #:
 #: - ``nothing``: full fine-tuning, or a head alone.
 #: - ``low-rank``: two trained matrices beside each target layer (LoRA).
@@ -281,11 +290,12 @@ Shape = Literal[
     "circle", "square", "diamond", "triangle-up", "triangle-down", "triangle-left",
     "triangle-right", "cross", "stroke",
 ]  # fmt: skip
-#: Additions to the layers that ``target_modules`` names.
+#: Of these, the additions to the layers that ``target_modules`` names.
 TARGETED: frozenset[Adds] = frozenset({"low-rank", "scaled-projections", "scaling"})
-#: Tested colours that the report's stylesheet defines; 0 is the neutral one.
+#: Numbers of the colours that the report's stylesheet defines; 0 is neutral.
 COLORS = range(7)
 
+#: Keys of a strategy file that state its traits.
 TRAIT_KEYS = (
     "label", "in_a_sentence", "chart", "one_trial", "gradients_through_base", "adds",
     "trained_parameters", "frozen_parameters",
@@ -317,13 +327,13 @@ class Traits(FileModel):
     """The traits of a strategy, as its file states them; other keys of the file are ignored.
 
     Args:
-        one_trial: Whether one trial is enough, as for a head that is fitted in closed form.
+        one_trial: Whether one trial is enough, since it tries all values itself.
         gradients_through_base: Whether gradients pass through the base model. If not, its features
             are computed once, by forward passes alone.
         adds: Kind of modules or inputs that the strategy adds to the base model.
         trained: Number of trained parameters; a new classification head comes on top.
         frozen: Number of added parameters that stay frozen.
-        extends: Name of the strategy whose parameters and traits it inherits.
+        extends: Name of the strategy whose parameters and traits it inherits; None without one.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -367,7 +377,7 @@ def traits_of(name: str) -> Traits:
     """The traits of an installed strategy.
 
     Raises:
-        UsageError: There is no such strategy; with the nearest name.
+        UsageError: There is no such strategy; the error suggests the nearest name.
         RuleError: Its file is invalid.
     """
     traits = find(name)
@@ -378,9 +388,9 @@ def traits_of(name: str) -> Traits:
 
 
 def quantized_variants(name: str) -> tuple[Traits, ...]:
-    """Installed strategies that train like this one on a quantised base."""
-    every = [traits_of(other) for other in known_strategies()]
-    return tuple(traits for traits in every if traits.extends == name and traits.quantization)
+    """Installed strategies that extend this one and quantise the base."""
+    strategies = map(traits_of, known_strategies())
+    return tuple(each for each in strategies if each.extends == name and each.quantization)
 
 
 @lru_cache(maxsize=64)
@@ -403,7 +413,7 @@ def find(name: str) -> Traits | None:
 class StrategyOnModel(str):
     """A strategy, with its base model if several compete.
 
-    As text, in files and where it is shown, it is ``lora``, or ``lora@model`` with a model.
+    As text it is ``lora``, or ``lora@model`` with a model.
 
     >>> pair = StrategyOnModel("lora", "packaged:minilm")
     >>> pair, pair.strategy, pair.model
@@ -435,7 +445,7 @@ class StrategyOnModel(str):
         return find(self.strategy)
 
 
-#: Where a record may be about no strategy.
+#: Stands for no strategy, where a record need not be about one.
 NO_STRATEGY = StrategyOnModel("")
 
 
@@ -452,7 +462,7 @@ def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
     """The traits that a strategy file states; None if one is missing or wrong.
 
     Args:
-        problems: Every problem is appended here, with file and line.
+        problems: The list to which problems are appended, with file and line.
     """
     data = document.data if isinstance(document.data, Mapping) else {}
     declarations = [mapping.get("parameters") for mapping in (data, _parent(data))]

@@ -62,12 +62,12 @@ def test_the_end_of_a_run_goes_on_after_a_bug_and_ends_with_a_mistake(
 def test_an_option_of_the_identity_changes_it_and_its_default_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from sweeper.planning.identity import _plugin_options
+    from sweeper.planning.identity import _feature_options
 
-    assert _plugin_options(make_spec()) == []
+    assert _feature_options(make_spec()) == []
     asked = make_spec(features={"warm_start": {"enabled": True}})
-    assert _plugin_options(asked) == []
+    assert _feature_options(asked) == []
     path = ("features", "warm_start", "enabled")
     monkeypatch.setattr(parts, "flags", lambda: {path: parts.Flag("--x", identity=True)})
-    assert _plugin_options(asked) == [["warm_start", "enabled", True]]
-    assert _plugin_options(make_spec()) == []
+    assert _feature_options(asked) == [["warm_start", "enabled", True]]
+    assert _feature_options(make_spec()) == []

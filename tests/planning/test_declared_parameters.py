@@ -242,7 +242,7 @@ WRONG = [
     ("head: {C: 3}", "C of head cannot be set"),
     ("lora: {optim: adamw_trch}", "Did you mean 'adamw_torch'?"),
     ("qlora: {init_lora_weights: pissa}", "is not known"),
-    ("lora: {warmup_steps: 5, warmup_ratio: 0.1}", "warmup_steps beside warmup_ratio"),
+    ("lora: {warmup_steps: 5, warmup_ratio: 0.1}", "warmup_steps and warmup_ratio"),
     ("lora: {head_learning_rate: 0.1}", "It exists where new_head."),
     ("lora: {r: {}}", "no value is declared"),
     ("lora: {r: []}", "no value is declared"),

@@ -94,3 +94,18 @@ def test_a_value_is_one_of_the_plans_choices_however_it_is_written(scene: Any) -
     assert optuna_space.distributions(own) == optuna_space.distributions(base)
     with pytest.raises(SpecError, match="use_rslora = 1 "):
         plan(scene, {"strategy": "lora", "parameters": {"use_rslora": 1}})
+
+
+def test_virtual_tokens_must_fit_into_the_context_with_the_texts(scene: Any) -> None:
+    spec, facts = scene(model="minilm", task="classification", labels=2)
+    request = spec.model_dump() | {"aim": {"strategies": ("ptuning",)}}
+    request["training"] = {"max_length": 480}
+    for tokens, fits in ((32, True), (33, False)):
+        own = {"strategy": "ptuning", "parameters": {"num_virtual_tokens": tokens}}
+        given = Spec.model_validate(request | {"trials": (own,)})
+        if fits:
+            assert make_plan(given, facts).own_trials
+            continue
+        with pytest.raises(SpecError) as caught:
+            make_plan(given, facts)
+        assert "trials.0.parameters.num_virtual_tokens" in str(caught.value)

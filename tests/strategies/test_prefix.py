@@ -81,8 +81,8 @@ def test_all_that_is_wrong_is_said_at_once(tiny_base):
     with pytest.raises(UsageError) as caught:
         Prefix().apply(tiny_base("llama"), parameters, Setting("CAUSAL_LM"))
     said = str(caught.value)
-    assert "num_virtual_tokens is 64" in said
-    assert "prefix_init is 'text' with prefix_projection" in said
+    assert "num_virtual_tokens = 64" in said
+    assert "prefix_init = 'text' with prefix_projection" in said
 
 
 def test_pure_bf16_means_the_prefix_too(tiny_base):

@@ -254,7 +254,7 @@ def test_a_plan_and_its_explanation_say_what_the_user_declared(sweeper, here):
     shown = " ".join(ran.out.split("Declared")[1].split())
     assert "r {8|512} (8) (lora): --set lora.r; the rule book: " in shown
     assert "weight_decay 0.2 (lora, " in shown
-    assert "r 512 (--set lora.r) lies beyond 1 to 256" in shown.split("Watch out")[1]
+    assert "r 512 (--set lora.r) lies outside 1 to 256" in shown.split("Watch out")[1]
     made = sweeper(*SIZE, "--gpu-memory", "80", *declared, "--json").out
     Path("plan.json").write_text(made)
     parts = json.loads(sweeper("explain", "plan.json", "--json", "--strategy", "lora").out)

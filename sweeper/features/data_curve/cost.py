@@ -8,7 +8,7 @@ from dataclasses import replace
 from sweeper.features.data_curve.facts import curve_seeds, part_sizes
 from sweeper.features.data_curve.options import Options
 from sweeper.metrics.objectives import objective_of
-from sweeper.planning.budget.study_phases import StudyPhases, clock_of_default
+from sweeper.planning.budget.study_phases import StudyPhases, default_times
 from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
 
@@ -23,13 +23,13 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         return None
     seeds = curve_seeds(study.search.confirmation_seeds)
     seconds_by_candidate = []
-    for cost in study.costs:
-        default = clock_of_default(cost.candidate, study.facts, study.workload)
+    for timed in study.candidates:
+        times = default_times(timed.candidate, study.facts, study.workload)
         part_seconds = (
-            default.full_trial(replace(study.workload, train_rows=size)) for size in sizes
+            times.full_trial_seconds(replace(study.workload, train_rows=size)) for size in sizes
         )
         # On all rows, the search has trained the default with the first seed.
-        all_rows_seconds = (seeds - 1) * cost.default
+        all_rows_seconds = (seeds - 1) * timed.default_seconds
         seconds_by_candidate.append(2 * seeds * math.fsum(part_seconds) + all_rows_seconds)
     jobs = 2 * seeds * len(sizes) + seeds - 1
     return PhaseCost(

@@ -14,7 +14,7 @@ from sweeper.features.forgetting._general_data import (
 from sweeper.features.forgetting.facts import ForgettingFacts
 from sweeper.features.forgetting.options import Options
 from sweeper.features.parts import record_of
-from sweeper.planning.budget.study_phases import StudyPhases, clock_of_base, possible_values
+from sweeper.planning.budget.study_phases import StudyPhases, base_times, possible_values
 from sweeper.plans import PhaseCost
 from sweeper.spec import Scalar, Spec
 
@@ -57,21 +57,21 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         return None
     replays = any(
         share
-        for cost in study.costs
-        for share in possible_values(cost.candidate.parameters.get("replay_share"))
+        for timed in study.candidates
+        for share in possible_values(timed.candidate.parameters.get("replay_share"))
     )
     # Trials use general text if they replay it, or score it: no other feature scores tokens.
-    if not (workload.plugin_tokens > 0 or replays):
+    if not (workload.feature_tokens > 0 or replays):
         return None
     record = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
     models = {model.id: model for model in facts.models}
     seconds = 0.0
-    for name, candidate in {cost.candidate.model: cost.candidate for cost in study.costs}.items():
+    for name, timed in {timed.candidate.model: timed for timed in study.candidates}.items():
         if name not in record.written:
             # A base with a chat template writes a question, then its answer.
             texts = _SAMPLING.texts * (2 if models[name].chat_template else 1)
-            clock = clock_of_base(candidate, facts, workload)
-            seconds += clock.generating(texts, _SAMPLING.tokens, _SAMPLING.batch)
+            times = base_times(timed.candidate, facts, workload)
+            seconds += times.generation_seconds(texts, _SAMPLING.tokens, _SAMPLING.batch)
     if not seconds:
         return None
     title = "general text that the base model writes"

@@ -123,13 +123,15 @@ def print_setup(
     model = model_facts(ModelSpec(id=model_id))
     if setup.traits.adds in TARGETED:
         check_targets(model, setup)
+    virtual_tokens = setup.positions - setup.sequence_length
     if "sequence_length" not in setup.model_fields_set:
-        room = model.context_length - (setup.positions - setup.sequence_length)
+        room = model.context_length - virtual_tokens
         setup = setup.replace(sequence_length=max(min(_DEFAULT_TOKENS, room), 1))
-    if setup.sequence_length > model.context_length and model.source != "size":
+    if setup.positions > model.context_length and model.source != "size":
+        added = f" and {virtual_tokens} virtual tokens" if virtual_tokens else ""
         say(
-            f"warning: {setup.sequence_length:,} tokens exceed the model's context of "
-            f"{model.context_length:,}. A plan would cut texts at the context."
+            f"warning: {setup.sequence_length:,} tokens{added} exceed the model's context of "
+            f"{model.context_length:,}. A plan stays within the context."
         )
     limit = gpu_memory
     if limit is None and gpu:

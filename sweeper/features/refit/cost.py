@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.planning.budget.study_phases import BETWEEN_SECONDS, StudyPhases, clock_of_default
+from sweeper.planning.budget.study_phases import BETWEEN_SECONDS, StudyPhases, default_times
 from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
 
@@ -16,10 +16,10 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     if workload == study.workload:
         return None
     seconds = [
-        clock_of_default(cost.candidate, study.facts, workload).full_trial(workload)
-        + cost.scoring
+        default_times(timed.candidate, study.facts, workload).full_trial_seconds(workload)
+        + timed.scoring_seconds
         + 2 * BETWEEN_SECONDS
-        for cost in study.costs
+        for timed in study.candidates
     ]
     return PhaseCost(
         title="winner on all rows", seconds=seconds[0], uncertainty=max(seconds) / seconds[0]

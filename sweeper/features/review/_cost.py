@@ -13,7 +13,7 @@ from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.memory.states import knows_optimizer
 from sweeper.planning.costs.step_time import possible_machines
-from sweeper.planning.costs.trial_seconds import Workload, clock_of
+from sweeper.planning.costs.trial_seconds import Workload, setup_times
 from sweeper.plans import Duration, MemoryEstimate
 from sweeper.spec import Scalar
 from sweeper.units import gib
@@ -103,11 +103,11 @@ class ReviewedCost:
             test_rows=0, item_tokens=max(round(tokens), 1), scoring_tokens=tokens, classes=0,
             longest=case.longest,
         )  # fmt: skip
-        time_models = [
-            clock_of(case.model, timed_setup, machine)
+        all_times = [
+            setup_times(case.model, timed_setup, machine)
             for machine in possible_machines(facts.hardware)
         ]
-        spans = [model.speed.duration(model.training(workload)) for model in time_models]
+        spans = [times.speed.duration(times.training_seconds(workload)) for times in all_times]
         return Duration(
             seconds=sorted(span.seconds for span in spans)[len(spans) // 2],
             low=min(span.low for span in spans), high=max(span.high for span in spans),

@@ -10,10 +10,10 @@ from sweeper.features.suite.facts import SuiteFacts, SuiteTaskFacts
 from sweeper.planning.budget.study_phases import (
     BETWEEN_SECONDS,
     StudyPhases,
-    clock_of_base,
-    clock_of_default,
+    base_times,
+    default_times,
 )
-from sweeper.planning.costs.trial_seconds import Clock
+from sweeper.planning.costs.trial_seconds import SetupTimes
 from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
 
@@ -68,25 +68,29 @@ def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
 
     Ignores scores of the base from earlier runs.
     """
-    facts, costs, workload = study.facts, study.costs, study.workload
+    facts, candidates, workload = study.facts, study.candidates, study.workload
     batch = _BATCH[facts.hardware.device]
 
-    def seconds_of(clock: Clock) -> float:
-        window = min(_MAX_WINDOW, clock.model.context_length)
-        return BETWEEN_SECONDS + sum(_task_seconds(t, clock, batch, window) for t in suite.tasks)
+    def seconds_of(times: SetupTimes) -> float:
+        window = min(_MAX_WINDOW, times.model.context_length)
+        return BETWEEN_SECONDS + sum(
+            _task_seconds(task, times, batch, window) for task in suite.tasks
+        )
 
-    tuned = [seconds_of(clock_of_default(cost.candidate, facts, workload)) for cost in costs]
-    base = seconds_of(clock_of_base(costs[0].candidate, facts, workload))
+    tuned = [seconds_of(default_times(timed.candidate, facts, workload)) for timed in candidates]
+    base = seconds_of(base_times(candidates[0].candidate, facts, workload))
     return _START_SECONDS + study.search.finalists * sum(tuned) / len(tuned) + base
 
 
-def _task_seconds(task: SuiteTaskFacts, clock: Clock, batch: int, window: int) -> float:
+def _task_seconds(task: SuiteTaskFacts, times: SetupTimes, batch: int, window: int) -> float:
     """Seconds of one model on one task."""
     prompt = max(1.0, task.prompt_tokens or _EXAMPLE_TOKENS * (task.shots + 1))
     answer = _ANSWER_SHARE * task.max_new_tokens if task.output_type else _UNKNOWN_ANSWER_TOKENS
     length = min(prompt, window)
-    item_seconds = clock.text(length, batch) * prompt / length * (task.requests or _REQUESTS)
-    item_seconds += clock.generating(1, answer, batch) / batch
+    item_seconds = (
+        times.text_seconds(length, batch) * prompt / length * (task.requests or _REQUESTS)
+    )
+    item_seconds += times.generation_seconds(1, answer, batch) / batch
     low, high = _item_range(task)
     return math.sqrt(low * high) * item_seconds
 

@@ -1,4 +1,7 @@
-"""The study's budget: the full budget, its rungs, and what the user's budget pays for."""
+"""The study's budget: trials and their rungs, the time of each phase, and the price.
+
+A user's budget limits trials, finalists and seeds.
+"""
 
 from __future__ import annotations
 
@@ -25,31 +28,34 @@ from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.plans import Budget, Candidate, Duration, PhaseCost
 from sweeper.spec import Spec
 
-# The earliest rung at which trials may be pruned. In replays of recorded runs at equal cost,
-# halving from an eighth of the budget was ruinous where curves cross (distance to the best 0.364);
-# from a quarter it beat no pruning (0.131 against 0.148). No minimum of steps is needed, since the
-# pruner considers a rung's uncertainty: on six tasks of 8 to 120 steps per trial
-# (benchmarks/search) pruning ended no worse than from the first rung of 50 steps.
+# The earliest rung at which trials may be pruned. In replays of recorded trials at equal cost,
+# successive halving from rung 1 ended 0.364 above the best trial where curves cross; from rung 2 it
+# ended 0.131 above, and without pruning 0.148. No minimum of steps is needed, since the pruner
+# considers a rung's uncertainty: on six tasks of 8 to 120 steps per trial (benchmarks/search)
+# pruning ended no worse than from the first rung of 50 steps.
 EARLIEST_RUNG = 2
-# Share of a full budget that pruning from the earliest rung saves per searched trial: 0.05 to 0.26
-# in the same replays.
+# Share of a full budget that pruning from the earliest rung saves in a searched trial, on average:
+# 0.05 to 0.26 in the same replays.
 _PRUNED_SHARE = 0.1
 # Without a budget, an optional phase is planned if it takes at most this share of the search.
 _OPTIONAL_SHARE = 0.15
 
-# Trials that make a useful search; after these, confirmation comes before further trials.
+# Trials that make a useful search. A user's budget pays for these first, then for confirmation,
+# then for further trials.
 USEFUL_TRIALS = 8
-# Further trainings of each finalist. In 1,000 simulated studies of tasks with written answers,
-# five seeds instead of three find 82% of the gains over the default instead of 65%, and 76% of
-# those over a baseline instead of 55% (benchmarks/verdict): seeds are most of the noise.
+# Seeds added to those of each finalist if the user limits neither budget nor seeds. In 1,000
+# simulated studies of tasks with written answers, five seeds instead of three find 82% of the gains
+# over the default instead of 65%, and 76% of those over a baseline instead of 55%
+# (benchmarks/verdict): seeds are most of the noise.
 EXTRA_SEEDS = 2
 # A sweep of more than a day is usually shortened: common practice.
 LONG_SECONDS = 24 * 3600.0
 
-# Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
-# project.
+# Fewest rows of a search on a part of the rows: hundreds of optimizer steps in batches of 32. A
+# choice of this project.
 MIN_PART_ROWS = 10_000
-# 83.6% of 66,190 pairs on six tasks; 77.2% by an eighth, 91.5% by half (benchmarks/findings.md).
+# Pairs of trials that a part of the rows ordered as all rows did, of 66,190 pairs on six tasks:
+# 83.6% on a quarter of the rows, 77.2% on an eighth, 91.5% on half (benchmarks/findings.md).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
     "all rows did. A larger --budget searches on all rows."
@@ -113,7 +119,8 @@ def first_rung(warmup_ratio: float, every: int = 1) -> int:
 def searched_share(first: int) -> float:
     """The expected share of a full budget that a searched trial uses.
 
-    The later the first rung that prunes, the less is saved.
+    Args:
+        first: The first rung at which trials are pruned.
 
     >>> searched_share(2), searched_share(8)
     (0.9, 1.0)
@@ -124,7 +131,7 @@ def searched_share(first: int) -> float:
 def make_budget(
     spec: Spec,
     facts: Facts,
-    costs: Sequence[TimedCandidate],
+    timed_candidates: Sequence[TimedCandidate],
     workload: Workload,
     part: int | None = None,
 ) -> Budget:
@@ -134,24 +141,23 @@ def make_budget(
         part: Rows that the search trains on; None for all.
     """
     limit = parse_budget(spec.aim.budget)
-    seconds = _clock_seconds(limit, facts)
+    limit_seconds = _limit_seconds(limit, facts)
     chosen = spec.training.stop_overfitting
-    stops = workload.epochs > 1 if chosen is None else chosen
-    candidates = [cost.candidate for cost in costs]
+    stop_overfitting = workload.epochs > 1 if chosen is None else chosen
+    candidates = [timed.candidate for timed in timed_candidates]
     warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(float(warmup.default) if warmup else 0.0, workload.rung_every)
     share = searched_share(first)
     at_once = _parallel_trials(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else workload.processes
-    study = StudyPhases(facts, costs, workload, spec.search, side_by_side)
+    study = StudyPhases(facts, timed_candidates, workload, spec.search, side_by_side)
     study = study.with_trials(spec.search.trials)
-    study, trials, trial_notes = _affordable_study(spec, study, share, seconds)
+    study, trials, trial_notes = _affordable_study(spec, study, share, limit_seconds)
     core = _core_seconds(study, trials, share)
-    features = _planned(spec, study, core, seconds)
+    features = _planned_features(spec, study, core, limit_seconds)
     finalists, seeds = study.search.finalists, study.search.confirmation_seeds
-    # Only if the user set neither a budget nor the number of seeds.
-    free = limit is None and "confirmation_seeds" not in spec.search.model_fields_set
-    extra = EXTRA_SEEDS if free and min(finalists, seeds) > 1 else 0
+    unlimited = limit is None and "confirmation_seeds" not in spec.search.model_fields_set
+    extra = EXTRA_SEEDS if unlimited and min(finalists, seeds) > 1 else 0
     with_extra = study.with_confirmation(finalists, seeds + extra)
     phases = _phases(study, features, core, _core_seconds(with_extra, trials, share))
     sweep = Duration.sum(phases.values())
@@ -167,12 +173,12 @@ def make_budget(
         first_rung=first,
         rung_items=workload.rung_items,
         rung_every=workload.rung_every,
-        stop_overfitting=stops,
+        stop_overfitting=stop_overfitting,
         epochs=workload.epochs,
         full_tokens=workload.full_tokens,
         train_rows=part,
         trials_at_once=at_once,
-        limit_seconds=seconds,
+        limit_seconds=limit_seconds,
         phases=phases,
         features=features,
         sweep=sweep,
@@ -183,10 +189,10 @@ def make_budget(
         cost_usd=usd[0],
         cost_low_usd=usd[1],
         cost_high_usd=usd[2],
-        timing=timing(facts, costs),
+        timing=timing(facts, timed_candidates),
         limit_notes=(*trial_notes, *_limit_notes(facts, limit, part, phases)),
         notes=(
-            *_training_notes(workload, part, stops),
+            *_training_notes(workload, part, stop_overfitting),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
         ),
@@ -199,7 +205,12 @@ def _phases(
     core: Mapping[str, float],
     with_extra: Mapping[str, float],
 ) -> dict[str, Duration]:
-    """The time of each phase, in the order of a run; only upper ends count extra seeds."""
+    """The time of each phase, in the order in which they run.
+
+    Args:
+        core: Seconds of the phases that belong to no feature.
+        with_extra: The same with extra seeds, which only raise the upper ends of the times.
+    """
     timed = {
         name: study.duration(cost.seconds, cost.uncertainty)
         for name, cost in features.items()
@@ -211,44 +222,50 @@ def _phases(
         **{name: study.duration(seconds) for name, seconds in core.items()},
         **timed,
     }
-    for name, most in with_extra.items():
-        high = study.duration(most).high
+    for name, seconds in with_extra.items():
+        high = study.duration(seconds).high
         phases[name] = phases[name].model_copy(update={"high": high})
     return phases
 
 
-def _training_notes(workload: Workload, part: int | None, stops: bool) -> Iterator[str]:
+def _training_notes(workload: Workload, part: int | None, stop_overfitting: bool) -> Iterator[str]:
     """Notes on a search on a part, on rungs that are not scored, and on early ends of trials."""
     if part:
         yield _PART
     if workload.rung_every > 1:
         rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
         yield _SPARSE.format(rungs=rungs, all=RUNGS)
-    if stops and workload.epochs > 1:
+    if stop_overfitting and workload.epochs > 1:
         yield _OVERFITS
 
 
-def _planned(
+def _planned_features(
     spec: Spec, study: StudyPhases, core: Mapping[str, float], limit: float | None
 ) -> dict[str, PhaseCost]:
-    """The costs of features' phases, which say whether optional ones are planned."""
-    costs = _plugin_phases(spec, study)
-    outside = math.fsum(phase.high for phase in before_workers(study.facts).values())
+    """The costs of features' phases, with the decision which optional ones are planned.
+
+    Args:
+        core: Seconds of the phases that belong to no feature.
+        limit: Seconds of the user's budget; None without one.
+    """
+    costs = _feature_phases(spec, study)
+    downloads = math.fsum(phase.high for phase in before_workers(study.facts).values())
     required = (cost.seconds * cost.uncertainty for cost in costs.values() if not cost.optional)
     taken = math.fsum([*core.values(), *required])
     for name, cost in costs.items():
         if cost.optional:
-            left = None
-            if limit is not None:  # within the budget at the upper end of all phases
-                whole = (limit - outside) / study.duration(1.0, cost.uncertainty).high
-                left = max(whole - taken, 0.0)
-            costs[name] = offered = _with_decision(cost, core["search"], left)
-            taken += offered.seconds if offered.planned else 0.0
+            remaining = None
+            if limit is not None:  # the upper ends of all phases must be within the budget
+                expected = (limit - downloads) / study.duration(1.0, cost.uncertainty).high
+                remaining = max(expected - taken, 0.0)
+            costs[name] = decided = _with_decision(cost, core["search"], remaining)
+            taken += decided.seconds if decided.planned else 0.0
     return costs
 
 
-def _plugin_phases(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
-    costs = ((name, plan_phase(spec, phases)) for name, plan_phase in parts.PLAN_PHASE.all())
+def _feature_phases(spec: Spec, study: StudyPhases) -> dict[str, PhaseCost]:
+    """The cost of each feature that has a phase in the study."""
+    costs = ((name, plan_phase(spec, study)) for name, plan_phase in parts.PLAN_PHASE.all())
     return {name: cost for name, cost in costs if cost is not None}
 
 
@@ -274,9 +291,13 @@ def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, fl
 def _affordable_study(
     spec: Spec, study: StudyPhases, share: float, seconds: float | None
 ) -> tuple[StudyPhases, int, tuple[str, ...]]:
-    """The largest study whose upper end of time is in the budget, its trials, and notes.
+    """The largest study that the budget pays for at the upper end of its time; its trials; notes.
 
-    With ``USEFUL_TRIALS``, confirmation takes precedence over further trials.
+    From ``USEFUL_TRIALS`` on, confirmation takes precedence over further trials.
+
+    Args:
+        share: Share of a full budget that a searched trial uses.
+        seconds: Seconds of the user's budget; None without one.
 
     Raises:
         TooLong: The budget does not even pay for one trial.
@@ -286,13 +307,13 @@ def _affordable_study(
         study = study.with_confirmation(1, 1)  # one good run
     if seconds is None:
         return study, wanted, ()
-    outside = sum(phase.high for phase in before_workers(study.facts).values())
+    downloads = sum(phase.high for phase in before_workers(study.facts).values())
 
     def upper(study: StudyPhases, trials: int) -> float:
         core = study.duration(math.fsum(_core_seconds(study, trials, share).values())).high
-        costs = (cost for cost in _plugin_phases(spec, study).values() if not cost.optional)
+        costs = (cost for cost in _feature_phases(spec, study).values() if not cost.optional)
         features = (study.duration(cost.seconds, cost.uncertainty).high for cost in costs)
-        return outside + core + math.fsum(features)
+        return downloads + core + math.fsum(features)
 
     best, most = study, 0
     for finalists, seeds in ((spec.search.finalists, wanted_seeds), (1, wanted_seeds), (1, 1)):
@@ -307,8 +328,8 @@ def _affordable_study(
     if not most:
         least = upper(study.with_confirmation(1, 1).with_trials(1), 1)
         raise TooLong(
-            f"the budget has no room for a trial: one of {study.costs[0].candidate.strategy} with "
-            f"downloads, start, baselines and test split takes up to {units.duration(least)}",
+            f"the budget has no room for a trial: one of {study.lead.strategy} with downloads, "
+            f"start, baselines and test split takes up to {units.duration(least)}",
             fix=f"Give at least --budget {math.ceil(least / 360) / 10:g}h, a smaller model, fewer "
             "rows (--max-rows) or fewer epochs (--epochs).",
         )
@@ -328,22 +349,22 @@ def _affordable_study(
     return best, most, (note,)
 
 
-def _with_decision(cost: PhaseCost, search: float, left: float | None) -> PhaseCost:
-    """An optional phase, with the decision whether it is planned, and a note on why.
+def _with_decision(cost: PhaseCost, search: float, remaining: float | None) -> PhaseCost:
+    """An optional phase, with the decision whether it is planned, and a note on the reason.
 
     Args:
         search: Seconds of the search.
-        left: Seconds of the budget that are left for it; None without a budget.
+        remaining: Seconds of the budget that remain for it; None without a budget.
     """
     takes = f"about {units.duration(cost.seconds)}"
     content = f"{cost.content}, {takes}" if cost.content else takes
-    if left is None:
+    if remaining is None:
         share = f"{_OPTIONAL_SHARE:.0%} of the time of the search"
         planned = cost.seconds <= _OPTIONAL_SHARE * search
         why = f"since it takes {'less' if planned else 'more'} than {share}"
     else:
-        planned = left >= cost.seconds
-        why = f"about {units.duration(left)} of the budget are left for it"
+        planned = remaining >= cost.seconds
+        why = f"since about {units.duration(remaining)} of the budget remain for it"
     is_made = "is planned" if planned else "is not planned"
     change = f"--no-{cost.flag[2:]} leaves it out" if planned else f"{cost.flag} adds it"
     note = f"The {cost.title} ({content}) {is_made}, {why}: {change}."
@@ -352,8 +373,8 @@ def _with_decision(cost: PhaseCost, search: float, left: float | None) -> PhaseC
 
 def in_time(spec: Spec, budget: Budget) -> bool:
     """Whether the budget pays for all trials; without one, whether they take at most a day."""
-    whole = budget.trials == spec.search.trials
-    return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= LONG_SECONDS)
+    all_trials = budget.trials == spec.search.trials
+    return all_trials and (budget.limit_seconds is not None or budget.sweep.seconds <= LONG_SECONDS)
 
 
 def _limit_notes(
@@ -367,7 +388,8 @@ def _limit_notes(
     hardware = facts.hardware
     if limit is not None and hardware.price_source:
         price = f"{hardware.price_per_gpu_hour:g} USD an hour for {hardware.name}"
-        yield f"The budget is counted at {price} ({hardware.price_source}); --price gives yours."
+        source = f"({hardware.price_source}); set your own with --price."
+        yield f"The budget is counted at {price} {source}"
     if part is not None:
         yield (
             f"The search trains on {part:,} of {facts.data.train_rows:,} rows, and its verdict is "
@@ -380,8 +402,8 @@ def _limit_notes(
         yield f"More than a day{why}: give --budget 24h, --max-rows, --epochs or a smaller model."
 
 
-def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
-    """A limit as seconds on the clock with all devices busy; None without a limit."""
+def _limit_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
+    """The user's budget as seconds on the clock with all devices busy; None without a budget."""
     if limit is None:
         return None
     if limit.unit == "h":
@@ -407,7 +429,7 @@ def with_price(spec: Spec, facts: Facts) -> Facts:
     if price is None:
         raise SpecError(
             f"budget = {spec.aim.budget!r}",
-            f"It limits nothing: no price of {hardware.name} is known.",
+            f"The price of {hardware.name} is not known, so this limits nothing.",
             "Give --price USD, the price of an hour.",
             "--budget",
         )

@@ -1,4 +1,4 @@
-"""The budget of a trial: tokens of an example, epochs, rungs, and items scored at a rung."""
+"""The budget of a trial: the cap on tokens, epochs, rungs, and the items scored at a rung."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from sweeper.spec import Spec
 
 @dataclass(frozen=True)
 class Cap:
-    """The cap in tokens, its reason and its effect.
+    """The longest text in tokens, its reason and its effect.
 
     Args:
+        tokens: The cap.
         mean: Mean tokens of an item.
         longer: Text on the share of longer examples; empty if there are none.
         longest: Tokens of the longest example.
         many: Whether more than 1% of the examples are longer.
         becomes: What is done with longer examples.
-        pieces: Mean number of items per train example; below one if texts share items.
+        pieces: Mean number of items made from an example; below 1 if short texts share items.
     """
 
     tokens: int
@@ -44,16 +45,16 @@ class Cap:
         return max(round(rows * self.pieces), 1)
 
 
-# Number of lengths per interval between two percentiles.
+# Lengths at which pieces are counted between two percentiles.
 _LENGTHS_PER_INTERVAL = 20
 
 
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     """The user's cap, else the length that 99% of the examples fit into, within the context."""
-    context, wanted = model.context_length, spec.training.max_length
+    context, asked = model.context_length, spec.training.max_length
     lengths = facts.data.lengths or assumed_lengths(facts.task, spec.data.assumed_length)
-    tokens = lengths.cap(wanted, context)
-    if wanted is not None:
+    tokens = lengths.cap(asked, context)
+    if asked is not None:
         why = "as asked for"
     elif lengths.p99 > context:
         why = f"the model's context; 99% of the examples need {lengths.p99:,}"
@@ -80,7 +81,7 @@ def _items_per_text(lengths: LengthFacts, tokens: int) -> float:
     assumed to be uniform between the measured percentiles.
     """
     ends = (1, lengths.p50, lengths.p90, lengths.p99, lengths.longest)
-    shares = (0.5, 0.4, 0.09, 0.01)
+    shares = (0.5, 0.4, 0.09, 0.01)  # of the texts between two ends
     # ``round`` counts the pieces of a text longer than half an item; each needs its own item.
     long_pieces = sum(
         share
@@ -93,7 +94,7 @@ def _items_per_text(lengths: LengthFacts, tokens: int) -> float:
 
 
 def _longer(lengths: LengthFacts, tokens: int) -> str:
-    """Text on the longer examples: their number if it was counted for this cap, else a share."""
+    """Text on the examples above the cap: their number if it was counted, otherwise a share."""
     counted = lengths.too_long
     if lengths.longest <= tokens:
         return ""
@@ -106,30 +107,36 @@ def _longer(lengths: LengthFacts, tokens: int) -> str:
     return "10% to 50%" if lengths.p50 <= tokens else "more than half"
 
 
+# Rungs of a full budget.
 RUNGS = 8
-# Share of a trial for evaluation, and cost of a forward token relative to a trained one (Kaplan et
-# al. 2020, arXiv:2001.08361, section 2.1: backward is twice forward). With a tenth, evaluation took
-# 11% to 15% of LoRA trials and 6% to 11% of full ones (MiniLM on a CPU, 2,179 rows).
+# Share of a trial's time that is planned for evaluation. It took 11% to 15% of LoRA trials and 6%
+# to 11% of full ones (MiniLM on a CPU, 2,179 rows).
 EVALUATION_SHARE = 0.1
+# Time of a scored token relative to a trained one, whose backward pass costs twice its forward pass
+# (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
 FORWARD_SHARE = 1 / 3
+# Fewest items of a scored rung, if the validation split has as many.
 MIN_RUNG_ITEMS = 50
 # Rungs from one scored rung to the next. With 4, a trial is scored half-way and at its end.
 SPACINGS = (1, 2, 4)
+# Classes that are assumed without data.
 TYPICAL_CLASSES = 2
 
-# On few rows, models need more updates than a few epochs give: published work on such sets trains
-# up to 20 epochs (Mosbach et al. 2021, arXiv:2006.04884, section 6; Zhang et al. 2021,
-# arXiv:2006.05987, section 6). A hundred updates are a choice of this project.
+# Fewest optimizer steps of a full budget, and the most epochs to reach them. On few rows, models
+# need more updates than a few epochs give: published work on such sets trains up to 20 epochs
+# (Mosbach et al. 2021, arXiv:2006.04884, section 6; Zhang et al. 2021, arXiv:2006.05987, section
+# 6). A hundred updates are a choice of this project.
 MIN_STEPS, MAX_EPOCHS = 100, 20
 
-_WHY = (
+# The plan's reason for the choices of epochs.
+_WHY_FEWER_EPOCHS = (
     "A trial may train for all epochs of the full budget or a part of them. If rows are seen more "
     "than once, a shorter trial with its own decay is often better, and costs less."
 )
 
 
 class ScoredRungs(NamedTuple):
-    """The scored rungs of a trial below its last one.
+    """The scored rungs of a trial before its last one, which scores all validation items.
 
     Args:
         every: Rungs from one scored rung to the next; divides ``RUNGS``.
@@ -140,14 +147,15 @@ class ScoredRungs(NamedTuple):
     items: int
 
     @property
-    def below(self) -> int:
+    def before_last(self) -> int:
+        """Number of scored rungs before the last one."""
         return RUNGS // self.every - 1
 
 
 def scoring_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
     """Tokens that are read to score one item.
 
-    An upper bound: common prefixes of generated class names are read once.
+    With generated class names it is an upper bound, since their common prefixes are read once.
     """
     if facts.task != "classification" or spec.training.classes_by == "head":
         return cap.mean
@@ -160,12 +168,12 @@ def scored_rungs(
 ) -> ScoredRungs:
     """The scored rungs of a study's trials.
 
-    Limits and patience require rungs at which trials can be stopped.
+    Limits of features and early stopping bound how far apart they are.
     """
     widest = min((limit.every for limit in limits_of(spec)), default=SPACINGS[-1])
     if spec.training.early_stopping_patience is not None or spec.declares(PATIENCE):
         widest = SPACINGS[0]
-    at_rung, at_end = plugin_tokens(spec, cap.tokens)
+    at_rung, at_end = feature_tokens(spec, cap.tokens)
     cost = scoring_tokens(spec, facts, cap) / cap.mean
     return affordable(
         EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(train_rows),
@@ -193,7 +201,7 @@ def affordable(
 
     Args:
         passes: Allowance for evaluation, in forward passes over an item.
-        widest: Most rungs from one scored rung to the next.
+        widest: The largest spacing that may be chosen.
         cost: Forward passes to score one item.
         at_rung: Forward passes for features at each rung.
         at_end: Forward passes for everything that is scored at the end.
@@ -204,14 +212,13 @@ def affordable(
     (ScoredRungs(every=1, items=12), ScoredRungs(every=2, items=12), ScoredRungs(every=4, items=12))
     """
     enough = min(MIN_RUNG_ITEMS, validation_rows)
-    least = enough * cost + at_rung
-    fitting = (s for s in SPACINGS if s >= widest or ScoredRungs(s, enough).below * least <= passes)
-    every = next(fitting)
-    items = ((passes - at_end) / ScoredRungs(every, enough).below - at_rung) / cost
+    rung_passes = enough * cost + at_rung
+    every = next(s for s in SPACINGS if s >= widest or (RUNGS // s - 1) * rung_passes <= passes)
+    items = ((passes - at_end) / ScoredRungs(every, enough).before_last - at_rung) / cost
     return ScoredRungs(every, min(validation_rows, max(enough, math.floor(items))))
 
 
-def plugin_tokens(spec: Spec, cap: int) -> tuple[int, int]:
+def feature_tokens(spec: Spec, cap: int) -> tuple[int, int]:
     """Tokens on which features score a trial: at each scored rung, and at its end."""
     scored = [tokens(spec, cap) for _, tokens in parts.SCORED_TOKENS.all()]
     return sum(at_rung for at_rung, _ in scored), sum(at_end for _, at_end in scored)
@@ -220,8 +227,8 @@ def plugin_tokens(spec: Spec, cap: int) -> tuple[int, int]:
 def epoch_choices(epochs: float) -> tuple[float, ...]:
     """Epochs that trials may have: the full budget; its half and its quarter if at least 1.
 
-    Below two epochs, the first rung of at least one epoch replaces the half. All choices end at
-    rungs of the full budget, so that trials are compared at the same rungs.
+    Below two epochs, the first rung of the full budget that comes after at least one epoch replaces
+    the half. All choices end at such rungs, so trials can be compared at the same rungs.
 
     >>> epoch_choices(4.0), epoch_choices(3.0), epoch_choices(1.6), epoch_choices(1.0)
     ((1.0, 2.0, 4.0), (1.5, 3.0), (1.0, 1.6), (1.0,))
@@ -253,13 +260,15 @@ def with_epochs(
     update["high"] = max(old.high or epochs, epochs)
     choices = epoch_choices(epochs)
     if spec.training.epochs is not None:
-        update |= {"source": "the request", "why": "The number that you asked for."}
+        update |= {"source": "the request", "why": "The requested number of epochs."}
     elif len(choices) > 1:
         update |= dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
         update |= {"kind": "categorical", "choices": choices, "allowed_choices": choices}
         weights = (1.0,) * len(choices)
-        if epochs < 2:  # expected epochs fall from all at one epoch to 0.75 of them at two
+        if epochs < 2:
+            # With equal weights the expected share of epochs would jump where the second choice
+            # appears. These make it fall from 1 at one epoch to 0.75 at two.
             mean, share = 1.25 - 0.25 * epochs, choices[0] / epochs
             weights = ((1 - mean) / (mean - share), 1.0)
-        update |= {"prior": Prior(weights=weights), "searched": True, "why": _WHY}
+        update |= {"prior": Prior(weights=weights), "searched": True, "why": _WHY_FEWER_EPOCHS}
     return parameters | {EPOCHS: old.model_copy(update=update)}

@@ -1,7 +1,6 @@
-"""Corrections of the formulas by earlier trainings on this machine: times and peak memory.
+"""Corrects predicted times and peak memory by earlier trainings on this machine.
 
-Compares measurements with the current formulas, set-up by set-up, and returns factors. Pure:
-measurements are part of the facts.
+Each measurement, which is part of the facts, is compared with the formula's value for its set-up.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def shrunk_to_half(probability: float, factor: float) -> float:
 
 
 class MemoryFactors(NamedTuple):
-    """Factors, at least 1, by which features widen the lower and the upper end of memory."""
+    """Factors, at least 1, by which features widen the interval of memory downwards and upwards."""
 
     low: float
     high: float
@@ -48,19 +47,23 @@ class MemoryFactors(NamedTuple):
         return cls(interval_factor(facts, "memory-low"), interval_factor(facts, "memory-high"))
 
     def widened(self, memory: MemoryEstimate) -> MemoryEstimate:
-        """The estimate with wider ends; overhead that trials do not measure stays as it is."""
+        """The estimate with a wider interval, except of overhead that trials do not measure."""
         if max(self) <= 1:
             return memory
         overhead = memory.peak_gib - trial_gib(memory)
         low = overhead + (memory.low_gib - overhead) / self.low
         high = overhead + (memory.high_gib - overhead) * self.high
-        note = f"widened by trials here: {self.low:.2g} times below, {self.high:.2g} times above"
+        note = f"interval widened after trials here: low / {self.low:.2g}, high x {self.high:.2g}"
         update = {"low_gib": low, "high_gib": high, "assumptions": (*memory.assumptions, note)}
         return memory.model_copy(update=update)
 
 
 class Correction(NamedTuple):
-    """Factors on the formula's seconds, and a text on the measurements; empty without any."""
+    """Factors on the formula's seconds.
+
+    Args:
+        source: Text on the measurements; empty without any.
+    """
 
     training: float = 1.0
     evaluation: float = 1.0
@@ -73,21 +76,23 @@ def correction_for(
     """The correction for a set-up from measurements of its architecture.
 
     Measurements of other strategies are used only if the same strategy has none. Steps to which
-    features add work have their own measurements; without any, plain steps are used.
+    features add work are compared with measured steps of the same kind, or with plain steps if
+    there are none.
     """
     if not hardware.measured:
         return Correction()
-    extra = _extra(setup)
-    alike = tuple(m for m in hardware.measured if _extra(m) == extra)
     through, cores = setup.traits.gradients_through_base, hardware.cpu_cores or 1
-    kind = (model, setup.strategy, through, setup.precision, setup.classes, speed, cores)
-    correction = _correction(*kind, alike)
-    if correction.source or not any(extra):
+    arguments = model, setup.strategy, through, setup.precision, setup.classes, speed, cores
+    added = _added_work(setup)
+    alike = tuple(m for m in hardware.measured if _added_work(m) == added)
+    correction = _correction(*arguments, alike)
+    if correction.source or not any(added):
         return correction
-    return _correction(*kind, tuple(m for m in hardware.measured if not any(_extra(m))))
+    plain = tuple(m for m in hardware.measured if not any(_added_work(m)))
+    return _correction(*arguments, plain)
 
 
-def _extra(setup: Setup | Measured) -> tuple[bool, bool]:
+def _added_work(setup: Setup | Measured) -> tuple[bool, bool]:
     """Whether features add tokens to a step, and whether they add outputs of the base."""
     return setup.extra.further_share > 0, setup.extra.reference
 
@@ -106,21 +111,23 @@ def _correction(
     alike = [
         m for m in measured if _is_comparable(m, model, classes) and m.setup.precision == precision
     ]
-    same = [m for m in alike if m.strategy == strategy]
-    same = [m for m in same if m.probe is None] or same  # probes lack the Trainer's own time
-    trained = _with_time(same) or (_with_time(alike) if gradients_through_base else [])
-    scored = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
+    of_strategy = [m for m in alike if m.strategy == strategy]
+    # Probes lack the Trainer's own time, so they are used only without a training.
+    of_strategy = [m for m in of_strategy if m.probe is None] or of_strategy
+    trained = _with_time(of_strategy) or (_with_time(alike) if gradients_through_base else [])
+    scored = [m for m in of_strategy if m.seconds_per_item]
+    scored = scored or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
 
-    def setting(m: Measured) -> tuple[Setup, Speed]:
+    def case(m: Measured) -> tuple[Setup, Speed]:
         own_speed = speed.on(m.threads / cores) if m.threads else speed
         return measured_setup(m, classes, device), own_speed
 
-    steps = [(m.seconds_per_step or 0.0) / step_seconds(model, *setting(m)) for m in trained]
-    items = [(m.seconds_per_item or 0.0) / _item_seconds(model, m, *setting(m)) for m in scored]
+    step_ratios = ((m.seconds_per_step or 0.0) / step_seconds(model, *case(m)) for m in trained)
+    item_ratios = ((m.seconds_per_item or 0.0) / _item_seconds(model, m, *case(m)) for m in scored)
     return Correction(
-        training=_mean(steps, trained),
-        evaluation=_mean(items, scored),
+        training=_mean([*step_ratios], trained),
+        evaluation=_mean([*item_ratios], scored),
         source=_source(trained, strategy),
     )
 
@@ -134,16 +141,18 @@ def _is_comparable(measured: Measured, model: ModelFacts, classes: int) -> bool:
 
 
 def _with_time(measured: Iterable[Measured]) -> list[Measured]:
+    """Measurements of the time of a step."""
     return [m for m in measured if m.seconds_per_step and not m.out_of_memory]
 
 
 def _item_seconds(model: ModelFacts, measured: Measured, setup: Setup, speed: Speed) -> float:
+    """Seconds to score an item of a measurement, by the formula."""
     work = evaluation(model, setup, measured.setup.evaluation_batch, measured.mean_length)
     return speed.seconds(work) / measured.setup.evaluation_batch
 
 
 def _mean(ratios: Sequence[float], measured: Sequence[Measured]) -> float:
-    """The geometric mean of ratios, weighted by the number of trainings; 1 without any."""
+    """The geometric mean of the ratios, weighted by numbers of trainings; 1 without ratios."""
     weights = [m.trainings for m in measured]
     if not ratios:
         return 1.0
@@ -152,6 +161,7 @@ def _mean(ratios: Sequence[float], measured: Sequence[Measured]) -> float:
 
 
 def _source(measured: Sequence[Measured], strategy: str) -> str:
+    """Text on the measurements of steps; empty without any."""
     if not measured:
         return ""
     count = sum(m.trainings for m in measured)
@@ -179,7 +189,10 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
 
 
 def _of_strategy(hardware: HardwareFacts, model: ModelFacts, setup: Setup) -> list[Measured]:
-    """Measurements of this architecture and strategy that need no more outputs of the base."""
+    """Measurements of this architecture and strategy whose steps keep no more than the set-up's.
+
+    Steps that compare with outputs of the base keep more.
+    """
     alike = [m for m in hardware.measured if _is_comparable(m, model, setup.classes)]
     alike = [m for m in alike if m.strategy == setup.strategy]
     return [m for m in alike if m.extra.reference <= setup.extra.reference]
@@ -209,8 +222,10 @@ def with_measured_peak(
 
 
 def _at_cap(measured: Measured, setup: Setup) -> Setup:
-    """The measured set-up with its longest batch, which causes the peak, and padding as in
-    ``setup``."""
+    """The measured set-up at its longest texts, which cause the peak.
+
+    Padding and the share of answers are not measured, and taken from ``setup``.
+    """
     at_mean = measured_setup(measured, setup.classes, setup.device)
     cap = measured.setup.sequence_length
     return at_mean.replace(

@@ -1,4 +1,4 @@
-"""Makes the set-up of a configuration, which decides its time and memory."""
+"""Makes the set-up of a configuration or a measurement, on which its time and memory depend."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _setup(setup: TrainingSetup, strategy: str, length: int, classes: int, devic
 def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
     """The fields of a set-up that follow from the parameters of a strategy.
 
-    ``further`` are parameters in the strategy's formulas without a field of their own; ``extra`` is
-    what features add to a step.
+    Parameters of the strategy's formulas without a field of their own are in ``parameters``; what
+    features add to a step is in ``extra``.
     """
     further = sorted(further_parameters(traits) & parameters.keys())
     fields: dict[str, Any] = {
@@ -66,15 +66,15 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
         "parameters": tuple((name, parameters[name]) for name in further),
         "extra": step_extra(parameters),
     }
-    for name in _KINDS.keys() & parameters.keys():
-        fields["optimizer" if name == OPTIMIZER else name] = _KINDS[name](parameters[name])
+    for name in _FIELD_TYPES.keys() & parameters.keys():
+        fields["optimizer" if name == OPTIMIZER else name] = _FIELD_TYPES[name](parameters[name])
     if parameters.get(ATTENTION, SDPA) != SDPA:
         fields["attention"] = "flash"
     return fields
 
 
 # Parameters that set a field of a set-up, and the type of that field.
-_KINDS: Mapping[str, Callable[[Any], Any]] = {
+_FIELD_TYPES: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("r", "num_virtual_tokens", "encoder_hidden_size", "reduction_factor"), int),
     **dict.fromkeys(("use_dora", "prefix_projection"), bool),
     **dict.fromkeys(("placement", OPTIMIZER), str),

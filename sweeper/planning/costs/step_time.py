@@ -1,4 +1,4 @@
-"""The time of a training step: its work, from shapes alone, and the speed of a device."""
+"""The time of a training step: its work, from the shapes of a model, and the speed of a device."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from sweeper.plans import Duration, autocast_dtype
 from sweeper.traits.traits import TARGETED
 from sweeper.units import GIB
 
-# Unpacking 4-bit weights takes longer than moving its bytes: as if this share of them were moved
-# once more. Fitted with the speed of GPUs to six of litgpt's runs with 4-bit weights (3B and 7B,
-# A100 40GB), each beside the same run without.
+# Share of the moved bytes that unpacking 4-bit weights adds, as it takes longer than moving them.
+# Fitted with the speed of GPUs to six of litgpt's trainings with 4-bit weights (3B and 7B, A100
+# 40GB), each compared with the same training without.
 _UNPACKING_OVERHEAD = 0.7
 
 
@@ -34,7 +34,7 @@ class StepWork:
     Args:
         flops: Floating-point operations of matrix products.
         bytes: Bytes that forward and backward passes move between memory and arithmetic units.
-        layers: Number of passes through single layers.
+        layers: Number of layers that are passed, counted again in each pass.
         streamed: Bytes that the optimizer moves, tensor by tensor.
         adapters: Number of adapters that are passed; forward and backward pass count as one.
         paged: Bytes that move between the host's memory and the device.
@@ -69,12 +69,12 @@ def _block_parameters(model: ModelFacts) -> float:
 def forward_flops(model: ModelFacts, setup: Setup, length: float) -> tuple[float, float]:
     """Operations per token of one forward pass: of the blocks, and of the output head.
 
-    Two per weight; attention's two products cover the text, or half of it on average if a fused
+    Two per weight. Attention's two products cover the text, or half of it on average if a fused
     kernel skips masked tokens.
     """
-    causal = model.kind == "decoder" and setup.attention != "eager"
+    skips_masked = model.kind == "decoder" and setup.attention != "eager"
     attention = 4 * model.layers * model.attention_heads * model.head_dim * length
-    blocks = 2 * _block_parameters(model) + attention * (0.5 if causal else 1.0)
+    blocks = 2 * _block_parameters(model) + attention * (0.5 if skips_masked else 1.0)
     if setup.classes:
         return blocks, 0.0
     return blocks, 2.0 * model.vocabulary_size * model.hidden_size * setup.answer_fraction
@@ -85,16 +85,16 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     device."""
     tokens = float(setup.tokens)
     blocks, head = forward_flops(model, setup, setup.sequence_length)
-    adapters = _adapter_flops(model, setup)
+    adapter = _adapter_flops(model, setup)
     # Gradients of the inputs cost one forward pass, those of trained weights another.
     backward = 2.0 if setup.traits.trains_base else 1.0
     recomputation = 1.0 if setup.gradient_checkpointing else 0.0
-    flops = tokens * (blocks * (1 + recomputation + backward) + head * (1 + backward) + adapters)
+    flops = tokens * (blocks * (1 + recomputation + backward) + head * (1 + backward) + adapter)
     costs = layer_costs(model, setup)
     kept = sum(cost.kept * cost.count for cost in costs)
     vocabulary = setup.answer_fraction * model.vocabulary_size if not setup.classes else 0.0
-    # Kept tensors are written once and read once, and about as many others are moved too. The loss
-    # reads or writes float32 logits six times.
+    # Tensors kept for the backward pass are written once and read once, and about as many others
+    # are moved too. The loss reads or writes float32 logits six times.
     moved = tokens * (kept * (4 + 2 * recomputation) + vocabulary * 24)
     passes = 1 + recomputation + backward
     moved += passes * _weight_traffic(model, setup)
@@ -118,7 +118,7 @@ def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> St
 
 
 def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
-    """Bytes of weights that one pass reads; 4-bit weights are unpacked to memory and read again."""
+    """Bytes of weights that one pass moves; 4-bit weights are unpacked to memory and read again."""
     stored = sum(base_weights(model, setup).values())
     weights = quantized_parameters(model, setup)
     unpacked = 2.0 * setup.compute_bytes * weights
@@ -130,21 +130,21 @@ def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
 
 
 def _adapter_count(model: ModelFacts, setup: Setup) -> int:
-    """Number of frozen layers that have an adapter."""
-    layers = setup.traits.adds
-    if layers in TARGETED:
+    """Number of the base's layers that have an adapter."""
+    adds = setup.traits.adds
+    if adds in TARGETED:
         return sum(linear.count for linear in targeted(model, setup.target_modules))
-    if layers == "bottlenecks":
+    if adds == "bottlenecks":
         return model.layers * (2 if setup.placement == "houlsby" else 1)
     return 0
 
 
 def _adapter_flops(model: ModelFacts, setup: Setup) -> float:
     """Operations per token of adapters, forward and backward."""
-    layers = setup.traits.adds
-    if layers in ("low-rank", "bottlenecks"):
+    adds = setup.traits.adds
+    if adds in ("low-rank", "bottlenecks"):
         return 6.0 * trainable_parameters(model, setup)
-    if layers == "scaled-projections":  # low-rank matrices without gradients of their weights
+    if adds == "scaled-projections":  # low-rank matrices without gradients of their weights
         return 4.0 * projection_weights(model, setup)
     return 0.0
 
@@ -181,7 +181,7 @@ class Speed:
         layer_seconds: Fixed seconds of a pass through one layer: small kernels and interpreter.
         adapter_seconds: Fixed seconds of an adapter, forward and backward.
         step_seconds: Fixed seconds of an optimizer step: data, schedule, clipping.
-        generation_seconds: Additional seconds of one layer per generated token: cache and weights.
+        generation_seconds: Seconds that a layer adds per generated token: cache and weights.
         spread: Factors from the estimate to the ends of its range.
         memory_bytes: Memory of a GPU, which limits the batch of generated answers; 0 on a CPU.
     """
@@ -197,6 +197,7 @@ class Speed:
     memory_bytes: float = 0.0
 
     def seconds(self, work: StepWork) -> float:
+        """Seconds of the work, without those of a whole step (``step_seconds``)."""
         return (
             work.flops / self.flops
             + work.bytes / self.bandwidth
@@ -212,16 +213,18 @@ class Speed:
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def on(self, share: float) -> Speed:
-        """The speed on ``share`` times as many threads; fixed times stay, since they use one."""
+        """The speed with ``share`` times as many threads; fixed times stay, since they use one."""
         return replace(self, flops=self.flops * share, stream=self.stream * share)
 
 
-# Fitted to 113 published runs of transformers and PEFT without torch.compile: 95 of
+# Shares of the data sheet's operations and bandwidth that training reaches, and seconds per layer.
+# Fitted to 113 published trainings with transformers and PEFT without torch.compile: 95 of
 # fms-acceleration on an A100 80GB (7B to 8x7B, micro-batches of 4 to 32, 434 to 4,096 tokens), 12
 # of PEFT's method comparison on an L40S (3B, four texts of 210 tokens), and what 4-bit weights add
-# to 6 of litgpt on an A100 40GB. Shares of the data sheet's figures, and seconds.
+# to 6 of litgpt on an A100 40GB.
 _GPU_FLOPS, _GPU_BANDWIDTH, _GPU_LAYER = 0.69, 0.44, 0.0003
-# Nine of ten of those runs took between 0.85 and 1.35 times what these figures give.
+# Factors to the ends of the range. Nine of ten of those trainings took between 0.85 and 1.35 times
+# what these figures give.
 _GPU_SPREAD = (0.7, 1.5)
 #: Speed of cards without known figures, in TFLOPS and GB/s.
 _DEFAULT_TFLOPS, _DEFAULT_BANDWIDTH = 100.0, 900.0
@@ -258,33 +261,34 @@ def possible_machines(hardware: HardwareFacts) -> tuple[HardwareFacts, ...]:
 
 
 def of_one_worker(hardware: HardwareFacts, workers: int) -> HardwareFacts:
-    """The part of a processor that one of several workers trains on; a GPU is not divided."""
+    """The machine for one of several workers: its share of a processor's cores, or whole GPUs."""
     cores = hardware.cpu_cores or 1
     if hardware.device != "cpu" or min(workers, cores) == 1:
         return hardware
     own_cores = max(1, cores // workers)
     speeds = ("fp32_tflops", "bandwidth_gb_per_second")
-    parts = {
+    shares = {
         name: s * own_cores / cores for name in speeds if (s := getattr(hardware, name)) is not None
     }
-    return hardware.model_copy(update={"cpu_cores": own_cores, **parts})
+    return hardware.model_copy(update={"cpu_cores": own_cores, **shares})
 
 
-# Speed of a core without calibration: that of a server processor with AVX-512.
-# Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
+# Speed of a core without calibration: that of one core of an EPYC of 2023 (AVX-512), as measured.
 _CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
-# Fitted to 38 set-ups of MiniLM and SmolLM2-135M (full and LoRA, fp32 and bf16, 96 to 1,536 tokens
-# a step) on one core of an EPYC with AVX512-BF16 (benchmarks/findings.md): steps took between 0.8
-# and 1.2 times the fit. Element-wise operations grow with the tokens, as matrix products do, so
-# their time is part of the products' rate.
+# Shares of a processor's operations and bandwidth that training reaches, the factor of bfloat16,
+# and seconds per layer and adapter. Fitted to 38 set-ups of MiniLM and SmolLM2-135M (full and LoRA,
+# fp32 and bf16, 96 to 1,536 tokens a step) on one core of an EPYC with AVX512-BF16
+# (benchmarks/findings.md): steps took between 0.8 and 1.2 times the fit. Element-wise operations
+# grow with the tokens, as matrix products do, so the products' rate includes their time.
 _CPU_FLOPS, _CPU_STREAM, _CPU_BF16_GAIN = 0.77, 0.46, 2.35
 _CPU_LAYER, _CPU_ADAPTER = 0.0004, 0.0009
-# Additional seconds per step in whole trials: the Trainer and data loading.
+# Seconds per optimizer step that the Trainer and data loading add.
 _CPU_STEP = 0.006
-# SmolLM2-135M in fp32 took 44 ms on that core for a token of one text, and 85 ms for a token of
-# each of 8 texts.
+# Seconds that a layer adds per generated token. SmolLM2-135M in fp32 took 44 ms on that core for a
+# token of one text, and 85 ms for a token of each of 8 texts.
 _CPU_GENERATION = 0.0011
-# Without calibration the spread is wide: processors differ by a factor of two or three.
+# Factors to the ends of the range, with and without calibration: processors differ by a factor of
+# two or three.
 _CPU_SPREAD, _CPU_WIDE_SPREAD = (0.75, 1.4), (0.5, 2.0)
 
 

@@ -1,4 +1,4 @@
-"""The expected quality, reasons and parameters of each strategy after the rules, for one model."""
+"""Applies the rules to each strategy: its expected quality, reasons and parameters on a model."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Parameter, ParameterRange, Prior, Quality, Reason
 from sweeper.spec import Scalar
 
-# Where no prior is published: the share of the weight that the default among choices gets, and
-# the width of a number's range in standard deviations of a normal prior around the default.
+# Priors where none is published: the share of the weight that the default among choices gets, and
+# the width of a number's range in standard deviations of a normal prior around its default.
 DEFAULT_SHARE = 0.5
 STDS_IN_RANGE = 4.0
 
 # Least factor between a default and the bounds of a logarithmic range.
 MIN_ROOM_FACTOR = 1.5
 
-# Each parameter of one strategy after each rule that changed it, in the order of the rules.
-_Settings = dict[str, list[tuple[Rule, Parameter]]]
+# From a parameter's name to the rules that changed it, in order, each with the parameter after it.
+_History = dict[str, list[tuple[Rule, Parameter]]]
 
 
 @dataclass
 class RatedStrategy:
-    """One strategy after all rules that fired were applied.
+    """A strategy after all rules that fired were applied, for one base model.
 
     Args:
-        refused: Reason, rule and source if it cannot work; else None.
+        refused: Reason, rule (empty for an unmet requirement) and source if the strategy cannot
+            work; else None.
         left_out: The rule by which it competes only if the user names it; None without one.
     """
 
@@ -89,18 +90,18 @@ def _rated(strategy: BookStrategy, rules: tuple[Note, ...], values: Values) -> R
     for requirement in strategy.requires:
         if not requirement.when.holds(values):
             rated.refused = (requirement.otherwise, "", requirement.source)
-    settings: _Settings = defaultdict(list)
-    held_back: _Settings = defaultdict(list)
+    applied: _History = defaultdict(list)
+    held_back: _History = defaultdict(list)
     for rule in rules:
         if strategy.name in rule.caution:
             rated.cautions.append(_reason(rule, fill(rule.caution[strategy.name], values)))
         if isinstance(rule, Rule):
-            _apply(rule, rated, values, settings, held_back)
+            _apply(rule, rated, values, applied, held_back)
     rated.cautions += _cautions_of_user_files(rated, held_back)
     for name, parameter in rated.parameters.items():
         widened = _widened_beyond_default(parameter)
         rated.parameters[name] = widened.model_copy(update={"prior": prior_of(widened)})
-    rated.cautions += _disagreements(settings, rated.parameters)
+    rated.cautions += _disagreements(applied, rated.parameters)
     order = {rule.id: number for number, rule in enumerate(rules)}
     rated.cautions.sort(key=lambda caution: order[caution.rule])
     return rated
@@ -109,7 +110,7 @@ def _rated(strategy: BookStrategy, rules: tuple[Note, ...], values: Values) -> R
 def _widened_beyond_default(parameter: Parameter) -> Parameter:
     """The parameter with a range that extends beyond its default on both sides.
 
-    A search that starts at a bound can move to one side only. The allowed range still holds.
+    From a bound the search could move to one side only. The allowed range is not left.
     """
     if not parameter.searched or parameter.kind == "categorical" or parameter.low == parameter.high:
         return parameter
@@ -129,15 +130,21 @@ def _widened_beyond_default(parameter: Parameter) -> Parameter:
 
 
 def _apply(
-    rule: Rule, rated: RatedStrategy, values: Values, settings: _Settings, held_back: _Settings
+    rule: Rule, rated: RatedStrategy, values: Values, applied: _History, held_back: _History
 ) -> None:
+    """Apply one rule to a strategy.
+
+    Args:
+        applied: Receives the changes of parameters.
+        held_back: Receives changes that a strategy file of a later folder overrules.
+    """
     name, effects = rated.strategy.name, rule.effects
     if effects.strategies.isdisjoint((name, EVERY)):
         return
     changes: dict[str, ParameterRange] = {}
     gap = effects.gap[name].quality(values) if name in effects.gap else None
     if effects.exclude == EVERY or name in effects.exclude:
-        # overrides an unmet requirement: that the model cannot do the task is more important
+        # Replaces an unmet requirement: that the model cannot do the task matters more.
         rated.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:
         rated.left_out = rule
@@ -155,15 +162,15 @@ def _apply(
         rated.parameters[change.parameter] = new
         changes[change.parameter] = new.range
         if name in rule.caution:
-            settings[change.parameter].clear()  # the rule's own caution tells what it overrules
-        settings[change.parameter].append((rule, new))
+            applied[change.parameter].clear()  # the rule's caution says what it overrules
+        applied[change.parameter].append((rule, new))
     if gap or changes:
         why = fill(rule.why, values)
         rated.reasons.append(_reason(rule, why, gap=gap, changes=changes))
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
-    """The change with its curves replaced by their numbers for these facts."""
+    """The change with numbers for these facts in place of its curves."""
     curves = (change.low_from, change.high_from, change.default_from)
     low, high, default = (None if curve is None else curve.value(values) for curve in curves)
     if parameter.kind == "categorical":
@@ -183,40 +190,40 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
-    """Whether the new range is within the old one, which is no disagreement."""
+    """Whether the new range or choices are within the old ones, which is no disagreement."""
     if new.choices is not None:
         return set(new.choices) <= set(old.choices or ())
     return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)
 
 
-def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Iterator[Reason]:
-    """A caution for each parameter whose final range leaves the range of an earlier rule.
+def _disagreements(applied: _History, final: Mapping[str, Parameter]) -> Iterator[Reason]:
+    """A caution for each parameter to which the last rule gives other ranges than an earlier one.
 
-    It names only the latest of these earlier rules.
+    Of several earlier rules it names the latest.
     """
-    for parameter, past_changes in settings.items():
-        rule, new = past_changes[-1]
-        for earlier, old in reversed(past_changes[:-1]):
+    for parameter, history in applied.items():
+        rule, new = history[-1]
+        for earlier, old in reversed(history[:-1]):
             if not _refines(new, old):
                 used = final[parameter].range
-                moved = f", as {used}" if used != new.range else ""
+                adjusted = f", as {used}" if used != new.range else ""
                 text = (
                     f"{parameter}: two rules disagree. {earlier.id} gives {old.range} "
                     f"({earlier.source}), {rule.id} gives {new.range} ({rule.source}). The plan "
-                    f"uses the second{moved}."
+                    f"uses the second{adjusted}."
                 )
                 changes = {parameter: new.range}
                 yield _reason(rule, text, changes=changes, disagrees_with=earlier.id)
                 break
 
 
-def _cautions_of_user_files(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
+def _cautions_of_user_files(rated: RatedStrategy, held_back: _History) -> Iterator[Reason]:
     """A caution for each parameter that a user's strategy file keeps rules from changing."""
-    for parameter, held_changes in held_back.items():
-        rule, other = held_changes[-1]
-        kept, given = rated.parameters[parameter].range, other.range
+    for parameter, history in held_back.items():
+        rule, by_rules = history[-1]
+        kept, given = rated.parameters[parameter].range, by_rules.range
         if kept != given:
-            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in held_changes))
+            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in history))
             text = (
                 f"{parameter}: your own strategy file gives {kept}, and the plan keeps it. The "
                 f"rules of sweeper ({rules}) would give {given}. To use them, leave {parameter} "
@@ -226,7 +233,7 @@ def _cautions_of_user_files(rated: RatedStrategy, held_back: _Settings) -> Itera
 
 
 def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Parameter:
-    """A parameter after one rule. Ranges never leave what the strategy's file allows."""
+    """A parameter after one rule. Its range stays within what the strategy's file allows."""
     update: dict[str, object] = {}
     if change.searched is not None:
         update["searched"] = change.searched
@@ -246,10 +253,16 @@ def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Param
 
 
 def _rounded_end(parameter: Parameter, end: float) -> float:
+    """An end of a range, whole or with three digits."""
     return float(round(end) if parameter.kind == "int" else f"{end:.3g}")
 
 
 def _default(parameter: Parameter, change: Change, update: dict[str, object]) -> Scalar:
+    """The default after a change: within the new range, and away from its bounds if it was not set.
+
+    Args:
+        update: The new ends of the range.
+    """
     value = parameter.default if change.default is None else change.default
     if parameter.kind == "categorical":
         choices = change.choices or parameter.choices or ()

@@ -1,7 +1,7 @@
 """The rule book: the rules of ``search_spaces/rules/``, of features and of the user's folders.
 
-Rules are applied in the order of their files' names and of their lines; a later rule wins where
-two set the same value, and the user's own come last.
+Rules are applied in the order of their files' names and of their lines, the user's own last. Where
+two set the same value, the later one wins.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sweeper.yamlfile import Document, FileModel, checked, read_all
 
 
 class Note(FileModel):
-    """What the plan says where ``when`` holds."""
+    """Texts that the plan shows where ``when`` holds. Only a ``Rule`` changes the plan as well."""
 
     id: str = Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")
     when: Condition = ALWAYS
@@ -49,6 +49,7 @@ class Note(FileModel):
 
     @property
     def where(self) -> str:
+        """File and line."""
         return self._where
 
     @property
@@ -61,7 +62,7 @@ class Note(FileModel):
             self._where, self._layer = context.where, context.layer
 
     def lines(self, values: Values) -> tuple[str, ...]:
-        """The effects and texts, one line each."""
+        """The effects and texts, one line each, filled with the values of the facts."""
         texts = [("warning:", self.warning), ("advice:", self.advice)]
         texts += [(f"caution about {name}:", text) for name, text in self.caution.items()]
         texts += [(QUESTIONS[name], text) for name, text in self.answer.items()]
@@ -69,7 +70,7 @@ class Note(FileModel):
 
 
 class Rule(Note):
-    """A note that also changes the plan: ``then`` happens, because of ``why``."""
+    """A note that also changes the plan: ``then`` says how, and ``why`` gives the reason."""
 
     title: Text
     effects: Effects = Field(alias="then")
@@ -81,6 +82,7 @@ class Rule(Note):
 
 RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 NOTE: TypeAdapter[Note] = TypeAdapter(Note)
+# An entry of a file is a note if it has a key of the first set and none of the second.
 _NOTE_KEYS = frozenset({"warning", "advice", "caution", "answer"})
 _RULE_KEYS = frozenset({"title", "then", "why"})
 
@@ -93,7 +95,7 @@ class RuleBook(NamedTuple):
 
 
 def rule_book(own: tuple[str, ...] = ()) -> RuleBook:
-    """The rules inside the package, with those of the user's own folders after them.
+    """The rules of the package, of installed packages and, after them, of the user's own folders.
 
     Args:
         own: Folders that hold rule files (``*.yaml`` or ``rules/*.yaml``) and perhaps
@@ -115,13 +117,13 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
     installed = strategy_files()
     problems = list(installed.problems)
     folders = [*installed_folders(), *(Path(folder).expanduser() for folder in own)]
-    for given in [*map(str, installed_folders()), *own]:
-        if not Path(given).expanduser().is_dir():
+    for folder_name in [*map(str, installed_folders()), *own]:
+        if not Path(folder_name).expanduser().is_dir():
             fix = "Check the path, relative to the current folder."
-            problems.append(Problem("this folder of rules does not exist", "", fix, given))
+            problems.append(Problem("this folder of rules does not exist", "", fix, folder_name))
     strategy_folders = (shipped / "strategies", *(folder / "strategies" for folder in folders))
-    others = [path for path in installed.paths.values() if path.parent not in strategy_folders]
-    strategies = load_strategies(strategy_folders, problems, others)
+    next_to_classes = [p for p in installed.paths.values() if p.parent not in strategy_folders]
+    strategies = load_strategies(strategy_folders, problems, next_to_classes)
     for name, strategy in strategies.items():
         if name not in installed.paths:
             what = f"no installed package brings the strategy {name!r}"
@@ -135,9 +137,10 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
             problems.append(Problem("this folder holds no rules", "", fix, str(folder)))
         files = _rule_files(folder)
         if folder == shipped:
-            files += [file for own in yaml_folders("rules") for file in own.glob("*.yaml")]
+            of_features = yaml_folders("rules")
+            files += [file for rules_folder in of_features for file in rules_folder.glob("*.yaml")]
         for rule in _rules_in(files, layer, strategies, problems):
-            rules.pop(rule.id, None)
+            rules.pop(rule.id, None)  # so that it moves to its place in this layer
             rules[rule.id] = rule
     if problems:
         raise RuleError(problems)
@@ -151,7 +154,7 @@ def _rules_in(
     strategies: Mapping[str, BookStrategy | None],
     problems: list[Problem],
 ) -> list[Note]:
-    """The rules of one layer, in the order of file names. The same id twice is a problem."""
+    """The rules of one layer, in the order of file names. A repeated id is a problem."""
     rules: dict[str, Note] = {}
     for document in read_all(sorted(files, key=lambda file: file.name), problems):
         for rule in _rules_of(document, layer, strategies, problems):
@@ -163,7 +166,7 @@ def _rules_in(
 
 
 def _rule_files(folder: Path) -> list[Path]:
-    """The files of ``rules/``, and in a user's folder those directly inside it as well."""
+    """The files in ``rules/`` and, unless the folder is the package's, those directly in it."""
     files_in_folder = [] if folder == resources.search_spaces() else folder.glob("*.yaml")
     return [*folder.glob("rules/*.yaml"), *files_in_folder]
 

@@ -1,6 +1,6 @@
-"""The ``when`` of a rule: comparisons and memberships over named facts, joined by all, any, not.
+"""The ``when`` of a rule: comparisons of named facts, joined by ``all``, ``any`` and ``not``.
 
-A condition is data, never code. A fact that is not known makes a comparison unknown, and a rule
+A condition is data, never code. A comparison with a fact that is not known is unknown, and a rule
 fires only where its condition is true.
 """
 
@@ -20,6 +20,7 @@ from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.yamlfile import KeyPath, fault, raise_faults
 
 Fault = tuple[KeyPath, PydanticCustomError]
+# Comparisons of numbers, by their key in files.
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "min": ge,
     "max": le,
@@ -71,10 +72,10 @@ class FactComparison:
             return f"{fact.name} {'known' if self.bound is holds else 'unknown'}"
         if fact.kind == "flag" and self.operator == "equals":
             return fact.name if self.bound is holds else f"not {fact.name}"
-        several = self.operator == "in"
-        bounds = ", ".join(fact.shown(end) for end in (self.bound if several else (self.bound,)))
+        is_list = self.operator == "in"
+        bounds = ", ".join(map(fact.shown, self.bound if is_list else (self.bound,)))
         symbol = _SYMBOLS[self.operator][not holds]
-        return f"{fact.name} {symbol} {f'[{bounds}]' if several else bounds}"
+        return f"{fact.name} {symbol} {f'[{bounds}]' if is_list else bounds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Group:
         """The value of the group, from the values of its parts."""
         if self.kind == "not":
             return None if results[0] is None else not results[0]
-        decisive = self.kind == "any"
+        decisive = self.kind == "any"  # one true part decides ``any``, one false part ``all``
         if decisive in results:
             return decisive
         return None if None in results else not decisive
@@ -120,6 +121,7 @@ def comparisons(condition: FactComparison | Group) -> Iterator[FactComparison]:
         yield from comparisons(part)
 
 
+# What a bound must be, by the kind of its fact.
 _BOUND_ADVICE = {"flag": "It must be true or false.", "number": "It must be a number."}
 
 
@@ -180,7 +182,7 @@ def _comparisons(
             problems.append((at, fault(what, "", fix)))
         elif operator == "in" and (bounds is not bound or not bounds):
             problems.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
-        elif wrong := [end for end in bounds if not _comparable(fact, operator, end)]:
+        elif wrong := [bound for bound in bounds if not _comparable(fact, operator, bound)]:
             why = _BOUND_ADVICE.get(_kind(fact, operator), "It must be a text.")
             fix = near_match(str(wrong[0]), fact.words) if fact.words else ""
             problems.append((at, fault(f"{fact.name} is never {wrong[0]!r}", why, fix)))
@@ -190,12 +192,13 @@ def _comparisons(
 
 def operators(fact: Fact) -> list[str]:
     """The comparisons that a condition can make with a fact."""
-    if fact.kind == "words":  # a tuple of values, which never equals a text
+    if fact.kind == "words":  # several words, which are never equal to one
         return ["contains", "known"]
     return ["equals", "in", "known", *(_COMPARISONS if fact.kind == "number" else ())]
 
 
 def _kind(fact: Fact, operator: str) -> str:
+    """The kind of bound that a comparison takes."""
     return "flag" if operator == "known" else fact.kind
 
 

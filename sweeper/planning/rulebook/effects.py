@@ -1,4 +1,4 @@
-"""The ``then`` of a rule: its effects on a plan, with every name and bound checked."""
+"""The ``then`` of a rule: its effects on a plan. Names and bounds are checked on reading."""
 
 import math
 import re
@@ -40,16 +40,20 @@ QUESTIONS: Mapping[Question, str] = {
     "how-much-data": "How much data?",
     "fine-tune-at-all": "Is fine-tuning needed at all?",
 }
+#: Stands for every strategy in a rule.
 EVERY = "*"
 
+#: A fact's name in a text of a rule, which is replaced by the fact's value.
 SLOT = re.compile(r"\{([^{}]*)\}")
 
 
 class RuleContext(NamedTuple):
-    """The context for checking a rule: the strategies of the rule book, and its folder.
+    """The context for checking a rule.
 
     Args:
-        layer: Position of the rule's folder; 0 is the one inside the package.
+        strategies: The strategies of the rule book; None for one whose file has a problem.
+        layer: Position of the rule's folder; 0 is the package's.
+        where: File and line of the rule.
     """
 
     strategies: Mapping[str, BookStrategy | None]
@@ -57,7 +61,7 @@ class RuleContext(NamedTuple):
     where: str
 
     def declared(self, strategy: str) -> list[BookStrategy] | None:
-        """The strategies that a name or ``*`` means; None if one of their files is wrong."""
+        """The strategies that a name or ``*`` means; None if one of their files has a problem."""
         names = self.strategies if strategy == EVERY else (strategy,)
         strategies = [item for name in names if (item := self.strategies[name])]
         return strategies if len(strategies) == len(names) else None
@@ -84,7 +88,7 @@ def _number_fact(name: str) -> str:
     return name
 
 
-# Named types: the names of a rule book are filled into their definitions in the JSON Schema.
+# Named types, so that the JSON Schema can list the names of a rule book in their definitions.
 StrategyName = TypeAliasType("StrategyName", Annotated[str, AfterValidator(_strategy)])
 ParameterName = TypeAliasType("ParameterName", str)
 NumberFact = TypeAliasType("NumberFact", Annotated[str, AfterValidator(_number_fact)])
@@ -93,9 +97,9 @@ Strategies = Annotated[tuple[StrategyName, ...], Strict(strict=False)]
 
 
 class Curve(FileModel):
-    """A number that depends on a fact: lines between points, over the fact's logarithm.
+    """A number that depends on a fact: linear between points over the logarithm of the fact.
 
-    Between values above 0, logarithms are interpolated. Beyond its end points it is constant.
+    Between numbers above 0, their logarithm is linear. Beyond the end points it is constant.
     """
 
     fact: NumberFact
@@ -126,7 +130,7 @@ class Curve(FileModel):
 
 
 class Gap(FileModel):
-    """The quality that is expected of a strategy, in points against LoRA on the same model."""
+    """The quality that a rule expects of a strategy, in points against LoRA on the same model."""
 
     points: float | None = None
     points_from: Curve | None = Field(
@@ -151,7 +155,12 @@ class Gap(FileModel):
 
 
 class Change(FileModel):
-    """What one rule does to one parameter."""
+    """What one rule does to one parameter.
+
+    Args:
+        target: The parameter as the rule writes it: ``strategy.parameter`` or ``*.parameter``.
+        low_from: The lower end of the range, as it depends on a fact; likewise the others.
+    """
 
     target: SkipJsonSchema[str] = Field("", alias="*target")
     span: Range | None = Field(None, alias="range", description="replaces the best-practice range")
@@ -178,7 +187,7 @@ class Change(FileModel):
         return self.target.partition(".")[2]
 
     def __str__(self) -> str:
-        """Range, default and whether it is searched, as far as the rule gives them."""
+        """The range, the default and whether it is searched, as far as the rule sets them."""
         parts = [" to ".join(map(setting, self.span))] if self.span else []
         parts += [joined([*map(setting, self.choices)], "or")] if self.choices else []
         if self.default is not None:
@@ -191,7 +200,7 @@ class Change(FileModel):
 
     @model_validator(mode="after")
     def _checked(self, info: ValidationInfo) -> Self:
-        """Check that the parameter exists and stays in the range that strategies' files allow."""
+        """Check that the parameter exists and that its values are allowed by strategies' files."""
         if not self.model_fields_set - {"target"}:
             raise fault("no change is given", "", f"Known: {', '.join(CHANGE_KEYS)}.")
         if not isinstance(info.context, RuleContext):
@@ -205,6 +214,7 @@ class Change(FileModel):
         if declared is None:
             return self
         name = self.parameter
+        # Later folders win, so a rule cannot change what a strategy file of a later folder sets.
         open_to_rule = [item for item in declared if item.layer(name) <= info.context.layer]
         targets = [item.parameters[name] for item in open_to_rule if name in item.parameters]
         if open_to_rule and not targets:
@@ -249,7 +259,7 @@ CHANGE_KEYS = tuple(
 
 
 def _with_targets(changes: Any) -> Any:
-    """Tell each change its target, so that it can check its own bounds."""
+    """The changes with their keys as their targets, so that each can check its bounds."""
     if not isinstance(changes, Mapping):
         return changes
     return {
@@ -300,10 +310,7 @@ class Effects(FileModel):
 
 
 def fill(text: str, values: Values) -> str:
-    """A rule's text with facts in place of ``{names}``; nothing but a fact's name is looked up.
-
-    Without values the names stay as they are.
-    """
+    """A rule's text with the values of facts in place of ``{names}``; unknown names stay."""
     return SLOT.sub(
         lambda slot: FACTS[slot[1]].text(values[slot[1]]) if slot[1] in values else slot[0], text
     )

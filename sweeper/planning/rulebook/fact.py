@@ -19,7 +19,7 @@ Kind = Literal["number", "word", "flag", "words"]
 
 
 class FactInput(NamedTuple):
-    """The input of facts: the request, the gathered facts, and one of the models."""
+    """What a fact is computed from: the request, the gathered facts, and one of the models."""
 
     spec: Spec
     facts: Facts
@@ -42,9 +42,10 @@ class Fact:
         kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
             listed) or ``words`` (several).
         description: What it is, in one line.
-        compute: Its value for these inputs; None where it is not known.
+        compute: Its value for an input; None where it is not known.
         unit: Unit of a number; ``%`` for a share, which is a number from 0 to 1.
-        chosen: Whether the user sets it.
+        words: All words that it can be; empty if they are not listed.
+        chosen: Whether the user can set it.
     """
 
     name: str
@@ -68,25 +69,25 @@ class Fact:
 
 
 def number(unit: str = "", *, chosen: bool = False) -> Callable[[Compute], Fact]:
-    """Decorates a function as a fact that is a number with a unit."""
+    """A decorator that makes a function a fact that is a number with a unit."""
     return lambda compute: _fact(compute, "number", unit=unit, chosen=chosen)
 
 
 def flag(*, chosen: bool = False) -> Callable[[Compute], Fact]:
-    """Decorates a function as a fact that is true or false."""
+    """A decorator that makes a function a fact that is true or false."""
     return lambda compute: _fact(compute, "flag", chosen=chosen)
 
 
 def word(
     words: tuple[str, ...] = (), *, several: bool = False, chosen: bool = False
 ) -> Callable[[Compute], Fact]:
-    """Decorates a function as a fact that is one word, or several, from a list if there is one."""
+    """A decorator that makes a function a fact that is one word, or several."""
     kind: Kind = "words" if several else "word"
     return lambda compute: _fact(compute, kind, words=words, chosen=chosen)
 
 
 def _fact(compute: Compute, kind: Kind, **fields: Any) -> Fact:
-    """The fact of a function's name, described by the first line of its docstring."""
+    """The fact with the function's name, described by the first line of its docstring."""
     description, *_ = str(compute.__doc__).split("\n")
     return Fact(compute.__name__, kind, description.rstrip("."), compute, **fields)
 

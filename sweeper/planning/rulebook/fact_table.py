@@ -1,6 +1,6 @@
 """The named facts that rules may use, of the core and of the installed features.
 
-The user can set the facts with ``chosen=True``. A fact in ``%`` is a share from 0 to 1.
+Each function below is a fact, and its docstring is what users read about it.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def test_rows(inputs: FactInput) -> Value:
 def detectable_points(inputs: FactInput) -> Value:
     """Smallest difference in the share of right answers that the test split can show.
 
-    1.96 standard errors of the paired difference of two shares near one half.
+    1.96 standard errors of the paired difference of two shares near one half, correlated by half.
     """
     count = test_rows.compute(inputs)
     return 1.96 * 50 / math.sqrt(max(count, 1)) if isinstance(count, int) else None
@@ -310,9 +310,10 @@ def memory_bytes_per_parameter(inputs: FactInput) -> Value:
     return inputs.facts.hardware.memory_gib * GIB / inputs.model.parameters
 
 
-_CORE = [fact for fact in [*globals().values()] if isinstance(fact, Fact)]
+_OF_CORE = [fact for fact in [*globals().values()] if isinstance(fact, Fact)]
 _OF_FEATURES = [fact for _, facts in parts.FACTS.all() for fact in facts]
-FACTS: Mapping[str, Fact] = MappingProxyType({f.name: f for f in (*_CORE, *_OF_FEATURES)})
+#: Every fact by its name in rules.
+FACTS: Mapping[str, Fact] = MappingProxyType({f.name: f for f in (*_OF_CORE, *_OF_FEATURES)})
 
 
 def fact_values(spec: Spec, facts: Facts, model: ModelFacts) -> Values:

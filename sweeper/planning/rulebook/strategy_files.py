@@ -1,10 +1,10 @@
 """Strategies as ``search_spaces/strategies/*.yaml`` declare them: needs, quality and parameters.
 
-``parameters/*.yaml`` next to them declare parameters that strategies share, and those of features
-are added to every strategy whose gradients pass through the base. In a strategy file
-``training: shared`` is replaced by every parameter of ``parameters/training.yaml``,
+The folder ``parameters/`` beside ``strategies/`` declares parameters that strategies share. In a
+strategy file ``training: shared`` is replaced by every parameter of ``parameters/training.yaml``,
 ``weight_decay: shared`` by this parameter alone, and ``weight_decay: {shared: true, default: 0.1}``
-by this parameter with another default.
+by this parameter with another default. Parameters of features are added to every strategy whose
+gradients pass through the base.
 """
 
 from abc import abstractmethod
@@ -47,6 +47,7 @@ from sweeper.yamlfile import (
     read_all,
 )
 
+# Marks a parameter in a strategy file that is declared in a shared file.
 SHARED = "shared"
 
 
@@ -116,7 +117,7 @@ class _Parameter(FileModel):
 
     @abstractmethod
     def _space(self) -> dict[str, object]:
-        """The fields of ``plans.Parameter`` that tell which values are possible."""
+        """The fields of ``plans.Parameter`` that say which values the search may try."""
 
 
 class NumberParameter(_Parameter):
@@ -164,11 +165,11 @@ class ChoiceParameter(_Parameter):
     def _among(self) -> Self:
         allowed = self.allowed_choices or self.choices
         off_values = () if self.off_value is None else (self.off_value,)
-        tests = (("choices", self.choices, allowed), ("off_value", off_values, allowed))
+        checks = (("choices", self.choices, allowed), ("off_value", off_values, allowed))
         raise_faults(
             [
                 ((key,), fault(f"{key}: {value!r} is not possible", "", near(value, accepted)))
-                for key, values, accepted in (*tests, ("default", (self.default,), self.choices))
+                for key, values, accepted in (*checks, ("default", (self.default,), self.choices))
                 for value in values
                 if value not in accepted
             ]
@@ -197,7 +198,7 @@ def listed(pair: tuple[float, float]) -> str:
 
 
 def near(value: Scalar, allowed: tuple[Scalar, ...]) -> str:
-    """The nearest known value."""
+    """A suggestion of the nearest allowed value."""
     return near_match(str(value), [str(choice) for choice in allowed])
 
 
@@ -207,9 +208,9 @@ class StrategyFile:
 
     Args:
         layer: Position of its folder, 0 for the package's; later folders win.
-        layers: Position of the last folder that changes each parameter.
+        layers: Position of the last folder that changes a parameter, by its name.
         parent: The file of the strategy that it extends; None without one.
-        traits: The fixed properties of the method; None where the file's traits are wrong.
+        traits: The strategy's traits; None if the file states them wrongly.
     """
 
     document: Document
@@ -235,7 +236,7 @@ class SharedParameters:
     of_features: dict[str, Document] = field(default_factory=dict)
 
     def add(self, folder: Path, layer: int, problems: list[Problem]) -> list[Document]:
-        """Read every file of a folder; returns these files."""
+        """Add the parameters of every file of a folder, and return these files."""
         documents = []
         for document in read_all(sorted(folder.glob("*.yaml")), problems):
             if not isinstance(document.data, Mapping):
@@ -250,7 +251,7 @@ class SharedParameters:
         return documents
 
     def include(self, file: StrategyFile, problems: list[Problem]) -> None:
-        """Replace the parameters of a strategy file by all those it extends, includes and declares.
+        """Complete a strategy file's parameters by those of its parent, shared files and features.
 
         Args:
             file: The strategy file, whose parent must be complete already.
@@ -258,7 +259,7 @@ class SharedParameters:
         """
         complete: dict[str, Any] = {}
 
-        def take(name: str, item: object, source: tuple[Document, KeyPath], layer: int) -> None:
+        def include(name: str, item: object, source: tuple[Document, KeyPath], layer: int) -> None:
             complete[name] = item
             file.document.included[("parameters", name)] = source
             file.layers[name] = layer
@@ -266,34 +267,34 @@ class SharedParameters:
         if file.parent is not None:
             parent = file.parent
             for name, item in parent.document.data["parameters"].items():
-                take(name, item, (parent.document, ("parameters", name)), parent.layers[name])
+                include(name, item, (parent.document, ("parameters", name)), parent.layers[name])
         for name, item in file.document.data["parameters"].items():
-            changed = isinstance(item, Mapping) and item.get(SHARED) is True
-            if item != SHARED and not changed:
+            overrides_keys = isinstance(item, Mapping) and item.get(SHARED) is True
+            if item != SHARED and not overrides_keys:
                 complete[name], file.layers[name] = item, file.layer
                 continue
-            documents = [*self.documents, *(() if changed else self.files)]
-            if name not in documents:
+            shared_names = [*self.documents, *(() if overrides_keys else self.files)]
+            if name not in shared_names:
                 what = f"there is no shared parameter {name!r}"
-                fix = near_match(str(name), documents)
+                fix = near_match(str(name), shared_names)
                 where = file.document.where(("parameters", name))
                 problems.append(Problem(what, "", fix, where))
                 continue
             for shared in [name] if name in self.documents else self.files[name]:
                 document, layer = self.documents[shared]
-                take(shared, document.data[shared], (document, (shared,)), layer)
-            if changed:
+                include(shared, document.data[shared], (document, (shared,)), layer)
+            if overrides_keys:
                 own = {key: value for key, value in item.items() if key != SHARED}
                 complete[name], file.layers[name] = {**complete[name], **own}, file.layer
         if file.traits is not None and file.traits.gradients_through_base:
             for name, document in self.of_features.items():
                 if name not in complete:
-                    take(name, document.data[name], (document, (name,)), 0)
+                    include(name, document.data[name], (document, (name,)), 0)
         file.document.data["parameters"] = complete
 
 
 class Requirement(FileModel):
-    """A condition that a strategy needs, and the message if it does not hold."""
+    """A condition that a strategy needs, and the reason of its rejection if it does not hold."""
 
     when: Condition
     otherwise: Text
@@ -301,7 +302,7 @@ class Requirement(FileModel):
 
 
 class ExpectedQuality(FileModel):
-    """The expected quality of models, in points and in words, with its source."""
+    """The expected quality of a strategy, in points against LoRA and in words."""
 
     points: float = 0.0
     sd: float = Field(3.0, gt=0, description="of the points")
@@ -310,7 +311,7 @@ class ExpectedQuality(FileModel):
 
 
 class SmallerOptimizer(FileModel):
-    """An optimizer that is used where the usual one needs more memory than there is."""
+    """An optimizer that is used where the usual one needs more memory than the device has."""
 
     use: Text
     why: Text
@@ -358,16 +359,17 @@ class BookStrategy(FileModel):
 
     @property
     def traits(self) -> Traits:
-        """The fixed properties of the method."""
-        assert self._file.traits is not None  # else there is no BookStrategy
+        """The strategy's traits."""
+        assert self._file.traits is not None  # without traits no BookStrategy is made
         return self._file.traits
 
     @property
     def where(self) -> str:
+        """File and line."""
         return self._file.document.where(("strategy",))
 
     def layer(self, parameter: str) -> int:
-        """Position of the last folder that changes a parameter or leaves it out.
+        """Position of the last folder whose strategy file changes a parameter or leaves it out.
 
         Rules of earlier folders do not change the parameter.
         """
@@ -388,23 +390,20 @@ class BookStrategy(FileModel):
     @field_validator("parameters")
     @classmethod
     def _conditions_can_hold(cls, parameters: dict[str, BookParameter]) -> dict[str, BookParameter]:
-        """Check that the parent of a condition is declared before it and can have its values."""
+        """Check that a condition names a parameter declared before it, and values of that."""
         faults: list[tuple[KeyPath, PydanticCustomError]] = []
-        before: dict[str, BookParameter] = {}
+        earlier: dict[str, BookParameter] = {}
         for name, declared in parameters.items():
-            condition, parents = declared.condition, dict(before)
-            before[name] = declared
-            if condition is None:
-                continue
-            path = (name, "condition")
-            if condition.parameter not in parents:
+            condition, path = declared.condition, (name, "condition")
+            if condition is not None and condition.parameter not in earlier:
                 what = f"{name} depends on {condition.parameter!r}, which is not declared before it"
-                faults.append((path, fault(what, "", near_match(condition.parameter, parents))))
-                continue
-            possible = parents[condition.parameter].parameter.allowed_choices or ()
-            for value in (value for value in condition.values if value not in possible):
-                what = f"{condition.parameter} is never {value!r}"
-                faults.append((path, fault(what, "", near(value, possible))))
+                faults.append((path, fault(what, "", near_match(condition.parameter, earlier))))
+            elif condition is not None:
+                possible = earlier[condition.parameter].parameter.allowed_choices or ()
+                for value in (value for value in condition.values if value not in possible):
+                    what = f"{condition.parameter} is never {value!r}"
+                    faults.append((path, fault(what, "", near(value, possible))))
+            earlier[name] = declared
         raise_faults(faults)
         return parameters
 
@@ -413,30 +412,29 @@ STRATEGY: TypeAdapter[BookStrategy] = TypeAdapter(BookStrategy)
 
 
 def load_strategies(
-    folders: tuple[Path, ...], problems: list[Problem], of_features: Sequence[Path] = ()
+    folders: tuple[Path, ...], problems: list[Problem], single_files: Sequence[Path] = ()
 ) -> dict[str, BookStrategy | None]:
-    """The strategies of all files in these folders, by name; None if a file has a problem.
+    """The strategies of all files in these folders, by name; None for a file with a problem.
 
     A later folder's file replaces an earlier one's. Files include parameters by name from the
-    folders ``parameters`` next to these folders.
+    folders ``parameters`` beside these folders.
 
     Args:
         problems: The list to which problems are appended.
-        of_features: Single files of installed packages, which count as the first folder.
+        single_files: Files outside of these folders, which count as files of the first one.
     """
     shared = SharedParameters()
     files: dict[str, StrategyFile] = {}
     for layer, folder in enumerate(folders):
         documents = shared.add(folder.with_name("parameters"), layer, problems)
-        for folder_of_feature in yaml_folders("parameters") if layer == 0 else ():
-            added = SharedParameters().add(folder_of_feature, layer, problems)
+        for feature_folder in yaml_folders("parameters") if layer == 0 else ():
+            added = SharedParameters().add(feature_folder, layer, problems)
             shared.of_features |= {name: item for item in added for name in item.data}
             documents += added
         for document in documents:
             for name in document.data:
                 checked(PARAMETER, document, (name,), problems)
-        single = of_features if layer == 0 else ()
-        paths = [*single, *sorted(folder.glob("*.yaml"))]
+        paths = [*(single_files if layer == 0 else ()), *sorted(folder.glob("*.yaml"))]
         for document in read_all(paths, problems, _read):
             if isinstance(document.data, Mapping):
                 file = files[document.stem] = StrategyFile(document, layer)
@@ -445,9 +443,9 @@ def load_strategies(
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
     strategies: dict[str, BookStrategy | None] = {}
-    # Strategies that extend no other come first, so that they are complete when they are extended.
+    # Strategies that extend no other come first, since a parent must be complete.
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
-        _include(file, files, shared, problems)
+        _complete_parameters(file, files, shared, problems)
         strategy = checked(STRATEGY, file.document, (), problems, file)
         strategies[file.document.stem] = strategy if file.traits is not None else None
     return dict(
@@ -456,7 +454,7 @@ def load_strategies(
 
 
 def _read(path: Path) -> Document:
-    """A strategy's file, as a copy to complete; an installed file is read once per process."""
+    """A strategy's file, whose data may be changed; an installed file is read once per process."""
     if path not in strategy_files().paths.values():
         return read(path)
     document = installed_file(path)
@@ -465,38 +463,41 @@ def _read(path: Path) -> Document:
 
 
 def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
-    """The traits of a strategy, perhaps from its installed file; None if they are wrong."""
+    """The traits of a strategy, from its installed file unless it states them; None if wrong.
+
+    Removes them from the file's data, since they are no fields of ``BookStrategy``.
+    """
     document, data = file.document, file.document.data
     name = str(data.get("strategy", document.stem))
     installed = strategy_files().paths.get(name)
-    own = installed is None or str(installed) == document.name
+    is_main_file = installed is None or str(installed) == document.name
     stated = {key: data[key] for key in TRAIT_KEYS if key in data}
-    made = read_traits(document, problems) if own or stated else find(name)
-    for key in stated:  # checked above, and no field of the model below
+    traits = read_traits(document, problems) if is_main_file or stated else find(name)
+    for key in stated:
         del data[key]
-    if own or not stated or made in (None, find(name)):
-        return made
-    what = f"{name} is described otherwise in {installed}"
-    why = f"A file of another folder may change its parameters, not {', '.join(TRAIT_KEYS)}."
+    if is_main_file or not stated or traits in (None, find(name)):
+        return traits
+    what = f"{installed} states other traits of {name}"
+    why = f"A file of another folder may change its parameters, but not {', '.join(TRAIT_KEYS)}."
     problems.append(Problem(what, why, "Leave them out.", document.where(("strategy",))))
     return None
 
 
-def _include(
+def _complete_parameters(
     file: StrategyFile,
     files: Mapping[str, StrategyFile],
     shared: SharedParameters,
     problems: list[Problem],
 ) -> None:
-    """Add the parameters that a strategy takes from shared files and from the one it extends."""
+    """Set the parent of a strategy file, and complete its parameters."""
     data = file.document.data
     extends = data.get("extends")
-    bases = [name for name, other in files.items() if "extends" not in other.document.data]
-    if extends is not None and extends not in bases:
-        what, fix = f"extends = {extends!r}", near_match(str(extends), bases)
-        why = "That must be a strategy that extends no other."
+    parents = [name for name, other in files.items() if "extends" not in other.document.data]
+    if extends is not None and extends not in parents:
+        what, fix = f"extends = {extends!r}", near_match(str(extends), parents)
+        why = "It must name a strategy that extends no other."
         problems.append(Problem(what, why, fix, file.document.where(("extends",))))
-    parent = files[extends] if extends in bases else None
+    parent = files[extends] if extends in parents else None
     if parent is not None and isinstance(parent.document.data.get("parameters"), Mapping):
         file.parent = parent
         data.setdefault("parameters", {})

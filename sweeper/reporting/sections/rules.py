@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.features.parts import Heading
@@ -19,10 +19,15 @@ HEADING = Heading(150, "rules", "Reasons of the plan")
 
 @dataclass(frozen=True)
 class _ListedRule:
-    """A rule with the strategy that it changed; without one for a caution or warning."""
+    """A row of the table: a rule, and the strategy that it changed; none for a caution or warning.
+
+    Args:
+        overruled: Earlier rules with which it disagrees for some strategy, as keys.
+    """
 
     reason: Reason
     strategy: StrategyOnModel = NO_STRATEGY
+    overruled: dict[str, None] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -32,18 +37,17 @@ class _ListedRule:
     def effect(self) -> str:
         """What the rule did, in words; empty if it changed nothing.
 
-        A rule sets the quality expected of a strategy (``gap``, against LoRA) or ranges of
-        parameters. It may disagree with an earlier rule, or not be applied since the user's own
-        strategy file sets the parameters.
+        It set the quality expected of the strategy (``gap``, against LoRA) or ranges of parameters,
+        or was not applied because the user's own strategy file sets the parameters.
         """
         reason = self.reason
-        if reason.disagrees_with:
-            effect = f"disagrees with {reason.disagrees_with}"
-        elif not reason.applied:
-            effect = f"not applied to {units.joined([*reason.changes])}"
+        texts = [f"quality {reason.gap}"] if reason.gap else []
+        if reason.applied:
+            texts += [f"{name} {to}" for name, to in reason.changes.items()]
         else:
-            texts = [f"quality {reason.gap}"] if reason.gap else []
-            effect = "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
+            texts.append(f"not applied to {units.joined([*reason.changes])}")
+        texts += [f"disagrees with {units.joined([*self.overruled])}"] if self.overruled else []
+        effect = "; ".join(texts)
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 
@@ -78,19 +82,21 @@ def _listed_rules(plan: PlanExcerpt) -> list[tuple[str, _ListedRule]]:
 
     A rule that changed several strategies is listed with the first one.
     """
-    rules = [
-        (pointer, _ListedRule(reason, strategy.strategy))
-        for parent, strategy in with_json_pointers(plan.strategies, "/plan/strategies")
-        for pointer, reason in with_json_pointers(strategy.reasons, f"{parent}/reasons")
+    candidates = [*with_json_pointers(plan.strategies, "/plan/strategies")]
+    entries = [
+        (pointer, _ListedRule(reason, candidate.strategy))
+        for parent, candidate in candidates
+        for pointer, reason in with_json_pointers(candidate.reasons, f"{parent}/reasons")
     ]
-    for parent, strategy in with_json_pointers(plan.strategies, "/plan/strategies"):
-        rules += [
-            (p, _ListedRule(r))
-            for p, r in with_json_pointers(strategy.cautions, f"{parent}/cautions")
-        ]
-    rules += [(p, _ListedRule(r)) for p, r in with_json_pointers(plan.warnings, "/plan/warnings")]
-    first_rules: dict[str, tuple[str, _ListedRule]] = {}
-    for pointer, rule in rules:
-        if rule.reason.rule != DECLARED:  # which is the user's choice, no rule
-            first_rules.setdefault(rule.reason.rule, (pointer, rule))
-    return list(first_rules.values())
+    for parent, candidate in candidates:
+        cautions = with_json_pointers(candidate.cautions, f"{parent}/cautions")
+        entries += [(pointer, _ListedRule(caution)) for pointer, caution in cautions]
+    warnings = with_json_pointers(plan.warnings, "/plan/warnings")
+    entries += [(pointer, _ListedRule(warning)) for pointer, warning in warnings]
+    rules: dict[str, tuple[str, _ListedRule]] = {}
+    for pointer, rule in entries:
+        if rule.reason.rule != DECLARED:  # the user's choice, no rule
+            _, first = rules.setdefault(rule.reason.rule, (pointer, rule))
+            if rule.reason.disagrees_with:
+                first.overruled[rule.reason.disagrees_with] = None
+    return list(rules.values())

@@ -42,7 +42,7 @@ def test_a_data_curve_is_planned_unasked_where_it_is_cheap_or_the_budget_has_roo
     assert "less than 15%" in told
     made, told = planned(search=few, aim={"budget": "1000gpuh"})
     assert made
-    assert "of the budget are left for it" in told
+    assert "of the budget remain for it" in told
     made, told = planned(search=many, aim={"budget": "2gpuh"})  # all of it goes to trials
     assert not made
     assert "is not planned" in told

@@ -241,7 +241,7 @@ def test_other_runs_do_not_move_it(fields: dict[str, object]) -> None:
 
 
 def test_runs_that_disagree_say_less_than_those_that_agree() -> None:
-    agree, disagree = (gap_reason([(d, 0.1), (2 - d, 0.1)], between=0.5) for d in (1.0, 5.0))
+    agree, disagree = (gap_reason([(d, 0.1), (2 - d, 0.1)], between_tasks=0.5) for d in (1.0, 5.0))
     assert agree is not None
     assert disagree is not None
     assert agree.gap == Quality(mean=1.0, sd=0.6164)

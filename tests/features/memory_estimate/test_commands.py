@@ -48,8 +48,14 @@ def test_a_strategy_has_the_defaults_of_its_file() -> None:
 
 
 def test_more_tokens_than_the_context_are_warned_of() -> None:
-    for tokens, warns in ((512, False), (513, True)):
-        given = ("--model", "packaged:minilm", "--sequence-length", str(tokens))
+    for strategy, tokens, warns in (
+        ("lora", 512, False),
+        ("lora", 513, True),
+        ("ptuning", 512 - 20, False),
+        ("ptuning", 512, True),
+    ):
+        given = ("--model", "packaged:minilm", "--strategy", strategy)
+        given = (*given, "--sequence-length", str(tokens))
         said = " ".join(CliRunner().invoke(APP, given).stderr.split())
         assert ("exceed the model's context of 512." in said) == warns
 

@@ -9,7 +9,7 @@ from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.study_phases import timed_candidate, workload_of
-from sweeper.planning.costs.trial_seconds import Workload, clock_of
+from sweeper.planning.costs.trial_seconds import Workload, setup_times
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Duration
 from sweeper.specfile import resolve
@@ -70,9 +70,11 @@ def test_smaller_batches_and_more_modules_take_longer(scene: Any) -> None:
         precision="fp32", classes=run.classes, device="cpu", target_modules=("q_proj",),
     )  # fmt: skip
     model, hardware = facts.models[0], plan.facts.hardware
-    seconds = clock_of(model, setup, hardware).full_trial(run)
+    seconds = setup_times(model, setup, hardware).full_trial_seconds(run)
     for slower in ({"micro_batch": 4}, {"target_modules": "all-linear"}, {"strategy": "full"}):
-        assert clock_of(model, setup.replace(**slower), hardware).full_trial(run) > seconds
+        assert (
+            setup_times(model, setup.replace(**slower), hardware).full_trial_seconds(run) > seconds
+        )
 
 
 def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> None:
@@ -82,8 +84,8 @@ def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> Non
     tiny = batch.model_copy(update={"choices": (1, 2), "prior": None, "searched": True})
     changed = candidate.model_copy(update={"parameters": {**candidate.parameters, BATCH: tiny}})
     cheap, dear = (timed_candidate(c, facts, workload(spec, facts)) for c in (candidate, changed))
-    assert dear.default == pytest.approx(cheap.default)
-    assert dear.searched > 1.2 * cheap.searched
+    assert dear.default_seconds == pytest.approx(cheap.default_seconds)
+    assert dear.searched_seconds > 1.2 * cheap.searched_seconds
 
 
 def test_a_frozen_head_is_made_by_its_baseline(scene: Any) -> None:

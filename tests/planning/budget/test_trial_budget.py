@@ -24,7 +24,7 @@ from sweeper.planning.budget.trial_budget import (
     affordable,
     sequence_cap,
 )
-from sweeper.planning.costs.trial_seconds import clock_of
+from sweeper.planning.costs.trial_seconds import setup_times
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.specfile import resolve
@@ -42,8 +42,8 @@ def test_looks_cost_what_is_left_or_are_as_few_as_may_be(
     assert enough <= scored.items <= rows
     assert scored.every <= widest
     assert RUNGS % scored.every == 0
-    assert scored.below >= 1
-    paid = scored.below * (scored.items * cost + beside)
+    assert scored.before_last >= 1
+    paid = scored.before_last * (scored.items * cost + beside)
     assert scored.every == widest or paid <= passes + 1e-6
     assert scored.items == enough or paid + rows * cost <= passes + 1e-6
 
@@ -112,10 +112,10 @@ def test_the_time_of_a_trial_has_only_the_looks_that_it_has(scene: Any) -> None:
     spec, facts = scene("instruction", "smollm2", 60, gpu_gib=None, training={"epochs": 1.0})
     model = facts.models[0]
     few = workload_of(spec, facts, model, epochs=1.0)
-    clock = clock_of(model, Setup(strategy="lora", micro_batch=4, device="cpu"), facts.hardware)
-    once = clock.scoring(few, few.validation_rows)
+    times = setup_times(model, Setup(strategy="lora", micro_batch=4, device="cpu"), facts.hardware)
+    once = times.scoring_seconds(few, few.validation_rows)
     assert few.rung_every == 4
-    assert clock.rungs(few) == pytest.approx(2 * once + 2 * 0.1)
+    assert times.validation_seconds(few) == pytest.approx(2 * once + 2 * 0.1)
 
 
 def cap(scene: Any, model: str = "7B", **facts: Any) -> Any:

@@ -17,7 +17,7 @@ from sweeper.planning.costs.step_time import (
     step_seconds,
     training_step,
 )
-from sweeper.planning.costs.trial_seconds import Workload, clock_of, formula_duration
+from sweeper.planning.costs.trial_seconds import Workload, formula_duration, setup_times
 from sweeper.plans import Duration
 from sweeper.spec import HardwareSpec, ModelSpec
 
@@ -197,7 +197,7 @@ def test_a_core_writes_a_token_as_fast_as_measured_within_a_fifth(
     batch: int, seconds: float
 ) -> None:
     setup = Setup(strategy="full", precision="fp32", micro_batch=batch, device="cpu")
-    assert clock_of(SMOLLM, setup, CORE).generating(batch, 1, batch) == pytest.approx(
+    assert setup_times(SMOLLM, setup, CORE).generation_seconds(batch, 1, batch) == pytest.approx(
         seconds, rel=0.2
     )
 
@@ -206,22 +206,24 @@ def test_a_merged_adapter_costs_nothing_while_a_model_writes() -> None:
     lora = Setup(strategy="lora", precision="fp32", device="cpu")
     qlora = lora.replace(strategy="qlora", quantization="nf4-dq")
     base, merged, apart = (
-        clock_of(SMOLLM, setup, CORE).generating(8, 9)
+        setup_times(SMOLLM, setup, CORE).generation_seconds(8, 9)
         for setup in (lora.replace(strategy="full"), lora, qlora)
     )
-    assert clock_of(SMOLLM, lora, CORE).generating(8, 9, batch=8) > 2 * merged
+    assert setup_times(SMOLLM, lora, CORE).generation_seconds(8, 9, batch=8) > 2 * merged
     assert merged == pytest.approx(base)
     assert apart > 2 * merged
 
 
 def test_a_gpu_writes_as_many_texts_at_once_as_its_memory_has_room_for() -> None:
     seconds = [
-        clock_of(LLAMA3, LORA, A100.model_copy(update={"memory_gib": gib})).generating(64, 100)
+        setup_times(LLAMA3, LORA, A100.model_copy(update={"memory_gib": gib})).generation_seconds(
+            64, 100
+        )
         for gib in (18, 48, 80)
     ]
     assert seconds[0] > 5 * seconds[2]
     assert seconds[0] > seconds[1] > seconds[2]
-    one = clock_of(LLAMA3, LORA, A100).generating(1, 100)
+    one = setup_times(LLAMA3, LORA, A100).generation_seconds(1, 100)
     assert one < seconds[2] < 2 * one  # keys and values are read for each token
 
 
