@@ -112,9 +112,9 @@ _CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?
 """Card numbers of Visa, Mastercard, American Express and Discover."""
 
 
-def _is_card_number(text: str) -> bool:
+def _is_card_number(card: str) -> bool:
     """Whether the digits are a card number with a valid check digit (Luhn)."""
-    number = re.sub(r"\D", "", text)
+    number = re.sub(r"\D", "", card)
     digits = [int(digit) for digit in reversed(number)]
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
     return bool(_CARD.fullmatch(number)) and (sum(digits[::2]) + sum(doubled)) % 10 == 0

@@ -145,7 +145,9 @@ class SweeperPruner:
         if sum(trial.complete for trial in peers) < MIN_PEERS:
             peers = _most_recent(others, comparable)
         ratio = self._end_ratio(own, rung)
-        return Comparison(own, rung, same_candidate, peers, trials, ratio, self._objective).decide()
+        return PeerComparison(
+            own, rung, same_candidate, peers, trials, ratio, self._objective
+        ).decide()
 
 
 def _defaults(space: Space, name: str) -> dict[str, Scalar]:
@@ -310,7 +312,7 @@ def _diverging(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PeerComparison:
     """A running trial and the trials with which it is compared.
 
     Args:

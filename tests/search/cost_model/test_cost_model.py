@@ -27,7 +27,7 @@ from sweeper.search.cost_model.cost_model import (
     thinned,
 )
 from sweeper.search.cost_model.trial_costs import TrialCosts
-from sweeper.search.pruner import Comparison
+from sweeper.search.pruner import PeerComparison
 from sweeper.search.sampler import statistics_of
 
 RATE_AXES = {
@@ -177,9 +177,9 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
     assert within.rank < over.rank
     own = observed(3, 0.9, None)
     shown = observed(1, 0.3, None)
-    far = Comparison(own, 6, [over], [over], [over], 0.9).decide()
+    far = PeerComparison(own, 6, [over], [over], [over], 0.9).decide()
     assert not far.prune
-    assert Comparison(own, 6, [shown], [], [shown], 0.9).decide().prune
+    assert PeerComparison(own, 6, [shown], [], [shown], 0.9).decide().prune
 
 
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
