@@ -10,8 +10,8 @@ RUNS := runs
 ORDER := $(RUNS)/data/order
 MODULES := $(RUNS)/data/modules.jsonl
 FUNCTIONS := $(RUNS)/data/functions.jsonl
-# Two torch processes at default threads slow each other many-fold; tests run one a core. Processes that
-# tests start read compiled modules, which some images forbid to write.
+# Two torch processes at default threads slow each other many-fold: each has one. Processes that tests start
+# read compiled modules, which some images forbid to write.
 QUIET_TORCH := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
@@ -51,8 +51,9 @@ example-report: $(INSTALLED)  ## reports/example.html, from the run that make de
 	$(BIN)/sweeper report demo
 	cp $(RUNS)/demo/report.html reports/example.html
 
+# Two processes keep two cores busy, and the third mostly waits for what it starts: tests/conftest.py.
 test: $(INSTALLED)  ## All tests
-	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(QUIET_TORCH) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-features: $(INSTALLED)  ## The core in copies that lack one feature each
 	SWEEPER_TEST_EACH_FEATURE=1 $(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist load tests/features/test_deleted.py

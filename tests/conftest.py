@@ -45,13 +45,18 @@ def _cheap_garbage_collection() -> Iterator[None]:
 
     A backend that closes ends that, and each collection that training asks for took half a second.
     """
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(50_000)  # with 700 objects, collections take a twentieth of the time
     gc.enable()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "unfreeze", lambda: None)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _later_collections_leave_out_what_exists(_cheap_garbage_collection: None) -> None:
+    """What earlier files imported and cached would make each collection take a fifth of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 # With speeds, so that no run measures the real machine.
@@ -228,16 +233,54 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # Folders whose tests share what takes long to make: pages, and the compiled sandbox.
 TOGETHER = ("tests/reporting/", "tests/features/generated_code/")
 
+# Files that mostly wait for processes that they have started. A third process runs them while two
+# keep both cores busy; it loads no torch, so that 8 GiB are enough.
+WAITING = (
+    "test_pool",
+    "test_bad_night",
+    "test_many_kills",
+    "test_interrupts",
+    "test_notebook",
+    "test_docs",
+    "test_report_maker",
+    "test_wheel",
+    "test_local_pool",
+    "test_job",
+    "test_child_process",
+    "test_link",
+    "test_clients",
+)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """As ``--dist loadfile``, where one process gets all files that share what is costly."""
+    """As ``--dist loadfile``, but files that share what is costly stay together.
+
+    The last of three processes gets the files of ``WAITING``, and ends when there are no more.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class LoadTogether(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             folders = (folder for folder in TOGETHER if nodeid.startswith(folder))
             return next(folders, super()._split_scope(nodeid))
+
+        def _only_waits(self, node: Any) -> bool:
+            return self.numnodes > 2 and node.gateway.id == f"gw{self.numnodes - 1}"
+
+        def _next_file(self, *, waiting: bool) -> str | None:
+            names = (name for name in self.workqueue if (Path(name).stem in WAITING) == waiting)
+            return next(names, None)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if name := self._next_file(waiting=self._only_waits(node)):
+                self.workqueue.move_to_end(name, last=False)
+            super()._assign_work_unit(node)
+
+        def _reschedule(self, node: Any) -> None:
+            if self._only_waits(node) and not self._next_file(waiting=True):
+                node.shutdown()
+            super()._reschedule(node)
 
     return LoadTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
