@@ -54,7 +54,7 @@ def _cheap_garbage_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _later_collections_leave_out_what_exists(_cheap_garbage_collection: None) -> None:
-    """What earlier files imported and cached would make each collection take a fifth of a second."""
+    """What earlier files imported would make each collection take a fifth of a second."""
     gc.collect()
     gc.freeze()
 
