@@ -69,7 +69,7 @@ def test_one_process_makes_every_report_of_the_run_as_it_is_then(make_run):
         assert report == report_of(run) == Report.read(run.report)
         assert report.findings == Findings.read(run.findings)
         assert charts(run) > 3
-        assert maker.no_charts == ""
+        assert (maker.no_charts, maker.warning) == ("", "")
         process = psutil.Process(maker._child.process.pid)
         assert process.nice() == psutil.Process().nice()
         (run.trial(5) / "result.json").unlink()
@@ -120,6 +120,8 @@ def test_an_engine_that_ends_its_process_costs_only_charts(make_run, engine):
         now[0] = maker._next_report_at
         polled(maker, lambda: run.report_html.is_file() and idle(maker)())
         assert maker.no_charts == "the drawing process was killed by SIGABRT"
+        assert maker.no_charts in maker.warning
+        assert maker.warning.endswith(f"sweeper report {run.quoted}")
         assert charts(run) == 0
         assert maker.finish().findings == report_of(run).findings
     page = run.report_html.read_text()

@@ -65,6 +65,7 @@ def test_a_run_with_a_curve_answers_in_the_verdict(make_run: Make) -> None:
         (70, 3), (140, 3), (280, 3), (560, 3)
     ]  # fmt: skip
     assert curve.seen
+    assert (need.rows, need.items) == (560, 400)
     assert report.card[0] == need.sentence
     assert need.sentence.startswith(section.finding(need, report))
     assert "Twice the data (1,120 rows to train on) would bring the" in need.sentence

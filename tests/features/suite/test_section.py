@@ -55,6 +55,7 @@ def test_a_clear_loss_is_lost_and_positive(make_run):
     assert 15 < task.lost.low < 25 < task.lost.high < 35
     assert (task.base.value, task.tuned.value) == (0.75, 0.5)
     assert task.more_items is None
+    assert (found.of(0), found.of(1)) == ([task], [])
 
 
 def test_few_items_leave_it_open_and_say_what_they_would_show(make_run):
