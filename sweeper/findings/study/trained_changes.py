@@ -83,8 +83,8 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
     try:
         items = read_json_object(folder / MEASURE_ITEMS)[name]
         weights = items["weights"]
-        tuned = Scores.of([items["values"]], trained=False, weights=weights)
-        base = Scores.of([items["base_values"]], trained=False, weights=weights)
+        tuned = Scores.of([items["values"]], seed_noise=False, weights=weights)
+        base = Scores.of([items["base_values"]], seed_noise=False, weights=weights)
         return paired_difference(tuned, base)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -186,7 +186,7 @@ def _same_task(bases: Sequence[ModelScores], tuned: TaskScores) -> TaskScores | 
 
 def _scores(task: TaskScores) -> Scores:
     """One model's scores on a task, without uncertainty of seeds."""
-    return Scores.of([task.scores], trained=False, weights=task.weights or None)
+    return Scores.of([task.scores], seed_noise=False, weights=task.weights or None)
 
 
 def _task_change(

@@ -320,7 +320,7 @@ def _shared_item_scores(
     rows = np.array([[own[item] for item in shared], [other[item] for item in shared]])
     if len(shared) < 2 or not np.isfinite(rows).all():
         return None
-    return Scores.of([rows[0]], trained=False), Scores.of([rows[1]], trained=False)
+    return Scores.of([rows[0]], seed_noise=False), Scores.of([rows[1]], seed_noise=False)
 
 
 def _metric(name: str) -> Metric:
