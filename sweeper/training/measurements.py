@@ -8,10 +8,10 @@ import torch
 
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.hardware import processor
-from sweeper.facts.machine.measured import measured_now
+from sweeper.facts.machine.measured import dated_measurement
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules
-from sweeper.memory.setup import step_extra
+from sweeper.memory.setup import extra_memory_and_time
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 from sweeper.units import GIB
@@ -61,7 +61,7 @@ def trial_measurement(
     targets = parameters.get("target_modules")
     # A smaller micro-batch, taken when memory ran out, needs more steps of accumulation.
     batches = {"micro_batch": micro, "gradient_accumulation_steps": max(1, batch // micro)}
-    return measured_now(
+    return dated_measurement(
         setup.model_copy(update=batches),
         model,
         strategy=config.strategy,
@@ -74,7 +74,7 @@ def trial_measurement(
         peak_gib=None if out_of_memory else result.peak_memory_gib,
         out_of_memory=out_of_memory,
         classes=classes,
-        extra=step_extra(parameters),
+        extra=extra_memory_and_time(parameters),
         threads=None if torch.cuda.is_available() else torch.get_num_threads(),
     )
 
