@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 _MIN_STEPS = 5
 # Memory that CUDA may take by itself: a few hundred MiB per process, not counted by allocators.
 _CUDA_CONTEXT_GIB = 1.0
-# Lower bound of the share of a trial's seconds in which other processes did not take its CPU cores.
-# Below it, the time on an idle machine cannot be estimated from the measured time.
+# The share of a trial's seconds in which no other process took its CPU cores counts as at least
+# this, since the time on an idle machine cannot be estimated from a smaller one.
 _MIN_UNDISTURBED = 0.1
 
 
@@ -82,8 +82,8 @@ def trial_measurement(
 def _is_due_to_setup(failure: Failure | None) -> bool:
     """Whether memory ran out due to the set-up, not to loading or other processes.
 
-    ``had_gib`` is the GPU's memory without that of other processes. They are the reason if it is
-    less than the GPU's whole memory.
+    ``had_gib`` is the GPU memory that other processes left to this one. If it is clearly less than
+    the whole, those processes caused the failure.
     """
     if failure is None or failure.loading:
         return False

@@ -92,7 +92,7 @@ def shape_of(model: ModelFacts) -> str:
 
 
 def dated_measurement(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
-    """The record of a set-up and its figures, with today's date and the installed versions."""
+    """A record of a set-up and measured figures, with today's date and the installed versions."""
     fields |= {
         "setup": TrainingSetup.taken_from(setup),
         "shape": shape_of(model),

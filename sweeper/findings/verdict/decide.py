@@ -254,7 +254,7 @@ def _worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, 
     """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
     They are in the headline metric, over all seeds, and in metrics of generated answers. The
-    answers are of one training, so that the intervals cover items only.
+    answers are of one training, so the intervals cover items only.
     """
     if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
         return ()

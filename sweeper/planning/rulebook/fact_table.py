@@ -1,6 +1,8 @@
 """The named facts that rules may use, of the core and of the installed features.
 
-Each function below is a fact, and its docstring is what users read about it.
+Each function below is a fact, and its docstring is what users read about it. The arguments of its
+decorator are fields of ``Fact``: a number with the unit ``%`` is a share from 0 to 1, and the user
+can set the value if ``set_by_user``.
 """
 
 from __future__ import annotations
@@ -162,7 +164,7 @@ def test_rows(inputs: FactInput) -> Value:
 def detectable_points(inputs: FactInput) -> Value:
     """Smallest difference in the share of right answers that the test split can show.
 
-    1.96 standard errors of the paired difference of two shares near one half, correlated by half.
+    1.96 standard errors of the paired difference of two shares near 0.5 with a correlation of 0.5.
     """
     count = test_rows.compute(inputs)
     return 1.96 * 50 / math.sqrt(max(count, 1)) if isinstance(count, int) else None
@@ -300,7 +302,7 @@ def flash_attention(inputs: FactInput) -> Value:
 
 @flag()
 def joins_rows(inputs: FactInput) -> Value:
-    """Whether rows can be joined without padding: on a CPU, and on GPUs with a kernel for it."""
+    """Whether rows can be packed without attending to each other: on a CPU or by a GPU kernel."""
     return inputs.facts.hardware.device == "cpu" or inputs.facts.hardware.joins_rows
 
 
