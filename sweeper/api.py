@@ -76,7 +76,7 @@ class PlanKeywords(TypedDict, total=False):
     objective_direction: str
     strategies: str | Sequence[str]
     budget: str
-    points_per_doubling: float
+    points_per_doubling: float  # points that a trial of twice the time must bring
     tasks_on_one_base: int
     domain_distance: Literal["near", "far"]
     margin: float
@@ -150,13 +150,13 @@ class Run:
     """A run: its plan, findings and tables, which are computed at first use and cached.
 
     Args:
-        report: The run's report; computed from the folder if None.
+        content: The content of the report; computed from the folder if None.
     """
 
-    def __init__(self, path: Path, report: Report | None = None) -> None:
+    def __init__(self, path: Path, content: Report | None = None) -> None:
         self._folder = RunFolder(path)
-        if report is not None:
-            self._report = report
+        if content is not None:
+            self._content = content
 
     @property
     def path(self) -> Path:
@@ -176,15 +176,15 @@ class Run:
     @cached_property
     def findings(self) -> NotebookFindings:
         """The verdict and the figures that it is based on."""
-        return NotebookFindings.model_validate(dict(self._report.findings))
+        return NotebookFindings.model_validate(dict(self._content.findings))
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
         """The figures of the report's sections, by their ids, as in ``report.json``."""
-        return self._report.sections
+        return self._content.sections
 
     @cached_property
-    def _report(self) -> Report:
+    def _content(self) -> Report:
         from sweeper.reporting.compose import report_of
 
         return report_of(self._folder)
@@ -245,7 +245,7 @@ def plan(
 
     Args:
         sweep: A ``sweep.yaml``, or its keys as a mapping.
-        measure_domain: Whether the base model scores some of the data, in a process with torch.
+        measure_domain: Whether the base model's loss on some rows decides ``domain_distance``.
         probe: Whether each strategy first trains a few steps on this machine.
         keywords: Flags with underscores; they take precedence over ``sweep``.
 

@@ -1,4 +1,7 @@
-"""The cache folder, and folders that one process makes for all; each appears when complete."""
+"""The cache folder, and folders that one process makes and others share.
+
+Such a folder appears only once it is complete.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,15 @@ def home() -> Path:
     return Path(configured).expanduser() if configured else Path.home() / ".cache" / "sweeper"
 
 
-def _wait() -> None:
-    """Do nothing while waiting."""
+def _do_nothing() -> None:
+    """The default of ``while_waiting``."""
 
 
 def make_once(
     folder: Path,
     make: Callable[[Path], None],
     is_current: Callable[[Path], bool] = Path.is_dir,
-    while_waiting: Callable[[], None] = _wait,
+    while_waiting: Callable[[], None] = _do_nothing,
 ) -> Path:
     """Make a folder unless a usable one exists; returns its path.
 
@@ -57,7 +60,7 @@ def make_once(
 
 
 def made_and_touched(
-    folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _wait
+    folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _do_nothing
 ) -> Path:
     """Make a folder as ``make_once`` does, and mark it as used now; returns its path.
 

@@ -38,9 +38,9 @@ def frozen_dtype(precision: str) -> Half:
     return autocast_dtype(precision) or "bfloat16"
 
 
-# Two candidates are about as good if each is the better one with at least this probability.
+# Two candidates are about equally good if each is the better one with at least this probability.
 _MIN_TOSS_UP_PROBABILITY = 0.3
-#: What warnings about parameters that the user declared name in place of a rule.
+#: Stands for a rule's name in warnings about parameters that the user declared.
 DECLARED = "parameters"
 
 
@@ -106,13 +106,13 @@ class Quality(Record):
 
 
 class Reason(Record):
-    """A rule that fired, and its effects. ``source`` is a paper, a table or a measurement."""
+    """A rule or note that fired, with effects. ``source`` is a paper, a table or a measurement."""
 
     rule: str
-    title: str = Field("", description="empty for a note")
+    title: str = Field("", description="empty for a note, which only adds texts to a plan")
     why: str
     source: str
-    gap: Quality | None = Field(None, description="the quality that it expects of the strategy")
+    gap: Quality | None = Field(None, description="expected quality, relative to tuned LoRA")
     changes: dict[str, ParameterRange] = Field(
         default_factory=dict, description="the ranges that it sets, by parameter"
     )
@@ -209,22 +209,25 @@ class Duration(Record):
 
     @classmethod
     def sum(cls, parts: Iterable[Self]) -> Self:
-        """The sum of durations, end by end: a machine that is fast runs all parts fast."""
+        """The sum, separately of low and of high ends: a fast machine is fast in all parts."""
         ends = zip(*((part.seconds, part.low, part.high) for part in parts), strict=True)
         seconds, low, high = map(math.fsum, ends)
         return cls(seconds=seconds, low=low, high=high)
 
 
 class Stage(Record):
-    """Work of a feature before trials: it makes a base model that several trials share.
+    """Work of a feature before trials, such as continued pretraining.
+
+    From the base model of a candidate it makes others, its bases, which several trials share.
 
     Args:
         parameter: The parameter at whose ``off_value`` a trial does not need the stage.
-        seconds: Seconds to make one base model.
-        key: An id that is equal for candidates whose trials may share base models.
-        variants: The number of different base models that a search over the ranges may need.
-        bases: Names of all base models that any trial may need; equal ones have the same name.
-        base_bytes: Bytes of each base model on the disk.
+        seconds: Seconds to make one base.
+        key: An id that is equal for candidates whose trials may share bases.
+        variants: The number of different bases that a search within the ranges may need.
+        bases: Names of all bases that trials in the allowed ranges may need; equal bases have
+            equal names.
+        base_bytes: Bytes of each base on the disk.
     """
 
     parameter: str
@@ -298,10 +301,10 @@ class Candidate(StrategySpace):
     )
     stage_notes: tuple[str, ...] = ()
     trainable_parameters: int
-    expected_quality: str = ""
+    expected_quality: str = Field("", description="in words, from the strategy's file")
     quality_source: str = ""
     setup_notes: tuple[str, ...] = Field(
-        (), description="why this length limit, and the stated margin"
+        (), description="on the length limit, the memory, the optimizer and the precision"
     )
     time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
 
@@ -373,7 +376,7 @@ class TrialBudget(Record):
     trials: a trial with half of the epochs has half of the rungs.
     """
 
-    epochs: float = Field(0.0, ge=0, description="0 if the number of epochs is not searched")
+    epochs: float = Field(0.0, ge=0, description="0 only in a search alone that does not vary it")
     full_tokens: int = 0
     rungs: int = 8
     first_rung: int = Field(2, description="earliest rung at which a trial may be pruned")
@@ -438,9 +441,9 @@ class Budget(TrialBudget):
     def confirmed(self) -> str:
         """How finalists are trained again, in words."""
         if self.confirmation_seeds == 1:
-            return "not trained again, so that each has one seed"
+            return "not trained again, so each has one seed"
         seeds, extra = self.confirmation_seeds, self.extra_seeds
-        most = f", {seeds + extra} if seeds are most of the noise between them" if extra else ""
+        most = f", {seeds + extra} if seeds cause most of the noise between them" if extra else ""
         return f"trained again until each has {seeds} seeds{most}"
 
     @property
@@ -480,8 +483,8 @@ class RunnerUp(Record):
     Args:
         probability: Probability that the recommended one has the higher quality.
         points: Expected quality of the recommended one above this one.
-        break_even_points: Points that the user would give up to halve the time, above which this
-            candidate comes first; None if the recommended one is both better and faster.
+        break_even_points: The ``points_per_doubling`` at which the two are equal. Above it, the
+            faster one comes first. None if the recommended one is both better and faster.
     """
 
     strategy: str
@@ -492,7 +495,7 @@ class RunnerUp(Record):
 
     @property
     def toss_up(self) -> bool:
-        """Whether the two are about as good."""
+        """Whether the two are about equally good."""
         return _MIN_TOSS_UP_PROBABILITY <= self.probability <= 1 - _MIN_TOSS_UP_PROBABILITY
 
 
@@ -649,7 +652,7 @@ class Plan(Space, Artifact):
         raise KeyError(strategy)
 
     def candidate_of_untrained_base(self, model: str) -> Candidate:
-        """The candidate whose set-up loads a model's untrained base, unquantised if that fits."""
+        """The candidate whose set-up loads a base model as it is, unquantised if that fits."""
         candidates = (each for each in self.candidates if each.model == model)
         return min(
             candidates, key=lambda each: (not each.fits, each.setup.quantization is not None)

@@ -181,18 +181,18 @@ class Scores:
 
     Args:
         items: Shape (seeds, items): one row for each training of the same configuration.
-        trained: Whether the model depends on a seed. A majority class does not.
+        seed_noise: Whether the choice of seeds adds uncertainty. A majority class has no seed.
         shared: The variance between single trainings as estimated with other models
             (``shared_spreads``); from this model's trainings alone if None.
     """
 
     items: Floats
-    trained: bool = True
+    seed_noise: bool = True
     shared: SeedSpread | None = None
 
     @classmethod
     def of(
-        cls, rows: Sequence[ArrayLike], trained: bool = True, weights: ArrayLike | None = None
+        cls, rows: Sequence[ArrayLike], seed_noise: bool = True, weights: ArrayLike | None = None
     ) -> Scores:
         """Scores from the item scores of each seed.
 
@@ -207,7 +207,7 @@ class Scores:
         items = np.array([np.asarray(row, dtype=np.float64) for row in rows])
         if items.ndim != 2 or items.size == 0 or not np.isfinite(items).all():
             raise ValueError(f"finite scores of shape (seeds, items) are needed, got {items.shape}")
-        return cls(items if weights is None else weighted(items, weights), trained)
+        return cls(items if weights is None else weighted(items, weights), seed_noise)
 
     @property
     def seeds(self) -> int:
@@ -224,7 +224,7 @@ class Scores:
     @property
     def seed_spread(self) -> SeedSpread | None:
         """The variance between the means of single seeds; None if unknown."""
-        if not self.trained:
+        if not self.seed_noise:
             return SeedSpread(0.0, 0.0)
         if self.shared is not None or self.seeds < 2:
             return self.shared
@@ -238,11 +238,11 @@ def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
     exceed up to four standard errors. Models of one task and one kind have similar variances, so
     each helps to estimate the variance of the others.
     """
-    trained_models = {name: scores for name, scores in models.items() if scores.trained}
-    own_spreads = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained_models.values()]
+    seeded_models = {name: scores for name, scores in models.items() if scores.seed_noise}
+    own_spreads = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in seeded_models.values()]
     if sum(spread.freedom > 0 and spread.variance > 0 for spread in own_spreads) < 2:
         return dict(models)
-    spreads = dict(zip(trained_models, shared_spreads(own_spreads), strict=True))
+    spreads = dict(zip(seeded_models, shared_spreads(own_spreads), strict=True))
     return {name: replace(scores, shared=spreads.get(name)) for name, scores in models.items()}
 
 
@@ -438,7 +438,7 @@ def _spread_of_difference(
 ) -> SeedSpread | None:
     """The seed variance of a difference; a model trained once gets the other's variance."""
     models = ((first, first_factor), (second, second_factor))
-    spreads = [scores.seed_spread for scores, _ in models if scores.trained]
+    spreads = [scores.seed_spread for scores, _ in models if scores.seed_noise]
     known_spread = next((spread for spread in spreads if spread is not None), None)
     parts = []
     for model, factor in models:
@@ -467,7 +467,7 @@ def _estimate(value: float, items: Floats, seeds: SeedDraws, *models: Scores) ->
         high=max(high, value),
         p=p,
         items=count,
-        seeds=max((model.seeds for model in models if model.trained), default=None),
+        seeds=max((model.seeds for model in models if model.seed_noise), default=None),
         item_error=error,
         seed_error=seeds.error,
         seed_spread=seeds.half_width,

@@ -42,7 +42,7 @@ def further_parameters(traits: Traits) -> frozenset[str]:
     return traits.parameters() - Setup.model_fields.keys()
 
 
-def step_extra(parameters: Mapping[str, Scalar]) -> StepExtra:
+def extra_memory_and_time(parameters: Mapping[str, Scalar]) -> StepExtra:
     """The memory and time that all features add to a step with a trial's parameters."""
     return sum((step(parameters) for _, step in parts.STEP.all()), NO_EXTRA)
 

@@ -91,7 +91,7 @@ def fit(
         **fields,
     )
     heaviest_fields = _heaviest_fields(base, parameters, model)
-    if OPTIMIZER in parameters:  # the user declared an optimizer, so that no other is tried
+    if OPTIMIZER in parameters:  # the user declared an optimizer, so no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
     task = _FittingTask(heaviest_fields, model, hardware, workload, MemoryFactors.of(facts))
     groups = [

@@ -13,7 +13,7 @@ from sweeper.child_process import in_child
 from sweeper.errors import ChildFailed, NotInstalled, SweeperError, UsageError
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
-from sweeper.facts.machine.measured import measured_now, shape_of, with_measured
+from sweeper.facts.machine.measured import dated_measurement, shape_of, with_measured
 from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.memory.estimate import KNOWN
 from sweeper.memory.setup import Probed, ProbeRequest, Setup
@@ -132,7 +132,7 @@ def _probe_in_child(model: ModelFacts, setup: Setup, mean: int, hardware: Hardwa
 def _measurement(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measured:
     targets, targeted = setup.target_modules, setup.traits.adds in TARGETED
     names = targets if isinstance(targets, str) else ",".join(targets)
-    return measured_now(
+    return dated_measurement(
         setup.replace(evaluation_batch=1),
         model,
         **answer.model_dump(exclude={"free_gib", "total_gib"}),

@@ -140,7 +140,7 @@ class SweeperSampler:
         if any(trial.cost is not None for trial in seen):
             initial = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
             own += [] if initial is None else [initial]
-        # Between two choices most candidates have no new trial, so that their Trials are reused.
+        # Between two choices most candidates have no new trial, so their Trials are reused.
         if key not in self._trials or self._trials[key].seen != own:
             self._trials[key] = Trials(self._axes[key], own, self._space.budget)
         return self._trials[key]

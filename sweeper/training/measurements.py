@@ -8,10 +8,10 @@ import torch
 
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.hardware import processor
-from sweeper.facts.machine.measured import measured_now
+from sweeper.facts.machine.measured import dated_measurement
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules
-from sweeper.memory.setup import step_extra
+from sweeper.memory.setup import extra_memory_and_time
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 from sweeper.units import GIB
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 _MIN_STEPS = 5
 # Memory that CUDA may take by itself: a few hundred MiB per process, not counted by allocators.
 _CUDA_CONTEXT_GIB = 1.0
-# Lower bound of the share of a trial's seconds in which other processes did not take its CPU cores.
-# Below it, the time on an idle machine cannot be estimated from the measured time.
+# The share of a trial's seconds in which no other process took its CPU cores counts as at least
+# this, since the time on an idle machine cannot be estimated from a smaller one.
 _MIN_UNDISTURBED = 0.1
 
 
@@ -61,7 +61,7 @@ def trial_measurement(
     targets = parameters.get("target_modules")
     # A smaller micro-batch, taken when memory ran out, needs more steps of accumulation.
     batches = {"micro_batch": micro, "gradient_accumulation_steps": max(1, batch // micro)}
-    return measured_now(
+    return dated_measurement(
         setup.model_copy(update=batches),
         model,
         strategy=config.strategy,
@@ -74,7 +74,7 @@ def trial_measurement(
         peak_gib=None if out_of_memory else result.peak_memory_gib,
         out_of_memory=out_of_memory,
         classes=classes,
-        extra=step_extra(parameters),
+        extra=extra_memory_and_time(parameters),
         threads=None if torch.cuda.is_available() else torch.get_num_threads(),
     )
 
@@ -82,8 +82,8 @@ def trial_measurement(
 def _is_due_to_setup(failure: Failure | None) -> bool:
     """Whether memory ran out due to the set-up, not to loading or other processes.
 
-    ``had_gib`` is the GPU's memory without that of other processes. They are the reason if it is
-    less than the GPU's whole memory.
+    ``had_gib`` is the GPU memory that other processes left to this one. If it is clearly less than
+    the whole, those processes caused the failure.
     """
     if failure is None or failure.loading:
         return False

@@ -43,7 +43,7 @@ def test_the_interval_covers_the_weighted_mean_as_often_as_it_says():
         # Long answers have lower losses: the plain mean is another figure altogether.
         weights = rng.lognormal(3, 0.8, 120)
         losses = 4 - 0.5 * np.log(weights) + rng.normal(0, 0.4, 120)
-        found = mean_interval(Scores.of([losses], trained=False, weights=weights))
+        found = mean_interval(Scores.of([losses], seed_noise=False, weights=weights))
         inside += found.low <= 2.18 <= found.high
     assert 0.90 <= inside / 200 <= 0.99
 

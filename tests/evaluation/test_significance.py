@@ -118,7 +118,7 @@ def test_one_item_has_no_interval():
 
 def test_a_model_without_seeds_adds_no_seed_error():
     first, second = models(np.random.default_rng(0), 100, 3)
-    fixed = Scores(second.items[:1], trained=False)
+    fixed = Scores(second.items[:1], seed_noise=False)
     assert paired_difference(fixed, fixed).seed_error == 0
     assert paired_difference(first, fixed).seed_error > 0
 
@@ -154,7 +154,7 @@ def test_only_trained_models_with_several_seeds_tell_of_others() -> None:
         "narrow": Scores.of(np.repeat([[0.0], [1.0], [2.0]], 5, axis=1)),
         "closed form": Scores.of(np.ones((3, 5))),
         "once": Scores.of(rng.normal(0, 1, (1, 5))),
-        "majority": Scores.of(np.ones((1, 5)), trained=False),
+        "majority": Scores.of(np.ones((1, 5)), seed_noise=False),
     }
     shared = with_shared_seeds(found)
     spreads = {name: one.seed_spread for name, one in shared.items()}
@@ -169,7 +169,7 @@ def test_only_trained_models_with_several_seeds_tell_of_others() -> None:
 
 
 def test_mean_of_an_untrained_model_has_the_doubt_of_its_items():
-    scores = Scores(np.array([[1.0] * 70 + [0.0] * 30]), trained=False)
+    scores = Scores(np.array([[1.0] * 70 + [0.0] * 30]), seed_noise=False)
     estimate = mean_interval(scores)
     assert estimate.low == pytest.approx(0.61, abs=0.03)
     assert estimate.high == pytest.approx(0.79, abs=0.03)

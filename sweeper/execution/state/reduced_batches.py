@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.execution.state import attempts
-from sweeper.memory.setup import step_extra
+from sweeper.memory.setup import extra_memory_and_time
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RunFolder
 from sweeper.trials import TrialConfig, TrialResult
 
@@ -42,7 +42,7 @@ class ReducedBatch:
 def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
     """The values on which a trial's memory depends, except batches."""
     parameters = map(config.parameters.get, ("r", "target_modules", "modules_to_save"))
-    reference = step_extra(config.parameters).reference
+    reference = extra_memory_and_time(config.parameters).reference
     return (config.model, config.strategy, config.setup.key(*_BATCHES), *parameters, reference)
 
 

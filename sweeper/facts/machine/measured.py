@@ -91,8 +91,8 @@ def shape_of(model: ModelFacts) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def measured_now(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
-    """The record of a set-up and its figures, with today's date and the installed versions."""
+def dated_measurement(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
+    """A record of a set-up and measured figures, with today's date and the installed versions."""
     fields |= {
         "setup": TrainingSetup.taken_from(setup),
         "shape": shape_of(model),

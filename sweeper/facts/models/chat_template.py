@@ -50,7 +50,7 @@ _CHATML = (
 CHATML = FallbackTemplate("a ChatML template", _CHATML.replace("ANSWER_END", "{{ '<|im_end|>' }}"))
 CHATML_AS_TEXT = FallbackTemplate(
     "a ChatML template",
-    # Without ChatML's special tokens, its markers are ordinary text, so that an answer must end
+    # Without ChatML's special tokens, its markers are ordinary text, so an answer must end
     # with the tokenizer's own end token.
     _CHATML.replace(
         "ANSWER_END",

@@ -197,7 +197,7 @@ def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
         The files that were left out, since sweeper did not write them.
 
     Raises:
-        UsageError: The run made the base model, so that the copy would not load, or ``kept_files``
+        UsageError: The run made the base model, so the copy would not load, or ``kept_files``
             refuses the folder.
     """
     kept = kept_files(weights)

@@ -96,7 +96,7 @@ class Replay:
     def _from_random_token(self) -> tuple[list[Feature], float]:
         """All examples, first the one that contains a random token, and its tokens before that.
 
-        A token and not an example is chosen at random, so that long examples come first more often.
+        A token and not an example is chosen at random, so long examples come first more often.
         Otherwise the first steps would replay too little.
         """
         order = self._new_order()

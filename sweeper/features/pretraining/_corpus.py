@@ -32,8 +32,8 @@ class CorpusText:
 def corpus_text(options: Options, spec: DataSpec, dataset: Dataset) -> CorpusText:
     """The corpus without repetitions and without text of the data set's held-out rows.
 
-    A document is left out if it equals a validation or test row, or if it shares 13 words in a row
-    with one, unless more than ten documents have these words.
+    A document is left out if it equals a validation or test row, or if it shares 13
+    consecutive words with one, unless more than ten documents have these words.
 
     Raises:
         DataError: The corpus cannot be read or recognised.

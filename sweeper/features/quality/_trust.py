@@ -28,7 +28,7 @@ CATCH_ALL = frozenset(
     )
 )
 """Folded names of classes that hold what fits no other class, as CLINC150 (`oos`), Rasa
-(`nlu_fallback`) and ticket systems name them. Their texts have no subject in common, so that words
+(`nlu_fallback`) and ticket systems name them. Their texts have no subject in common, so words
 say nothing about these labels."""
 
 FOLDS = 5

@@ -149,7 +149,7 @@ def _preference(
 def wilson(successes: float, n: int, level: float = 0.05) -> Interval:
     """A share with its Wilson interval (1927); a tie counts as half a success.
 
-    Ties vary less than wins and losses, so that with ties the interval is wider than necessary.
+    Ties vary less than wins and losses, so with ties the interval is wider than necessary.
 
     >>> share = wilson(8, 10)
     >>> share.value, round(share.low, 3), round(share.high, 3)

@@ -38,7 +38,7 @@ def refit(request: RefitRequest) -> None:
         SweeperError: The training failed.
     """
     run = RunFolder(Path(request.run))
-    # Validation rows are trained on, so that no rows are left to choose weights by an objective.
+    # Validation rows are trained on, so no rows are left to choose weights by an objective.
     plan = Plan.read(run.plan).model_copy(update={"objective": LOSS})
     spec = resolve({}, run.spec)
     why = "The configuration was chosen on other rows, and the splits may differ."

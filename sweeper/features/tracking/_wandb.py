@@ -37,7 +37,7 @@ class Wandb(Tracker):
 
     def __init__(self, run: RunFolder, plan: Plan) -> None:
         super().__init__(run, plan)
-        self._group = ""
+        self._sweep_id = ""
         self._runs: dict[str, Any] = {}
 
     @property
@@ -46,11 +46,11 @@ class Wandb(Tracker):
         return without_secrets(" ".join(os.environ.get(name, "") for name in names).strip())
 
     def start(self, sweep_id: str) -> str:
-        self._group = sweep_id or uuid.uuid4().hex[:8]
-        return self._group
+        self._sweep_id = sweep_id or uuid.uuid4().hex[:8]
+        return self._sweep_id
 
     def trial_started(self, config: TrialConfig, trial_id: str) -> str:
-        trial_id = trial_id or f"{self._group}-{config.number}"
+        trial_id = trial_id or f"{self._sweep_id}-{config.number}"
         wandb_run = self._init(trial_id, f"trial {config.number}", "trial", parameters(config))
         wandb_run.define_metric(_STEP_METRIC)
         wandb_run.define_metric("*", step_metric=_STEP_METRIC)

@@ -111,7 +111,7 @@ def _scores(
         weights = weights * scored
     if (weights > 0).sum() < _MIN_ITEMS:
         return None
-    return Scores.of(rows, trained=model_scores[0].trial is not None, weights=weights)
+    return Scores.of(rows, seed_noise=model_scores[0].trial is not None, weights=weights)
 
 
 def _trial_and_seed(run: RunFiles, entry: TestScore) -> tuple[int, int] | None:
@@ -192,10 +192,10 @@ def validation_scores(trial: TrialFiles) -> Scores | None:
 
 def untrained_losses(run: RunFiles) -> Scores | None:
     """Validation losses per item of the untrained model; None if several models compete."""
-    untrained = next((baseline for baseline in run.baselines if baseline.name == "zero_shot"), None)
-    if untrained is None or len(run.plan.facts.models) > 1 or not _usable([untrained.item_losses]):
+    base = next((baseline for baseline in run.baselines if baseline.name == "zero_shot"), None)
+    if base is None or len(run.plan.facts.models) > 1 or not _usable([base.item_losses]):
         return None
-    return Scores.of([untrained.item_losses], trained=False, weights=untrained.item_weights or None)
+    return Scores.of([base.item_losses], seed_noise=False, weights=base.item_weights or None)
 
 
 def _scores_of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:

@@ -19,7 +19,11 @@ LOSS: Bounds = (0.0, math.inf)
 
 
 def headline(plan: Plan, seal: TestSeal | None) -> Metric:
-    """The metric that models are compared by on the test split."""
+    """The metric that models are compared by on the test split.
+
+    Args:
+        seal: The content of ``test.json``; None before the test split was opened.
+    """
     facts = plan.facts
     if not plan.objective.is_loss:
         return objective_metric(plan)
@@ -44,7 +48,7 @@ def objective_metric(plan: Plan) -> Metric:
         name=objective.metric,
         title=objective.title,
         higher_is_better=objective.higher_is_better,
-        unit="points" if objective.best == 1.0 else "",
+        unit="points" if objective.best == 1.0 else "",  # 1 is the best possible share
     )
 
 

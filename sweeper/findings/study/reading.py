@@ -1,7 +1,7 @@
 """Reads a run's folder into memory, and says why trials lack a loss or used smaller batches.
 
-A sweep may be read while it runs or after it was killed, so that missing or incomplete files of a
-trial are no error. Only a run without a plan is refused.
+A sweep may be read while it runs or after it was killed, so missing or incomplete files of a
+trial are not errors. Only a run without a plan is refused.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ class RunFiles:
     """The files of one run.
 
     ``spec`` is the request of the last command, ``status`` its progress; None if they cannot be
-    read. ``limits`` may change from command to command.
-    ``texts`` says whether rows and answers may be shown.
+    read. ``limits`` may change from command to command. ``seal`` is ``test.json``, None before the
+    test split was opened. ``texts`` says whether rows and answers may be shown. If several base
+    models compete, strategies in ``plan`` and ``trials`` have names such as ``lora@model``.
     """
 
     folder: RunFolder

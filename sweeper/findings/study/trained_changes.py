@@ -1,4 +1,7 @@
-"""What training changed: measures and scores on other tasks, tuned minus base on the same items.
+"""What training changed: measures, such as the loss on general text, and scores on other tasks.
+
+Other tasks are those that a trial was not trained for. Measures and scores of the tuned model and
+of its base are compared on the same items.
 
 Changes are in points, hundredths of the unit: percentage points of a share, 0.01 nats per token of
 a loss. A worse score is a positive change.
@@ -49,7 +52,7 @@ class MeasureChange(NamedTuple):
         name: The measure's name, to which limits refer.
         title: Title for people.
         points: The change in points, with its interval if the items were kept.
-        unit: The unit of which points are hundredths; "points" for shares.
+        unit: The unit to show the change in: "points", or that of a loss, such as "nats/token".
     """
 
     name: str
@@ -59,7 +62,7 @@ class MeasureChange(NamedTuple):
 
 
 def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
-    """The changes of a trial by training: of scores on other tasks, then of its measures."""
+    """The changes of a trial by training: of scores on other tasks, then of measures."""
     tasks = [task for task in task_changes(run) if task.trial == trial]
     found = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
     files = run.trial(trial)
@@ -83,8 +86,8 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
     try:
         items = read_json_object(folder / MEASURE_ITEMS)[name]
         weights = items["weights"]
-        tuned = Scores.of([items["values"]], trained=False, weights=weights)
-        base = Scores.of([items["base_values"]], trained=False, weights=weights)
+        tuned = Scores.of([items["values"]], seed_noise=False, weights=weights)
+        base = Scores.of([items["base_values"]], seed_noise=False, weights=weights)
         return paired_difference(tuned, base)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -134,7 +137,7 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
                     fix="The report says what to do.",
                 )
                 for change in limited
-                if limit.is_surely_broken(change.points.value, change.points.low, 100)
+                if limit.is_surely_broken(change.points.value, change.points.low, scale=100)
             ]
     if problems:
         raise GateFailed(problems)
@@ -186,7 +189,7 @@ def _same_task(bases: Sequence[ModelScores], tuned: TaskScores) -> TaskScores | 
 
 def _scores(task: TaskScores) -> Scores:
     """One model's scores on a task, without uncertainty of seeds."""
-    return Scores.of([task.scores], trained=False, weights=task.weights or None)
+    return Scores.of([task.scores], seed_noise=False, weights=task.weights or None)
 
 
 def _task_change(
@@ -285,19 +288,19 @@ def scored_on(task: TaskChange) -> str:
 
 
 def noise_sentence(changes: Sequence[TaskChange], trial: int) -> str:
-    """The tasks on which a trial lost, kept its score or is undecided, and detectable losses."""
+    """The tasks on which a score was lost, kept or is unresolved, and detectable losses."""
     tasks = [task for task in changes if task.trial == trial]
     if not tasks:
         return f"Trial {trial} was scored on no task."
     parts = []
-    for word, verb in (("lost", "lost on"), ("kept", "kept"), ("unresolved", "undecided on")):
+    for word in ("lost", "kept", "unresolved"):
         named = [task.task for task in tasks if task.outcome == word]
         if named:
-            parts.append(f"{verb} {units.joined(named)}")
+            parts.append(f"{word} on {units.joined(named)}")
     detectable = units.joined(
         [f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks]
     )
     return (
-        f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
-        f"of five studies: {detectable}."
+        f"Trial {trial}: score {', '.join(parts)}. The smallest loss that these items would show "
+        f"in four of five studies: {detectable}."
     )

@@ -47,7 +47,7 @@ class FinalistComparisons:
         baselines: Baselines with a test score, or all if there are none yet; the best on validation
             first. Reference models are compared, but not among them.
         in_loss: If the headline metric is no loss: the chosen finalist against its default and the
-            baselines in test loss. The loss uses the model's confidence, so that it often decides
+            baselines in test loss. The loss uses the model's confidence, so it often decides
             what accuracy leaves open. Its p value is corrected over both metrics and all
             finalists, as a second answer to the same question.
     """

@@ -254,7 +254,7 @@ def _worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, 
     """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
     They are in the headline metric, over all seeds, and in metrics of generated answers. The
-    answers are of one training, so that the intervals cover items only.
+    answers are of one training, so the intervals cover items only.
     """
     if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
         return ()
@@ -320,7 +320,7 @@ def _shared_item_scores(
     rows = np.array([[own[item] for item in shared], [other[item] for item in shared]])
     if len(shared) < 2 or not np.isfinite(rows).all():
         return None
-    return Scores.of([rows[0]], trained=False), Scores.of([rows[1]], trained=False)
+    return Scores.of([rows[0]], seed_noise=False), Scores.of([rows[1]], seed_noise=False)
 
 
 def _metric(name: str) -> Metric:

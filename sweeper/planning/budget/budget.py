@@ -420,7 +420,7 @@ def with_price(spec: Spec, facts: Facts) -> Facts:
     """The facts with the GPU's list price, if a budget in US dollars needs one.
 
     Raises:
-        SpecError: No price is known, so that the budget would have no effect.
+        SpecError: No price is known, so the budget would have no effect.
     """
     limit, hardware = parse_budget(spec.aim.budget), facts.hardware
     if limit is None or limit.unit != "usd" or hardware.price_per_gpu_hour:

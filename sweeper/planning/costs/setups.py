@@ -14,7 +14,7 @@ from sweeper.hyperparameters import (
     modules_of,
     saved_modules,
 )
-from sweeper.memory.setup import Setup, further_parameters, step_extra
+from sweeper.memory.setup import Setup, extra_memory_and_time, further_parameters
 from sweeper.plans import Candidate
 from sweeper.spec import Scalar
 from sweeper.traits.traits import Traits
@@ -64,7 +64,7 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
     fields: dict[str, Any] = {
         "modules_to_save": saved_modules(parameters),
         "parameters": tuple((name, parameters[name]) for name in further),
-        "extra": step_extra(parameters),
+        "extra": extra_memory_and_time(parameters),
     }
     for name in _FIELD_TYPES.keys() & parameters.keys():
         fields["optimizer" if name == OPTIMIZER else name] = _FIELD_TYPES[name](parameters[name])

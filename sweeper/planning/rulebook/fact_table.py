@@ -1,6 +1,8 @@
 """The named facts that rules may use, of the core and of the installed features.
 
-Each function below is a fact, and its docstring is what users read about it.
+Each function below is a fact, and its docstring is what users read about it. The arguments of its
+decorator are fields of ``Fact``: a number with the unit ``%`` is a share from 0 to 1, and the user
+can set the value if ``set_by_user``.
 """
 
 from __future__ import annotations
@@ -31,37 +33,37 @@ def new_head(inputs: FactInput) -> Value:
     return classes_by.compute(inputs) == "head"
 
 
-@word(("head", "generate"), chosen=True)
+@word(("head", "generate"), set_by_user=True)
 def classes_by(inputs: FactInput) -> Value:
     """How the task classifies: by a linear head, or by writing the class's name."""
     return inputs.spec.training.classes_by if inputs.facts.task == "classification" else None
 
 
-@word(several=True, chosen=True)
+@word(several=True, set_by_user=True)
 def strategies(inputs: FactInput) -> Value:
     """The strategies that --strategies names; unknown without it."""
     return inputs.facts.aim.strategies
 
 
-@number("tasks", chosen=True)
+@number("tasks", set_by_user=True)
 def tasks_on_one_base(inputs: FactInput) -> Value:
     """Tasks that share the base model."""
     return inputs.facts.aim.tasks_on_one_base
 
 
-@flag(chosen=True)
+@flag(set_by_user=True)
 def class_weight_wanted(inputs: FactInput) -> Value:
     """Whether class weights are requested."""
     return inputs.spec.training.class_weight not in (None, "none")
 
 
-@flag(chosen=True)
+@flag(set_by_user=True)
 def patience_wanted(inputs: FactInput) -> Value:
     """Whether early stopping on validation loss is requested."""
     return inputs.spec.training.early_stopping_patience is not None
 
 
-@number("epochs", chosen=True)
+@number("epochs", set_by_user=True)
 def epochs_wanted(inputs: FactInput) -> Value:
     """Passes over the data that the user asked for, by --epochs."""
     return inputs.spec.training.epochs
@@ -162,7 +164,7 @@ def test_rows(inputs: FactInput) -> Value:
 def detectable_points(inputs: FactInput) -> Value:
     """Smallest difference in the share of right answers that the test split can show.
 
-    1.96 standard errors of the paired difference of two shares near one half, correlated by half.
+    1.96 standard errors of the paired difference of two shares near 0.5 with a correlation of 0.5.
     """
     count = test_rows.compute(inputs)
     return 1.96 * 50 / math.sqrt(max(count, 1)) if isinstance(count, int) else None
@@ -259,7 +261,7 @@ def pretemplated(inputs: FactInput) -> Value:
     return inputs.data.pretemplated
 
 
-@word(("near", "far"), chosen=True)
+@word(("near", "far"), set_by_user=True)
 def domain_distance(inputs: FactInput) -> Value:
     """Distance of the data from general text."""
     return inputs.facts.aim.domain_distance or inputs.data.domain.distance
@@ -300,7 +302,7 @@ def flash_attention(inputs: FactInput) -> Value:
 
 @flag()
 def joins_rows(inputs: FactInput) -> Value:
-    """Whether rows can be joined without padding: on a CPU, and on GPUs with a kernel for it."""
+    """Whether rows can be packed without attending to each other: on a CPU or by a GPU kernel."""
     return inputs.facts.hardware.device == "cpu" or inputs.facts.hardware.joins_rows
 
 

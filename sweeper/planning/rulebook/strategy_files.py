@@ -106,7 +106,7 @@ class _Parameter(FileModel):
         "user may declare them beyond the allowed range",
     )
     optional: bool = Field(False, description="exists only where sweep.yaml declares it")
-    fitted: bool = Field(False, description="chosen within each trial, so that nobody can set it")
+    fitted: bool = Field(False, description="chosen within each trial, so nobody can set it")
 
     @cached_property
     def parameter(self) -> plans.Parameter:

@@ -239,7 +239,7 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
         with_json_pointers(figures.gains, "/sections/cost/gains"),
         trial=lambda g: g.best_trial,
         note="A positive gain is an improvement. Means over all seeds of a trial. The best was "
-        "chosen on these items, so that its gain looks too large; figures of the test split do not "
+        "chosen on these items, so its gain looks too large; figures of the test split do not "
         "have this bias.",
     )
 

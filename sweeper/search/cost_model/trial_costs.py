@@ -158,7 +158,7 @@ class TrialCosts:
 
     @property
     def start(self) -> Scalar | None:
-        """The initialisation of its head, if searched. Curves from different ones cross, so that
+        """The initialisation of its head, if searched. Curves from different ones cross, so
         the pruner does not compare them."""
         return self.parameters.get(START)
 

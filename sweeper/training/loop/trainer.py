@@ -58,7 +58,7 @@ def arguments(
     Learning rates and weight decay are not set here: the strategy's optimizer groups hold them
     (``Strategy.parameter_groups``).
 
-    Precision is not set here: autocast wraps the loss computation, so that the model's own
+    Precision is not set here: autocast wraps the loss computation, so the model's own
     ``forward`` is not wrapped and the base can be given back unchanged.
 
     Args:

@@ -35,7 +35,7 @@ from sweeper.training.probes.bare_models import base_of, config_of, with_adapter
 from sweeper.training.probes.device import training_device
 from sweeper.units import GIB
 
-# The first step creates the optimizer's states, so that the peak is in the second.
+# The first step creates the optimizer's states, so the peak is in the second.
 _PEAK_STEPS = 2
 _TIMED_STEPS = 3
 # Micro-batches that are run of a step. Gradients exist from the second on: more do not raise the

@@ -109,7 +109,7 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
     assert f"#{winner} LoRA" in ran.out or f"#{winner}" in ran.out
     assert "100.0%" in ran.out
     assert "50.0%" in ran.out
-    assert f"Trial {winner}: lost on facts." in ran.out
+    assert f"Trial {winner}: score lost on facts." in ran.out
     assert "scored trial-" in ran.err
     assert "lost more than noise explains: facts" in run.report_html.read_text()
 
