@@ -49,7 +49,7 @@ from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
+from sweeper.tasks.sequences.joined import ATTENTION_BY_TEXT, INPUTS, pack_texts
 from sweeper.training.base_model.base_lender import fuse, load_base
 from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.probes.device import training_device
@@ -257,7 +257,7 @@ def precision(context: CheckContext, name: Precision) -> Figures:
 def packed_rows(context: CheckContext, attention: str) -> Figures:
     """Rows that are packed without padding give the loss and the gradient of padded ones."""
     kinds: list[Precision] = ["fp32", half_precision(context.device)]
-    if attention != BY_TEXT:
+    if attention != ATTENTION_BY_TEXT:
         package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
         if not find_spec(package[attention]):
             raise NotRun(f"{package[attention]} is not installed")
@@ -574,7 +574,7 @@ _PRECISIONS: tuple[Precision, ...] = ("bf16-mixed", "fp16-mixed", "bf16-pure")
 CHECKS: dict[str, Check] = {
     "device": device,
     **{name: partial(precision, name=name) for name in _PRECISIONS},
-    "joined rows": partial(packed_rows, attention=BY_TEXT),
+    "joined rows": partial(packed_rows, attention=ATTENTION_BY_TEXT),
     **{
         name: partial(packed_rows, attention=name)
         for name in ("flash_attention_2", "flash_attention_3")
