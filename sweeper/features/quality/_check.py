@@ -93,7 +93,7 @@ def find_all(
     while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
         for index, row, example in part.usable:
-            usable_rows.add(counts.total() + index, row.split, data.spelling(row), example)
+            usable_rows.add(counts.total() + index, row.split, data.raw_label(row), example)
         counts.update(row.split for row in block)
         for kind in kinds_of_single_rows:
             by_kind[kind.name].check(kind, part)
@@ -190,7 +190,7 @@ class _LabelsAlone(CheckedRows):
 
     label_rows: Sequence[FileRow] = ()
 
-    def spelling(self, row: FileRow) -> str:
+    def raw_label(self, row: FileRow) -> str:
         return row.raw
 
     @property

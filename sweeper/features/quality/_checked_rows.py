@@ -69,8 +69,8 @@ class CheckedRows(DataRows):
         }
         return self.with_fields(row, fields)
 
-    def spelling(self, row: FileRow) -> str:
-        """The label as its cell spells it, white space included."""
+    def raw_label(self, row: FileRow) -> str:
+        """The label as the file writes it, white space included."""
         form = self.forms.get(row.path)
         cell = row.fields.get(form.columns.get("label", "")) if form else None
         return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
