@@ -50,9 +50,10 @@ Item = TypeVar("Item")
 
 
 def file_and_key(path: Path) -> tuple[Path, str]:
-    """File and key of a path ``FILE/KEY.json``, which names one list in a JSON file.
+    """File and key of a path ``FILE/KEY.json``, such as ``data.json/train.json``.
 
-    For other paths, the path and an empty key.
+    It names one list in a JSON file, here the list ``train`` of data.json. For other paths, the
+    path and an empty key.
     """
     return (path.parent, path.stem) if path.parent.is_file() else (path, "")
 

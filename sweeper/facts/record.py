@@ -401,7 +401,7 @@ class HardwareFacts(Record):
         None, description="installed version that runs on these GPUs"
     )
     joins_rows: bool = Field(
-        False, description="a kernel for packed rows is installed and runs on these GPUs"
+        False, description="a kernel for joined (packed) rows is installed and runs on these GPUs"
     )
     fused_kernels: bool = Field(
         False, description="liger-kernel is installed and runs on these GPUs"

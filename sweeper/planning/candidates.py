@@ -17,7 +17,7 @@ from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting import MARGIN, Fit, fit, too_large
-from sweeper.planning.ranking import gap_reason, lower_default, risk_of, setup_penalty
+from sweeper.planning.ranking import gap_reason, lower_default_effect, risk_of, setup_effect
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
@@ -56,7 +56,7 @@ MEMORY_PARAMETERS = ("r", "num_virtual_tokens")
 
 
 class RatedModel(NamedTuple):
-    """A base model with the values of its facts, its strategies after the rules, and its cap."""
+    """A base model, its facts' values, its strategies after the rules, and its cap on tokens."""
 
     model: ModelFacts
     values: Values
@@ -65,7 +65,7 @@ class RatedModel(NamedTuple):
 
 
 def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
-    """Apply the rules to the facts of a base model, and compute its cap."""
+    """Apply the rules to the facts of a base model, and compute its cap on the tokens of a text."""
     values, cap = fact_values(spec, facts, model), sequence_cap(spec, facts, model)
     return RatedModel(model, values, rated_strategies(book, values), cap)
 
@@ -101,8 +101,9 @@ def candidate_or_rejected(
     parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
+    # The most virtual tokens that the user declared must fit (``shipped`` is empty without a
+    # declaration); otherwise, the fewest of the range.
     declared = (prompt.choices or (prompt.high or 0,)) if prompt and prompt.shipped else ()
-    # The most virtual tokens that the user declared must fit; without a declaration, the fewest.
     if prompt and max(map(float, declared or (prompt.low or 0,))) > room:
         why = (
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
@@ -115,11 +116,11 @@ def candidate_or_rejected(
     ranges, chosen = _best_ranges(parameters, rated.strategy, base.model, spec, facts, workload)
     if not chosen.fits:
         return too_large(rated.strategy, base.model, chosen, facts)
-    penalty = lower_default(_halvings(parameters, ranges))
+    effect = lower_default_effect(_halvings(parameters, ranges))
     ranges = limit_widening(ranges, chosen, base.model, facts.hardware)
-    candidate = _candidate(base, rated, facts, ranges, chosen, penalty)
-    for _, with_stage in parts.WITH_STAGE.all():
-        candidate = with_stage(spec, facts, base.model, candidate, chosen.setup)
+    candidate = _candidate(base, rated, facts, ranges, chosen, effect)
+    for _, with_training_stage in parts.WITH_STAGE.all():
+        candidate = with_training_stage(spec, facts, base.model, candidate, chosen.setup)
     return candidate
 
 
@@ -131,7 +132,7 @@ def _best_ranges(
     facts: Facts,
     workload: Workload,
 ) -> tuple[dict[str, Parameter], Fit]:
-    """The ranges of most worth with their fit, or the narrowest if none fits."""
+    """The ranges of best quality for their time, with the fit; the narrowest if none fits."""
     tried = []
     for ranges in _narrowed(parameters):
         ranges_fit = fit(strategy, ranges, model, spec, facts, workload)
@@ -139,13 +140,13 @@ def _best_ranges(
         setup = ranges_fit.setup
         slow = setup.gradient_checkpointing or setup.gradient_accumulation_steps > 1
         slow = slow or setup.optimizer.startswith("paged")
-        if ranges_fit.fits and not slow and not setup_penalty(setup).mean:
+        if ranges_fit.fits and not slow and not setup_effect(setup).mean:
             break  # nothing is paid for memory, so narrower ranges gain nothing
 
     def order(option: tuple[dict[str, Parameter], Fit]) -> tuple[float, float]:
         ranges, ranges_fit = option
-        penalty = lower_default(_halvings(parameters, ranges)).mean
-        return ranges_fit.worth + penalty, -ranges_fit.duration.seconds
+        effect = lower_default_effect(_halvings(parameters, ranges)).mean
+        return ranges_fit.worth + effect, -ranges_fit.duration.seconds
 
     return max((option for option in tried if option[1].fits), key=order, default=tried[-1])
 
@@ -175,7 +176,8 @@ def limited(parameters: Mapping[str, Parameter], name: str, most: float) -> dict
 def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]]:
     """The parameters unchanged, then with the upper ends of memory parameters halved in turn.
 
-    A parameter that is not searched begins at its default.
+    A parameter that is not searched begins at its default. A range that the user declared (its
+    ``shipped`` is not empty) stays as it is.
     """
     yield parameters
     for name in MEMORY_PARAMETERS:
@@ -227,16 +229,20 @@ def _candidate(
     facts: Facts,
     parameters: dict[str, Parameter],
     fit_on_device: Fit,
-    penalty: Quality,
+    default_effect: Quality,
 ) -> Candidate:
-    """The candidate with this fit; ``penalty`` is the loss of quality by a lower default."""
+    """The candidate with this fit. A gap is a difference of quality from LoRA.
+
+    Args:
+        default_effect: Effect of lowered defaults on quality.
+    """
     setup, strategy = fit_on_device.setup, rated.strategy
     gaps = [gap for _, own in parts.OWN_GAPS.all() for gap in own(facts, base.model, strategy.name)]
     of_own_runs = gap_reason(gaps, strategy.quality.sd)
     quality, reasons = rated.quality, rated.reasons
     if of_own_runs is not None and of_own_runs.gap is not None:
         quality, reasons = Quality.pooled([quality, of_own_runs.gap]), [*reasons, of_own_runs]
-    quality = quality.plus(setup_penalty(setup)).plus(penalty)
+    quality = quality.plus(setup_effect(setup)).plus(default_effect)
     return Candidate(
         setup=TrainingSetup.taken_from(setup),
         attention=setup.attention,
@@ -265,13 +271,13 @@ def _fp16_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) ->
         return ()
     if fit_on_device.setup.precision == "fp16-mixed":
         return (FP16,)
-    model_or_card = f"{base.model.model_type}, whose activations leave its range"
+    model_or_card = f"{base.model.model_type}, whose activations exceed float16's range"
     model_or_card = model_or_card if hardware.fp16_tflops else "cards without tensor cores"
     return (NO_HALF.format(of=model_or_card),) if fit_on_device.setup.precision == "fp32" else ()
 
 
 def _widened(reasons: Sequence[Reason], facts: Facts) -> list[Reason]:
-    """The reasons, with gaps widened by the factor by which earlier runs missed them."""
+    """The reasons; their gaps' intervals are widened by how far earlier runs fell outside them."""
     factor = interval_factor(facts, "rule-gap")
     return [
         reason.model_copy(update={"gap": reason.gap.widened(factor)}) if reason.gap else reason

@@ -22,7 +22,7 @@ from sweeper.planning.costs.corrections import MemoryFactors, ran_out, with_meas
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.costs.step_time import speed_of
 from sweeper.planning.costs.trial_seconds import Workload, formula_duration
-from sweeper.planning.ranking import setup_penalty, time_cost
+from sweeper.planning.ranking import setup_effect, time_cost
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision, Rejected, Remedy
 from sweeper.spec import Scalar, Spec, TrainingSpec
@@ -69,10 +69,10 @@ def fit(
     facts: Facts,
     workload: Workload,
 ) -> Fit:
-    """The set-up of most worth that fits; if none fits, the smallest one, with ``fits`` False.
+    """The set-up of highest worth that fits; if none fits, the smallest, with ``fits`` False.
 
     Memory is computed for a batch of texts at the cap, time for texts of mean length. Worth does
-    not depend on the device's memory, so more memory never gives a set-up of less worth.
+    not depend on the device's memory, so more memory never gives a worse set-up.
     """
     hardware, training = facts.hardware, spec.training
     # Training does not mask the padding of a causal model, so its memory is as without padding.
@@ -247,7 +247,7 @@ def _setups_by_effect(
     ]
     by_effect: dict[float, list[Setup]] = {}
     for setup in setups:
-        by_effect.setdefault(setup_penalty(setup).mean, []).append(setup)
+        by_effect.setdefault(setup_effect(setup).mean, []).append(setup)
     yield from sorted(by_effect.items(), reverse=True)
 
 

@@ -44,15 +44,15 @@ OWN_RUNS = "own-runs"
 _Z_90 = 1.645
 
 
-def setup_penalty(setup: Setup) -> Quality:
-    """The loss of quality by a set-up that saves memory, as a negative estimate in points."""
+def setup_effect(setup: Setup) -> Quality:
+    """The effect on quality, in points, of a set-up that saves memory: zero or negative."""
     total = Quality(mean=0.0, sd=0.0)
     total = total.plus(_PURE_BF16) if setup.precision == "bf16-pure" else total
     return total.plus(_ADAFACTOR) if setup.optimizer == "adafactor" else total
 
 
-def lower_default(halvings: float) -> Quality:
-    """The loss of quality by a rank or a number of virtual tokens below the rules' default.
+def lower_default_effect(halvings: float) -> Quality:
+    """The effect in points of a rank or a number of virtual tokens below the rules' default.
 
     Args:
         halvings: Binary logarithm of the rules' default over the lower one.

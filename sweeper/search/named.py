@@ -1,7 +1,7 @@
 """Samplers and pruners by name: sweeper's, Optuna's, or the user's.
 
 Names are ``sweeper``, ``optuna:TPESampler``, ``optuna:TPESampler(multivariate=True)`` and
-``package.module:Class``; of pruners also ``sweeper(first_rung=4)``.
+``package.module:Class``; for pruners, also ``sweeper(first_rung=4)``.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _sweeper_pruner(name: str, space: Space) -> SweeperPruner:
         raise SpecError(
             f"cannot create {name}",
             "Its only option is first_rung, the earliest rung at which a trial may be stopped, "
-            f"from 1 to {rungs} (never).",
+            f"from 1 to {rungs}; with {rungs}, only trials that diverge are stopped.",
             "Write sweeper, or sweeper(first_rung=4).",
             "search.pruner",
         )

@@ -26,7 +26,7 @@ from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier, Pooling
 from sweeper.tasks.sequences import answer_logits
 from sweeper.tasks.sequences import joined as sequences
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
+from sweeper.tasks.sequences.joined import ATTENTION_BY_TEXT, INPUTS, pack_texts
 from sweeper.tasks.task import padded
 from sweeper.training.probes.training_step import optimizer_of
 
@@ -134,7 +134,7 @@ def losses_of_classes(model: nn.Module, batch: dict[str, Any]) -> Tensor:
     [
         (strategy, precision, attention)
         for strategy, precision in product(STRATEGIES, PRECISIONS)
-        for attention in ("eager", "sdpa", *([BY_TEXT] if strategy in JOINING else []))
+        for attention in ("eager", "sdpa", *([ATTENTION_BY_TEXT] if strategy in JOINING else []))
     ],
 )
 def test_a_step_runs_on_one_device_and_gives_gradients_of_the_weights_dtype(
@@ -145,7 +145,7 @@ def test_a_step_runs_on_one_device_and_gives_gradients_of_the_weights_dtype(
     base.requires_grad_(False).set_attn_implementation(attention)
     model = method.apply(base, PARAMETERS, Setting("CAUSAL_LM", precision)).train()
     batch: dict[str, Any] = pack_texts([{"input_ids": row, "labels": row} for row in ROWS])
-    if attention != BY_TEXT:
+    if attention != ATTENTION_BY_TEXT:
         batch = {name: batch[name] for name in ("input_ids", "labels", "attention_mask")}
     check_step(model, batch, precision, strategy, losses_of_answers)
 

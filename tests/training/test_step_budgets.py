@@ -27,7 +27,7 @@ from sweeper.plans import Half
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classification
-from sweeper.tasks.sequences.joined import BY_TEXT
+from sweeper.tasks.sequences.joined import ATTENTION_BY_TEXT
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress
 
@@ -133,7 +133,7 @@ def trained(
             row["label"] = number % 2
     base = base.to(torch.bfloat16 if mixed == "bfloat16" else torch.float32).requires_grad_(False)
     if join:
-        base.set_attn_implementation(BY_TEXT)
+        base.set_attn_implementation(ATTENTION_BY_TEXT)
     method = strategy_named(strategy)
     precision = "bf16-mixed" if mixed == "bfloat16" else "fp16-mixed"
     model = method.apply(base, PARAMETERS, Setting(task.task_type, precision))

@@ -84,7 +84,9 @@ def data_suffix(path: PurePath) -> str | None:
 
 
 def read(path: Path) -> RowTable:
-    """The rows of one file, or of the list at ``FILE/KEY.json``; many rows are kept on the disk.
+    """The rows of a file or, for ``data.json/train.json``, of the list ``train`` in data.json.
+
+    Many rows are kept on the disk.
 
     Raises:
         DataError: It is missing, empty, of no known kind, or does not hold what its name says.
@@ -141,7 +143,7 @@ def _rows(path: Path, file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
             file = unpacked
             file.seek(0)
         fix = f"{install_command('data')}, or export the data as JSONL."
-        with needed_for(f"A file in {table.suffix}", fix, table.name):
+        with needed_for(f"Reading a {table.suffix} file", fix, table.name):
             yield from BINARY_READERS[table.suffix](file, table)
         return
     text = TextFile(path, file, table.name)

@@ -37,7 +37,8 @@ MUST_BE_REPLACED = 70
 # torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
 # Factor on ``HANG_SECONDS`` before the first step, since the model is loaded, data tokenised and
-# features computed in that time. torch.distributed's default without GPUs is three times as long.
+# the frozen model's features computed in that time. torch.distributed's default without GPUs is
+# three times as long.
 SETUP_FACTOR = 3.0
 # Limit of a step as a multiple of the predicted step, and of the slowest step so far.
 MAX_SLOWDOWN = 10.0
@@ -207,7 +208,8 @@ def time_limits_for(plan: Plan, config: TrialConfig) -> TimeLimits:
 def time_limits_without_steps(plan: Plan) -> TimeLimits:
     """The limits for baselines and test scores, some of which have no steps.
 
-    They are ten times the predicted time of all of them, and of features' work during the search.
+    They are ten times the predicted time of all of them, and of the work of sweeper's features
+    during the search.
     """
     budget = plan.budget
     in_search = [name for name, cost in budget.features.items() if cost.in_search]

@@ -16,7 +16,7 @@ from sweeper.child_process import in_child
 from sweeper.errors import SweeperError, UsageError
 from sweeper.facts.machine import gpus
 from sweeper.facts.machine.gpus import Gpu
-from sweeper.facts.machine.measured import SPEED_OF, read_calibration
+from sweeper.facts.machine.measured import TIMES_OF, read_calibration
 from sweeper.facts.record import CardFacts, HardwareFacts
 from sweeper.features import parts
 from sweeper.spec import HardwareSpec
@@ -202,8 +202,8 @@ def flash_attention(capability: float) -> Literal[2, 3] | None:
 
 
 def joins_rows(capability: float) -> bool:
-    """Whether a kernel for attention over packed rows is installed for GPUs of this capability:
-    torch's own, or FlashAttention's."""
+    """Whether rows can be joined (packed) without padding on GPUs of this capability: a kernel for
+    it is installed, torch's own or FlashAttention's."""
     torch = find_spec("torch")
     folders = (torch and torch.submodule_search_locations) or ()
     torch_has_kernel = any(Path(folder, "nn/attention/varlen.py").is_file() for folder in folders)
@@ -284,7 +284,7 @@ def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFact
     """The facts about the machine of a spec. A stated GPU takes precedence over detected ones.
 
     Args:
-        for_run: Whether a run follows, so that features may test what works on the GPU.
+        for_run: Whether a run follows, so that the GPU may be checked first (``parts.HARDWARE``).
 
     Raises:
         UsageError: A GPU is unknown or ambiguous, or GPUs are requested and there are none.
@@ -299,8 +299,8 @@ def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFact
         return facts.model_copy(update={"cards": tuple(map(CardFacts.taken_from, cards))})
     if detected := detected_gpus():
         facts = _detected_hardware(spec, detected)
-        for _, without_faults in parts.HARDWARE.all():
-            facts = without_faults(facts, for_run)
+        for _, without_failed_abilities in parts.HARDWARE.all():
+            facts = without_failed_abilities(facts, for_run)
         return facts
     if spec.gpus is not None or spec.nodes > 1:
         raise UsageError(
@@ -338,7 +338,7 @@ def _detected_hardware(spec: HardwareSpec, detected: tuple[Device, ...]) -> Hard
     if gpu is None:
         gpu, cards = gpus.typical(device.free_gib)
         similar = tuple(map(CardFacts.taken_from, cards))
-        name = f"{name}{SPEED_OF}{_range_of(cards)})"
+        name = f"{name}{TIMES_OF}{_range_of(cards)})"  # TIMES_OF opens the bracket
     cpu, bf16 = processor(), all(gpu.bf16 for gpu in detected)
     capability = min(gpu.capability for gpu in detected)
     facts = _stated_hardware(spec, gpu, name, device.free_gib)

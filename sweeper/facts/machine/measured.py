@@ -69,7 +69,7 @@ def store_calibration(calibration: Calibration) -> Path:
 _TAIL_BYTES = 512 * 1024
 # In ``HardwareFacts.name``, stands between the name of a GPU that is not in the table and those of
 # similar GPUs whose speed is used.
-SPEED_OF = " (times of "
+TIMES_OF = " (times of "
 # Largest number of set-ups in a plan's facts.
 MAX_SETUPS = 40
 _MEASURED_FIELDS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
@@ -104,7 +104,7 @@ def dated_measurement(setup: TrainingSetup, model: ModelFacts, **fields: Any) ->
 
 def path_of(device: str, cores: int) -> Path:
     """The file with the measurements of trainings on a device. ``cores`` is 0 for a GPU."""
-    name = device.partition(SPEED_OF)[0]
+    name = device.partition(TIMES_OF)[0]
     key = hashlib.sha256(f"{name}|{cores}".encode()).hexdigest()[:16]
     return home() / "measured" / f"{key}.jsonl"
 

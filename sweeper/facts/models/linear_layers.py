@@ -220,8 +220,8 @@ _ROLES_BY_WORD: dict[str, frozenset[Role]] = {
 }
 
 
-def role_words() -> tuple[str, ...]:
-    """Words for roles of layers in ``target_modules``, independent of the family's names."""
+def generic_targets() -> tuple[str, ...]:
+    """Words in ``target_modules`` with one meaning in all families, such as ``attention``."""
     return ("all-linear", *_ROLES_BY_WORD)
 
 

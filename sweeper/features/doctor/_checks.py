@@ -49,7 +49,7 @@ from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
+from sweeper.tasks.sequences.joined import ATTENTION_BY_TEXT, INPUTS, pack_texts
 from sweeper.training.base_model.base_lender import fuse, load_base
 from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.probes.device import training_device
@@ -71,7 +71,7 @@ _VOCABULARY = 512
 # a CPU are at most a fifth of these; attention across texts changes the gradient by more than half
 # (measured).
 _MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
-# Models for the check of memory and time: the first one that fits the device is measured.
+# Models for the check of a step's memory: the first one that fits the device is measured.
 _MODELS = ("8B", "1B", "0.5B", "135M")
 # Share of the free memory for which the models of that check are planned.
 _SHARE_OF_FREE_MEMORY = 0.8
@@ -254,10 +254,10 @@ def precision(context: CheckContext, name: Precision) -> Figures:
     return figures
 
 
-def packed_rows(context: CheckContext, attention: str) -> Figures:
-    """Rows that are packed without padding give the loss and the gradient of padded ones."""
+def joined_rows(context: CheckContext, attention: str) -> Figures:
+    """Rows that are joined (packed) without padding give the same loss and gradient as padded."""
     kinds: list[Precision] = ["fp32", half_precision(context.device)]
-    if attention != BY_TEXT:
+    if attention != ATTENTION_BY_TEXT:
         package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
         if not find_spec(package[attention]):
             raise NotRun(f"{package[attention]} is not installed")
@@ -399,7 +399,7 @@ def optimizer(context: CheckContext, name: str) -> Figures:
 
 
 def training_step(context: CheckContext, strategy: str) -> Figures:
-    """Memory and time of real steps are as predicted, with the largest model that fits."""
+    """Real steps of the largest model that fits take no more memory than planned; time is noted."""
     kind = half_precision(context.device)
     limit = _SHARE_OF_FREE_MEMORY * training_device().free_gib
     cuda = context.device.type == "cuda"
@@ -416,6 +416,7 @@ def training_step(context: CheckContext, strategy: str) -> Figures:
         raise NotRun("no model fits the free memory")
     measured = probe(model, setup, setup.sequence_length)
     if measured.peak_gib is None or measured.seconds_per_step is None:
+        # The device context counts, too, when memory runs out. Below is only what a trial measures.
         raise Failed(
             "memory ran out", parameters=model.parameters, predicted_gib=predicted.peak_gib
         )
@@ -509,7 +510,7 @@ def _rank(rank: int, context: CheckContext, folder: str) -> None:
 
 
 def sweep(context: CheckContext) -> Figures:
-    """A sweep whose worker is killed trains all of its trials, as fast as planned."""
+    """A sweep whose worker is killed trains all of its trials; time and memory are noted."""
     folder = Path(tempfile.mkdtemp(dir=context.folder))
     rows = [{"instruction": f"say {n % 7}", "output": f"{n % 7} " * 8} for n in range(96)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -574,9 +575,9 @@ _PRECISIONS: tuple[Precision, ...] = ("bf16-mixed", "fp16-mixed", "bf16-pure")
 CHECKS: dict[str, Check] = {
     "device": device,
     **{name: partial(precision, name=name) for name in _PRECISIONS},
-    "joined rows": partial(packed_rows, attention=BY_TEXT),
+    "joined rows": partial(joined_rows, attention=ATTENTION_BY_TEXT),
     **{
-        name: partial(packed_rows, attention=name)
+        name: partial(joined_rows, attention=name)
         for name in ("flash_attention_2", "flash_attention_3")
     },
     "4-bit": four_bits,
@@ -609,7 +610,7 @@ def result(name: str, context: CheckContext) -> Result:
 
 
 def answer(request: CheckRequest) -> CheckAnswer:
-    """Run the checks without a result. A failed check may break a GPU, so the process ends."""
+    """Run the checks that have no result yet; end after one that fails, as it may break the GPU."""
     cuda = torch.cuda.is_available()
     context = CheckContext(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
     for name in CHECKS:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
-from sweeper.facts.machine.measured import SPEED_OF
+from sweeper.facts.machine.measured import TIMES_OF
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features.doctor._results import (
     QUICK,
@@ -75,7 +75,7 @@ def _errors_of_failed_checks(hardware: HardwareFacts, for_run: bool) -> dict[str
     """The errors of this GPU's failed checks by name; runs the checks first if ``for_run``."""
     if hardware.device != "cuda" or not hardware.detected:
         return {}
-    name = hardware.name.partition(SPEED_OF)[0]
+    name = hardware.name.partition(TIMES_OF)[0]
     checked = Results.read_or_none(quick_results_file(name))
     if for_run and (checked is None or checked.timed_out):
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")

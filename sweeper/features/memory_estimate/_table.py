@@ -11,7 +11,7 @@ from rich.table import Table
 from sweeper.child_process import in_child
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.machine import gpus
-from sweeper.facts.models.linear_layers import linears, role_words, targeted
+from sweeper.facts.models.linear_layers import generic_targets, linears, targeted
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
 from sweeper.features.memory_estimate._answer import DryRun, MemoryAnswer
@@ -43,8 +43,8 @@ _PROBE_FIELDS = {
 }
 #: Sources of the parts of an estimate that do not follow from shapes and operations.
 _ORIGINS = {
-    "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
-    "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
+    "library workspace": "measured: 16 MiB stay between steps (fms-acceleration's benchmark, A100)",
+    "allocator slack": "fitted on 82 runs on cards of 80 GiB (fms-acceleration's benchmark)",
     "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
     "process": "measured: Python, torch, transformers and peft in main memory",
 }
@@ -83,7 +83,7 @@ def check_targets(model: ModelFacts, setup: Setup) -> None:
     """
     targets = setup.target_modules
     targets = (targets,) if isinstance(targets, str) else targets
-    names = {linear.name for linear in linears(model)} | set(role_words())
+    names = {linear.name for linear in linears(model)} | set(generic_targets())
     problems = [
         Problem(
             f"{model.id} has no linear layer named {target!r}",
@@ -230,7 +230,7 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
         SetupRequest(model=model, setup=setup),
         DryRun,
         what="the dry run",
-        fix="The formula's estimate stands without --dry-run.",
+        fix="Leave out --dry-run to get the estimate alone.",
         where="--dry-run",
         seconds=_DRY_RUN_TIMEOUT_SECONDS,
         threads=1,
@@ -256,10 +256,8 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
         "NCCL's buffers": setup.gpus > 1,
         "the KV cache of answers that evaluation generates": not setup.classes,
         "routers that send most tokens to few experts; equal shares are assumed": moe is not None,
-        "adapters that PEFT puts on stacked experts whose projections are called like those of "
-        "other layers, as in DeepSeek: a copy of all experts of a layer": (
-            has_other_mlps and setup.traits.adds == "low-rank"
-        ),
+        "a copy of all experts of a layer, which PEFT makes if --target-modules also matches the "
+        "stacked experts, as in DeepSeek": (has_other_mlps and setup.traits.adds == "low-rank"),
         "scans and convolutions of layers without attention": not model.attention_only,
         "scratch memory of GPTQ and AWQ kernels, and layers that they leave out": (
             setup.quantization == "int4"

@@ -41,8 +41,8 @@ MAX_EXAMPLES = 5
 _BUCKETS = 64
 """Groups of input hashes, which are searched for repeated inputs one after another."""
 
-_MAX_BLOCKS_OF_AN_INPUT = 5
-"""Maximum size of a block, in ``BLOCK_ROWS``, to keep the rows of one input together."""
+_MAX_BLOCK_FACTOR = 5
+"""A block may grow to this multiple of ``BLOCK_ROWS`` to keep the rows of one input together."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ def find_all(
     while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
         for index, row, example in part.usable:
-            usable_rows.add(counts.total() + index, row.split, data.spelling(row), example)
+            usable_rows.add(counts.total() + index, row.split, data.raw_label(row), example)
         counts.update(row.split for row in block)
         for kind in kinds_of_single_rows:
             by_kind[kind.name].check(kind, part)
@@ -134,7 +134,7 @@ class _UsableRows:
     def sample(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """Yield one sample of rows at equal distances."""
         step = max(1, -(-len(self) // SAMPLE_ROWS))
-        yield data.with_rows([data.rows[index] for index in self._indexes[::step]], len(self))
+        yield data.with_rows([data.rows[i] for i in self._indexes[::step]], represents=len(self))
 
     def repeated(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """Blocks of rows whose input occurs in several rows; rows of one input stay together.
@@ -149,11 +149,11 @@ class _UsableRows:
             is_end_of_input = is_last or self._keys[row_numbers[index]] != self._keys[number]
             # The rows of a very common input are divided among blocks.
             is_full = len(block) >= (
-                BLOCK_ROWS if is_end_of_input else _MAX_BLOCKS_OF_AN_INPUT * BLOCK_ROWS
+                BLOCK_ROWS if is_end_of_input else _MAX_BLOCK_FACTOR * BLOCK_ROWS
             )
             if is_last or is_full:
                 rows = [data.rows[row] for row in sorted(block)]
-                yield data.with_rows(rows, len(self) * len(block) // len(row_numbers))
+                yield data.with_rows(rows, represents=len(self) * len(block) // len(row_numbers))
                 block = []
 
     def _rows_with_repeated_input(self) -> array[int]:
@@ -190,7 +190,7 @@ class _LabelsAlone(CheckedRows):
 
     label_rows: Sequence[FileRow] = ()
 
-    def spelling(self, row: FileRow) -> str:
+    def raw_label(self, row: FileRow) -> str:
         return row.raw
 
     @property
@@ -285,7 +285,11 @@ _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
 
 def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
-    """Look for the wanted kinds of faults; by default, for all without ``instead_of``."""
+    """Look for the wanted kinds of faults.
+
+    Args:
+        wanted: By default all, except alternative remedies for another kind (``instead_of``).
+    """
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted, data = list(wanted), CheckedRows.of(data)
@@ -361,14 +365,14 @@ def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFaul
             text=f"{plural(finding.count, 'row')} {finding.title} (line "
             f"{', '.join(str(example.line) for example in finding.examples[:3])}). "
             f"{finding.consequence.rstrip('.')}",
-            action=_repair(finding),
+            action=_how_to_fix(finding),
         )
         for finding in findings
     )
 
 
-def _repair(finding: FaultFinding) -> str:
-    """A sentence on how to remove the fault."""
+def _how_to_fix(finding: FaultFinding) -> str:
+    """A sentence on how to fix the fault."""
     if not finding.command:
         return "Correct these rows in the file."
-    return f"To repair the file: {finding.command}{', or give --fix' if finding.safe else ''}"
+    return f"To fix the file: {finding.command}{', or give --fix' if finding.safe else ''}"

@@ -31,13 +31,13 @@ class CheckedRows(DataRows):
     Args:
         cap: Tokens at which examples are cut, if known.
         against: Evaluation rows that must not be in the data.
-        represented_rows: Number of usable rows of which these are a part or sample; 0 if these
-            are all.
+        represents: Number of usable rows that these, a part or sample, stand for; 0 if they are
+            all.
     """
 
     cap: TokenCap | None = None
     against: tuple[FileRow, ...] = ()
-    represented_rows: int = 0
+    represents: int = 0
 
     @classmethod
     def of(cls, data: DataRows) -> Self:
@@ -49,10 +49,10 @@ class CheckedRows(DataRows):
     @property
     def usable_rows(self) -> int:
         """Number of rows of the whole data set that can be trained on."""
-        return self.represented_rows or len(self.usable)
+        return self.represents or len(self.usable)
 
-    def with_rows(self, rows: Sequence[FileRow], represented_rows: int = 0) -> Self:
-        return replace(self, rows=tuple(rows), represented_rows=represented_rows)
+    def with_rows(self, rows: Sequence[FileRow], represents: int = 0) -> Self:
+        return replace(self, rows=tuple(rows), represents=represents)
 
     def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
         """The row with ``mend`` applied to its texts, but not to its label or its tests of code."""
@@ -69,8 +69,8 @@ class CheckedRows(DataRows):
         }
         return self.with_fields(row, fields)
 
-    def spelling(self, row: FileRow) -> str:
-        """The label as its cell spells it, white space included."""
+    def raw_label(self, row: FileRow) -> str:
+        """The label as the file writes it, white space included."""
         form = self.forms.get(row.path)
         cell = row.fields.get(form.columns.get("label", "")) if form else None
         return cell if isinstance(cell, str) and cell.strip() == row.label else row.label

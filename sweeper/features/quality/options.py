@@ -20,7 +20,7 @@ class Keep(Record):
 
 
 class Options(parts.Options):
-    """what is mended or left out as rows are read; the files stay as they are"""
+    """what is fixed or left out as rows are read; the files stay as they are"""
 
     all_safe: Annotated[bool, parts.Flag("--fix", plan=True, identity=True, panel="Data")] = Field(
         False,

@@ -3,8 +3,8 @@
 The folder ``parameters/`` beside ``strategies/`` declares parameters that strategies share. In a
 strategy file ``training: shared`` is replaced by every parameter of ``parameters/training.yaml``,
 ``weight_decay: shared`` by this parameter alone, and ``weight_decay: {shared: true, default: 0.1}``
-by this parameter with another default. Parameters of features are added to every strategy whose
-gradients pass through the base.
+by this parameter with another default. Parameters of sweeper's features (``sweeper/features``)
+are added to every strategy whose gradients pass through the base.
 """
 
 from abc import abstractmethod
@@ -90,20 +90,22 @@ class _Parameter(FileModel):
     condition: Annotated[
         plans.Condition | None, Field(examples=[{"parameter": "head_init", "values": ["random"]}])
     ] = None
-    when: Condition = Field(ALWAYS, description="the facts with which the parameter exists")
+    when: Condition = Field(
+        ALWAYS, description="the facts that must hold for the parameter to exist"
+    )
     unit: Text | Literal[""] = ""
     source: Text
     why: Text
     off_value: Scalar | None = Field(
         None,
-        description="the value with which it has no effect; the search tries the first default "
-        "without it as well, and the report compares trials with and without it",
+        description="the value with which it has no effect; the search also tries a default "
+        "configuration with this value, and the report compares trials with and without it",
     )
     searched: bool = True
     possible: Bounds | None = Field(
         None,
         description="lowest and highest number that training takes at all, null for no bound; a "
-        "user may declare them beyond the allowed range",
+        "user may declare a range up to these, beyond the allowed one",
     )
     optional: bool = Field(False, description="exists only where sweep.yaml declares it")
     fitted: bool = Field(False, description="chosen within each trial, so nobody can set it")
@@ -369,9 +371,9 @@ class BookStrategy(FileModel):
         return self._file.document.where(("strategy",))
 
     def layer(self, parameter: str) -> int:
-        """Position of the last folder whose strategy file changes a parameter or leaves it out.
+        """Position of the last folder that changes a parameter; callers ignore rules before it.
 
-        Rules of earlier folders do not change the parameter.
+        For a parameter that the strategy lacks, the later folder of its file and its parent's file.
         """
         file = self._file
         parent = file.parent
@@ -379,7 +381,7 @@ class BookStrategy(FileModel):
 
     @field_validator("name")
     @classmethod
-    def _file_is_called_so(cls, name: str, info: ValidationInfo) -> str:
+    def _matches_file_name(cls, name: str, info: ValidationInfo) -> str:
         stem = info.context.document.stem if isinstance(info.context, StrategyFile) else name
         if name != stem:
             what = f"strategy = {name!r} in a file called {stem}.yaml"

@@ -21,7 +21,7 @@ from sweeper.tasks.sequences.answer_logits import (
     logits_at,
     row_means,
 )
-from sweeper.tasks.sequences.joined import BY_TEXT
+from sweeper.tasks.sequences.joined import ATTENTION_BY_TEXT
 
 # Positions with logits in memory at a time: 100 MB in float32 for 50,000 tokens of vocabulary.
 _MAX_POSITIONS = 512
@@ -132,7 +132,7 @@ def shareable(model: Any, length: int) -> bool:
     return (
         cacheable(base)
         and "position_ids" in inspect.signature(base.forward).parameters
-        and getattr(config, "_attn_implementation", "") in ("sdpa", BY_TEXT, "eager")
+        and getattr(config, "_attn_implementation", "") in ("sdpa", ATTENTION_BY_TEXT, "eager")
         and not getattr(config, "alibi", False)
         and (window is None or window > length)
     )

@@ -20,8 +20,8 @@ try:
 except ImportError:  # before torch 2.10
     varlen_attn = None
 
-BY_TEXT = "sdpa_by_text"
-"""Name in transformers of the attention for packed texts that does not need flash-attn."""
+ATTENTION_BY_TEXT = "sdpa_by_text"
+"""Name in transformers of sweeper's attention for packed texts, which does not need flash-attn."""
 _KERNEL: Callable[..., Tensor] | None = (
     varlen_attn if varlen_attn and "enable_gqa" in signature(varlen_attn).parameters else None
 )
@@ -167,6 +167,6 @@ def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any)
     return mask
 
 
-AttentionInterface.register(BY_TEXT, _attend_by_text)
-for _name in ("sdpa", BY_TEXT):
+AttentionInterface.register(ATTENTION_BY_TEXT, _attend_by_text)
+for _name in ("sdpa", ATTENTION_BY_TEXT):
     AttentionMaskInterface.register(_name, _mask)

@@ -18,7 +18,7 @@ from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Setting, Strategy
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
-from sweeper.tasks.sequences.joined import BY_TEXT
+from sweeper.tasks.sequences.joined import ATTENTION_BY_TEXT
 from sweeper.training.base_model.base_lender import BaseLender, set_gradient_checkpointing
 from sweeper.training.base_model.bases import find_base
 from sweeper.training.base_model.shared import SharedModel
@@ -37,7 +37,7 @@ def start_head(model: Classifier, probe: Probe) -> None:
 def _with_attention(base: Any, config: TrialConfig) -> Iterator[None]:
     """A context in which the base has the trial's attention, or its usual one if unavailable."""
     parameters, original = config.parameters, base.config._attn_implementation
-    candidates = [BY_TEXT] if parameters.get(PADDING_FREE) else []
+    candidates = [ATTENTION_BY_TEXT] if parameters.get(PADDING_FREE) else []
     kernel = str(parameters.get(ATTENTION, SDPA))
     if kernel != SDPA and config.setup.precision != "fp32":  # FlashAttention has no fp32
         candidates.insert(0, kernel)

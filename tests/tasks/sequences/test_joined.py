@@ -25,7 +25,7 @@ from transformers.masking_utils import sdpa_mask
 from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences import joined as sequences
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, keeps_texts_apart, pack_texts
+from sweeper.tasks.sequences.joined import ATTENTION_BY_TEXT, INPUTS, keeps_texts_apart, pack_texts
 from sweeper.tasks.task import padded
 
 SIZE: dict[str, Any] = {
@@ -47,7 +47,7 @@ def model_of(config: Any) -> Any:
     torch.manual_seed(0)
     config.bos_token_id = config.eos_token_id = 1
     model = AutoModelForCausalLM.from_config(config).eval()
-    model.set_attn_implementation(BY_TEXT)
+    model.set_attn_implementation(ATTENTION_BY_TEXT)
     return model
 
 

@@ -33,7 +33,7 @@ class Fault:
 
 
 class FaultKind:
-    """A kind of fault: ``find`` or ``fault_detail`` finds it, ``mend`` fixes it.
+    """A kind of fault: ``find`` or ``fault_detail`` finds it, ``mend`` fixes it (its remedy).
 
     Attributes:
         name: Name in flags.
@@ -112,7 +112,7 @@ def remedies(
     for kind in requested:
         if why := kind.why_unchecked(data) if kind.has_remedy else kind.consequence:
             raise UsageError(
-                f"{kind.name} cannot be mended in these rows", why, where=where, code="no-remedy"
+                f"{kind.name} cannot be fixed in these rows", why, where=where, code="no-remedy"
             )
     return [kind for kind in kinds().values() if kind in requested or (all_safe and kind.safe)]
 

@@ -45,7 +45,7 @@ class RenamedLabels(FaultKind):
         return [
             Fault(index, f"{label!r} {self.verb} {renamed[label]!r}")
             for index, row, _ in data.usable
-            if (label := data.spelling(row)) in renamed
+            if (label := data.raw_label(row)) in renamed
         ]
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
@@ -54,7 +54,7 @@ class RenamedLabels(FaultKind):
         return {
             index: data.with_label(row, renamed[label])
             for index, row in rows.items()
-            if (label := data.spelling(row)) in renamed
+            if (label := data.raw_label(row)) in renamed
         }
 
 
@@ -76,11 +76,9 @@ class LabelVariants(RenamedLabels):
         counts = Counter(visible(row.label) for _, row, _ in data.usable if row.label)
         for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
             common_spellings.setdefault(folded(label), " ".join(label.split()))
-        spellings = {data.spelling(row) for _, row, _ in data.usable if row.label}
+        raw_labels = {data.raw_label(row) for _, row, _ in data.usable if row.label}
         return {
-            spelling: new
-            for spelling in spellings
-            if (new := common_spellings[folded(spelling)]) != spelling
+            label: new for label in raw_labels if (new := common_spellings[folded(label)]) != label
         }
 
 
@@ -162,7 +160,7 @@ class LabelSets(RenamedLabels):
         trained = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
         return [
             Fault(index, f"{label!r} is {mapping[label]!r} in train")
-            if (label := data.spelling(row)) in mapping
+            if (label := data.raw_label(row)) in mapping
             else Fault(index, f"{label!r}", mendable=False)
             for index, row, _ in data.usable
             if row.label and row.split != "train" and folded(row.label) not in trained
@@ -171,18 +169,18 @@ class LabelSets(RenamedLabels):
     def renamed(self, data: CheckedRows) -> dict[str, str]:
         """The train label, if known, for each label that train lacks."""
         variants = LabelVariants().renamed(data)
-        spellings = {label for _, row, _ in data.usable if (label := data.spelling(row))}
+        raw_labels = {label for _, row, _ in data.usable if (label := data.raw_label(row))}
         train_labels = {
             variants.get(label, label)
             for _, row, _ in data.usable
-            if row.split == "train" and (label := data.spelling(row))
+            if row.split == "train" and (label := data.raw_label(row))
         }
-        if {variants.get(label, label) for label in spellings} <= train_labels:
+        if {variants.get(label, label) for label in raw_labels} <= train_labels:
             return {}
         rows = [
             _LabelledRow(index, row.split, example.key, variants.get(label, label))
             for index, row, example in data.usable
-            if (label := data.spelling(row))
+            if (label := data.raw_label(row))
         ]
         unknown_keys = {row.key for row in rows if row.label not in train_labels}
         trained = {
@@ -201,9 +199,9 @@ class LabelSets(RenamedLabels):
             data, rows, {row.label for row in rows} - train_labels - {*known_labels}
         )
         return {
-            spelling: known_labels[label]
-            for spelling in spellings
-            if (label := variants.get(spelling, spelling)) in known_labels
+            raw_label: known_labels[label]
+            for raw_label in raw_labels
+            if (label := variants.get(raw_label, raw_label)) in known_labels
         }
 
 
