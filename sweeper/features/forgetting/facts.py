@@ -28,32 +28,32 @@ def _options(inputs: FactInput) -> Options:
     return inputs.spec.features.of(Options)
 
 
-@number("points", chosen=True)
+@number("points", user_settable=True)
 def max_forgetting_points(inputs: FactInput) -> Value:
     """The loss of general capability that --max-forgetting allows."""
     return _options(inputs).max_points
 
 
-@number(chosen=True)
+@number(user_settable=True)
 def max_forgetting(inputs: FactInput) -> Value:
     """The limit of --max-forgetting as a share of a score, or in nats per token of a text."""
     points = _options(inputs).max_points
     return None if points is None else points / 100
 
 
-@flag(chosen=True)
+@flag(user_settable=True)
 def general_data(inputs: FactInput) -> Value:
     """Whether --general is given."""
     return _options(inputs).general is not None
 
 
-@flag(chosen=True)
+@flag(user_settable=True)
 def replay_wanted(inputs: FactInput) -> Value:
     """Whether replay is requested."""
     return bool(_options(inputs).replay_share)
 
 
-@flag(chosen=True)
+@flag(user_settable=True)
 def kl_wanted(inputs: FactInput) -> Value:
     """Whether a KL penalty is requested."""
     return bool(_options(inputs).kl_weight)

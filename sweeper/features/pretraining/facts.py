@@ -15,7 +15,7 @@ from sweeper.planning.rulebook.fact import FactInput, Value, flag
 from sweeper.spec import Spec
 
 
-@flag(chosen=True)
+@flag(user_settable=True)
 def domain_corpus(inputs: FactInput) -> Value:
     """Whether --corpus is given."""
     return inputs.spec.features.of(Options).corpus is not None

@@ -45,7 +45,7 @@ class Fact:
         compute: Its value for an input; None where it is not known.
         unit: Unit of a number; ``%`` for a share, which is a number from 0 to 1.
         words: All words that it can be; empty if they are not listed.
-        chosen: Whether the user can set it.
+        user_settable: Whether the user can set it.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Fact:
     compute: Compute
     unit: str = ""
     words: tuple[str, ...] = ()
-    chosen: bool = False
+    user_settable: bool = False
 
     def text(self, value: Value) -> str:
         """A value of the fact, without its unit."""
@@ -68,22 +68,22 @@ class Fact:
         return self.text(value) if bare else f"{self.text(value)} {self.unit}"
 
 
-def number(unit: str = "", *, chosen: bool = False) -> Callable[[Compute], Fact]:
+def number(unit: str = "", *, user_settable: bool = False) -> Callable[[Compute], Fact]:
     """A decorator that makes a function a fact that is a number with a unit."""
-    return lambda compute: _fact(compute, "number", unit=unit, chosen=chosen)
+    return lambda compute: _fact(compute, "number", unit=unit, user_settable=user_settable)
 
 
-def flag(*, chosen: bool = False) -> Callable[[Compute], Fact]:
+def flag(*, user_settable: bool = False) -> Callable[[Compute], Fact]:
     """A decorator that makes a function a fact that is true or false."""
-    return lambda compute: _fact(compute, "flag", chosen=chosen)
+    return lambda compute: _fact(compute, "flag", user_settable=user_settable)
 
 
 def word(
-    words: tuple[str, ...] = (), *, several: bool = False, chosen: bool = False
+    words: tuple[str, ...] = (), *, several: bool = False, user_settable: bool = False
 ) -> Callable[[Compute], Fact]:
     """A decorator that makes a function a fact that is one word, or several."""
     kind: Kind = "words" if several else "word"
-    return lambda compute: _fact(compute, kind, words=words, chosen=chosen)
+    return lambda compute: _fact(compute, kind, words=words, user_settable=user_settable)
 
 
 def _fact(compute: Compute, kind: Kind, **fields: Any) -> Fact:
