@@ -16,7 +16,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from sweeper.errors import ModelError, UsageError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.linear_layers import targeted
-from sweeper.facts.models.packaged import PREFIX, packaged
+from sweeper.facts.models.packaged import packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.setup import Setup
@@ -33,11 +33,10 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
         ModelError: The model has neither.
     """
     if model.folder is not None:
-        trusted = model.trust_remote_code
         return AutoConfig.from_pretrained(
-            model.folder, trust_remote_code=trusted, local_files_only=True
+            model.folder, trust_remote_code=model.trust_remote_code, local_files_only=True
         )
-    catalogue_name = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
+    catalogue_name = packaged(model.id).catalogue_id if model.source == "packaged" else model.id
     match = catalogue.match(catalogue_name)
     fields = dict(match.entry.config) if match else None
     if model.source == "size":  # the user gave only a number of parameters
