@@ -1,7 +1,7 @@
 """Reads a run's folder into memory, and says why trials lack a loss or used smaller batches.
 
 A sweep may be read while it runs or after it was killed, so that missing or incomplete files of a
-trial are no error. Only a run without a plan is refused.
+trial are not errors. Only a run without a plan is refused.
 """
 
 from __future__ import annotations
