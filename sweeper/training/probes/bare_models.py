@@ -45,7 +45,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
     if fields is None:
         raise ModelError(
             f"there is no configuration of {model.id} here",
-            why="A dry run builds the real model class.",
+            why="A measurement builds the real model class.",
             fix="Name a local folder with a config.json, or a model of the catalogue.",
         )
     return CONFIG_MAPPING[str(fields.pop("model_type"))](**fields)
@@ -97,7 +97,8 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     text = config.get_text_config()
     experts = ("num_experts", "num_local_experts", "n_routed_experts")
     if any(hasattr(text, name) for name in experts):
-        config._experts_implementation = "grouped_mm"  # as in trainings: the default
+        # transformers' default, also in trainings. If it is set, a class without it is an error.
+        config._experts_implementation = "grouped_mm"
     auto: Any = AutoModel if setup.classes else AutoModelForCausalLM
     model_class = auto._model_mapping.get(type(config), None)
     fused = setup.attention != "eager" and getattr(model_class, "_supports_sdpa", False)
@@ -120,7 +121,7 @@ def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
     """The set-up as parameters of a trial, with which its strategy makes the adapter."""
     targets = setup.target_modules
     if not isinstance(targets, str):
-        # Layers that are no such choice are given by their names in this model.
+        # Layers that match no named choice are listed by name.
         names = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
         targets = _CHOICE_OF_LAYERS.get(targets, names)
     return {
