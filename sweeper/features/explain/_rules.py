@@ -139,7 +139,7 @@ def _distance(comparison: FactComparison, values: Values) -> float | None:
             return None
         doublings = abs(math.log2(amount / bound))
         return doublings if doublings <= max_doublings else None
-    return max_doublings if FACTS[comparison.fact].user_settable else None
+    return max_doublings if FACTS[comparison.fact].set_by_user else None
 
 
 def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:

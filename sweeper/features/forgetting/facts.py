@@ -28,32 +28,32 @@ def _options(inputs: FactInput) -> Options:
     return inputs.spec.features.of(Options)
 
 
-@number("points", user_settable=True)
+@number("points", set_by_user=True)
 def max_forgetting_points(inputs: FactInput) -> Value:
     """The loss of general capability that --max-forgetting allows."""
     return _options(inputs).max_points
 
 
-@number(user_settable=True)
+@number(set_by_user=True)
 def max_forgetting(inputs: FactInput) -> Value:
     """The limit of --max-forgetting as a share of a score, or in nats per token of a text."""
     points = _options(inputs).max_points
     return None if points is None else points / 100
 
 
-@flag(user_settable=True)
+@flag(set_by_user=True)
 def general_data(inputs: FactInput) -> Value:
     """Whether --general is given."""
     return _options(inputs).general is not None
 
 
-@flag(user_settable=True)
+@flag(set_by_user=True)
 def replay_wanted(inputs: FactInput) -> Value:
     """Whether replay is requested."""
     return bool(_options(inputs).replay_share)
 
 
-@flag(user_settable=True)
+@flag(set_by_user=True)
 def kl_wanted(inputs: FactInput) -> Value:
     """Whether a KL penalty is requested."""
     return bool(_options(inputs).kl_weight)

@@ -15,7 +15,7 @@ from sweeper.planning.rulebook.fact import FactInput, Value, flag
 from sweeper.spec import Spec
 
 
-@flag(user_settable=True)
+@flag(set_by_user=True)
 def domain_corpus(inputs: FactInput) -> Value:
     """Whether --corpus is given."""
     return inputs.spec.features.of(Options).corpus is not None

@@ -6,7 +6,7 @@ from sweeper.features.quality.options import Options
 from sweeper.planning.rulebook.fact import FactInput, Value, flag
 
 
-@flag(user_settable=True)
+@flag(set_by_user=True)
 def label_noise_treated(inputs: FactInput) -> Value:
     """Whether a remedy for wrong labels is requested."""
     remedies = inputs.spec.features.of(Options).remedies

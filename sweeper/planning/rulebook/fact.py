@@ -45,7 +45,7 @@ class Fact:
         compute: Its value for an input; None where it is not known.
         unit: Unit of a number; ``%`` for a share, which is a number from 0 to 1.
         words: All words that it can be; empty if they are not listed.
-        user_settable: Whether the user can set it.
+        set_by_user: Whether the user can set it.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Fact:
     compute: Compute
     unit: str = ""
     words: tuple[str, ...] = ()
-    user_settable: bool = False
+    set_by_user: bool = False
 
     def text(self, value: Value) -> str:
         """A value of the fact, without its unit."""
@@ -68,22 +68,22 @@ class Fact:
         return self.text(value) if bare else f"{self.text(value)} {self.unit}"
 
 
-def number(unit: str = "", *, user_settable: bool = False) -> Callable[[Compute], Fact]:
+def number(unit: str = "", *, set_by_user: bool = False) -> Callable[[Compute], Fact]:
     """A decorator that makes a function a fact that is a number with a unit."""
-    return lambda compute: _fact(compute, "number", unit=unit, user_settable=user_settable)
+    return lambda compute: _fact(compute, "number", unit=unit, set_by_user=set_by_user)
 
 
-def flag(*, user_settable: bool = False) -> Callable[[Compute], Fact]:
+def flag(*, set_by_user: bool = False) -> Callable[[Compute], Fact]:
     """A decorator that makes a function a fact that is true or false."""
-    return lambda compute: _fact(compute, "flag", user_settable=user_settable)
+    return lambda compute: _fact(compute, "flag", set_by_user=set_by_user)
 
 
 def word(
-    words: tuple[str, ...] = (), *, several: bool = False, user_settable: bool = False
+    words: tuple[str, ...] = (), *, several: bool = False, set_by_user: bool = False
 ) -> Callable[[Compute], Fact]:
     """A decorator that makes a function a fact that is one word, or several."""
     kind: Kind = "words" if several else "word"
-    return lambda compute: _fact(compute, kind, words=words, user_settable=user_settable)
+    return lambda compute: _fact(compute, kind, words=words, set_by_user=set_by_user)
 
 
 def _fact(compute: Compute, kind: Kind, **fields: Any) -> Fact:

@@ -31,37 +31,37 @@ def new_head(inputs: FactInput) -> Value:
     return classes_by.compute(inputs) == "head"
 
 
-@word(("head", "generate"), user_settable=True)
+@word(("head", "generate"), set_by_user=True)
 def classes_by(inputs: FactInput) -> Value:
     """How the task classifies: by a linear head, or by writing the class's name."""
     return inputs.spec.training.classes_by if inputs.facts.task == "classification" else None
 
 
-@word(several=True, user_settable=True)
+@word(several=True, set_by_user=True)
 def strategies(inputs: FactInput) -> Value:
     """The strategies that --strategies names; unknown without it."""
     return inputs.facts.aim.strategies
 
 
-@number("tasks", user_settable=True)
+@number("tasks", set_by_user=True)
 def tasks_on_one_base(inputs: FactInput) -> Value:
     """Tasks that share the base model."""
     return inputs.facts.aim.tasks_on_one_base
 
 
-@flag(user_settable=True)
+@flag(set_by_user=True)
 def class_weight_wanted(inputs: FactInput) -> Value:
     """Whether class weights are requested."""
     return inputs.spec.training.class_weight not in (None, "none")
 
 
-@flag(user_settable=True)
+@flag(set_by_user=True)
 def patience_wanted(inputs: FactInput) -> Value:
     """Whether early stopping on validation loss is requested."""
     return inputs.spec.training.early_stopping_patience is not None
 
 
-@number("epochs", user_settable=True)
+@number("epochs", set_by_user=True)
 def epochs_wanted(inputs: FactInput) -> Value:
     """Passes over the data that the user asked for, by --epochs."""
     return inputs.spec.training.epochs
@@ -259,7 +259,7 @@ def pretemplated(inputs: FactInput) -> Value:
     return inputs.data.pretemplated
 
 
-@word(("near", "far"), user_settable=True)
+@word(("near", "far"), set_by_user=True)
 def domain_distance(inputs: FactInput) -> Value:
     """Distance of the data from general text."""
     return inputs.facts.aim.domain_distance or inputs.data.domain.distance
