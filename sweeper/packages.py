@@ -83,7 +83,8 @@ def needed_for(what: str, fix: str, where: str = "") -> Iterator[None]:
         where: A flag, file or path. May be empty.
 
     Raises:
-        NotInstalled: An import failed. (That of a module of sweeper stays an ``ImportError``.)
+        NotInstalled: An import failed.
+        ImportError: The import of one of sweeper's own modules failed.
     """
     try:
         yield

@@ -99,7 +99,7 @@ class Design:
 
 def _value(axis: Axis | ChoiceAxis, number: float, wide: bool) -> Scalar:
     if isinstance(axis, Axis):
-        low, high = (0.0, 1.0) if wide else axis.practice
+        low, high = (0.0, 1.0) if wide else axis.best_practice
         if not wide:
             reach = WIDER * (high - low)
             low, high = max(0.0, low - reach), min(1.0, high + reach)

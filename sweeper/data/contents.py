@@ -72,7 +72,7 @@ def open_data_file(path: Path) -> Iterator[BinaryIO]:
     """The opened file, unpacked if its name ends in ``.gz``.
 
     Raises:
-        DataError: The file cannot be opened or unpacked, or is no regular file.
+        DataError: The file cannot be opened or unpacked, or is not a regular file.
     """
     try:
         # Without O_NONBLOCK, opening a pipe waits for a writer.

@@ -73,7 +73,7 @@ WINDOW_WORDS = 13
 contamination (Brown et al. 2020, arXiv:2005.14165, appendix C)."""
 
 _MAX_DOCUMENTS_PER_WINDOW = 10
-"""A window in more documents is no quote, but a common phrase, a notice or a form (same source)."""
+"""A window in more documents is a common phrase, a notice or a form, not a quote (same source)."""
 
 _WORD = re.compile(r"\w+")
 

@@ -50,7 +50,7 @@ def calls_of(value: object) -> list[dict[str, object]]:
         cell = call.get("arguments", call.get("parameters", {}))
         arguments = json_value(cell) if isinstance(cell, str) and cell.strip() else cell or {}
         if not isinstance(arguments, Mapping):
-            raise ValueError("arguments are no object")
+            raise ValueError("arguments are not an object")
         call_id = {"id": item["id"]} if item.get("id") else {}
         function = {"name": call["name"], "arguments": arguments}
         calls.append({**call_id, "type": "function", "function": function})

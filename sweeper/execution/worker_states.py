@@ -87,7 +87,7 @@ class WorkerStates:
 
         Args:
             excused: Whether it was ordered to end, had no work left, or lost its machine.
-            out_of_memory: Whether memory ran out. With a job this is no strike: the next attempt
+            out_of_memory: Whether memory ran out. With a job this is not a strike: the next attempt
                 has smaller batches, down to one example.
         """
         state = self._states.pop(name, WorkerState())

@@ -335,6 +335,11 @@ class Findings(Artifact):
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None during the run")
 
+    @property
+    def margin(self) -> float:
+        """The smallest difference that matters, in the unit of a score (0 to 1) or of a loss."""
+        return self.margin_points / 100
+
     def trial(self, number: int | None) -> Trial | None:
         """A trial by its number."""
         return next((trial for trial in self.trials if trial.number == number), None)

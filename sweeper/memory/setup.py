@@ -24,7 +24,7 @@ OPTIMIZERS = (
 )  # fmt: skip
 #: With ``by-rows``, logits are computed for this many answer tokens at a time.
 LOSS_ROWS = 256
-#: Traits of methods that are no strategies here: a frozen base, and ``Setup.trainable`` weights.
+#: Traits of methods that are not strategies here: a frozen base, and ``Setup.trainable`` weights.
 OTHER = Traits.model_validate(
     {
         "strategy": "other",
@@ -38,7 +38,7 @@ OTHER = Traits.model_validate(
 
 
 def further_parameters(traits: Traits) -> frozenset[str]:
-    """Parameters in a strategy's formulas that are no field of ``Setup``."""
+    """Parameters in a strategy's formulas that are not fields of ``Setup``."""
     return traits.parameters() - Setup.model_fields.keys()
 
 

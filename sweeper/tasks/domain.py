@@ -90,7 +90,7 @@ def shared_blocks(lengths: Sequence[int], block_length: int) -> list[list[int]]:
 
 
 def pack_pieces(pieces: Sequence[Sequence[int]]) -> Feature:
-    """One item of several pieces. Positions restart with each, and its first token is no label."""
+    """One item of several pieces. Positions restart with each, whose first token is not a label."""
     return {
         "input_ids": [token for piece in pieces for token in piece],
         "position_ids": [position for piece in pieces for position in range(len(piece))],

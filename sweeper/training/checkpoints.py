@@ -58,10 +58,10 @@ class Checkpoint(Artifact):
     rung: int
     optimizer_steps: int
     config: TrialConfig
-    setup: TrainingSetup = Field(description="the one of the config, or with smaller batches")
+    setup: TrainingSetup = Field(description="the config's, with smaller batches if memory ran out")
     data_fingerprint: str
     reports: tuple[RungReport, ...]
-    prepared: PreparedBase | None = None
+    prepared: PreparedBase | None = Field(None, description="the base that a feature made for it")
     files: dict[str, CheckpointFile] = Field(default_factory=dict)
 
     def is_complete(self, folder: Path) -> bool:

@@ -91,7 +91,7 @@ def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Exa
 
     Raises:
         EmptyRow: The row has no answer.
-        UnusableRow: The answer is no text.
+        UnusableRow: The answer is not a text.
     """
     references: tuple[str, ...] = ()
     value = row.valid_value(role)

@@ -46,7 +46,7 @@ def read_batches(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     except (ArrowException, OSError, ValueError, NotImplementedError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"this is not a whole {table.suffix[1:].capitalize()} file ({reason})",
+            f"this is not a valid {table.suffix[1:].capitalize()} file ({reason})",
             fix="Download or export it again.",
             where=table.name,
             code="damaged-file",

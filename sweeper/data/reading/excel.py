@@ -21,14 +21,15 @@ _POSITION = re.compile(
 """The position of a cell, such as ``AB12``, or the number of a row."""
 
 _TAG_BYTES = 200
-"""The longest match of ``_POSITION`` in bytes, which two chunks may share."""
+"""Bytes of a chunk that are searched again with the next: a match of ``_POSITION`` in two chunks is
+rarely longer."""
 
 
 def read_excel(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of an .xlsx file; line numbers are those of the sheet.
 
     Raises:
-        DataError: It is not a whole workbook, or takes too much memory.
+        DataError: It is not a valid workbook, or takes too much memory.
     """
     from python_calamine import CalamineError, load_workbook
 
@@ -46,7 +47,7 @@ def read_excel(file: BinaryIO, table: RowTable) -> Iterator[NumberedRow]:
         ValueError,
     ) as error:
         raise DataError(
-            f"this is not a whole Excel workbook ({error})",
+            f"this is not a valid Excel workbook ({error})",
             fix="Save it again as .xlsx, or as CSV (UTF-8).",
             where=table.name,
             code="damaged-file",

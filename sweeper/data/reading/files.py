@@ -41,7 +41,7 @@ _MAX_DEPTH = 3
 """Levels of subfolders that are searched: ``data/CONFIG/SPLIT/`` is the deepest usual one."""
 
 MAX_FILES = 10_000
-"""A folder with more files is no data set, but for example a home folder."""
+"""A folder with more files is not a data set but, for example, a home folder."""
 
 CONVERSION = "refs/convert/parquet"
 """The branch with the hub's own conversion of a data set."""

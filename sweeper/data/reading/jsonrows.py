@@ -51,7 +51,7 @@ def read_json(text: TextFile, table: RowTable) -> Iterator[NumberedRow]:
 
 
 def json_keys(text: TextFile) -> tuple[str, ...]:
-    """The keys of the lists of rows that a document holds; none if it is no object of lists.
+    """The keys of the lists of rows that a document holds; none if it is not an object of lists.
 
     Raises:
         DataError: The document is broken.

@@ -120,7 +120,7 @@ def read(path: Path) -> RowTable:
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
-    """The keys of the lists that a JSON file holds; none if it is no object of lists.
+    """The keys of the lists that a JSON file holds; none if it is not an object of lists.
 
     Raises:
         DataError: The file cannot be opened.

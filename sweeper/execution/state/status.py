@@ -39,8 +39,9 @@ class Event(Record):
 
     ``trial`` is the number of the trial that the event or its job concerns, if any. ``state`` is
     the end of a trial (``COMPLETE``, ``PRUNED``, ``FAIL``), or the phase or outcome of the run.
-    ``text`` is a sentence for a reader; in ``progress``, it names the work, and ``done`` of ``of``
-    is done.
+    ``text`` is a sentence for a reader. In a ``progress`` event, it names the work, and ``done``
+    and ``of`` count its finished parts and all its parts. ``proposed-trial`` announces a
+    configuration that a feature proposes to try early.
     """
 
     kind: EventKind
@@ -55,7 +56,7 @@ class Event(Record):
     rungs: int | None = None
     optimizer_steps: int | None = None
     validation_loss: float | None = None
-    objective: float | None = Field(None, description="where it is another than the loss")
+    objective: float | None = Field(None, description="if it is not the loss")
     median_here: float | None = Field(
         None,
         description="over the candidate's other trials at the rung: of the objective if it is "
@@ -98,7 +99,7 @@ class Eta(Record):
 
 
 class OptionalPhase(Record):
-    """Whether a feature's optional phase was run, and why."""
+    """Whether a feature's optional phase is run (``made``), and why."""
 
     made: bool
     text: str
@@ -109,8 +110,8 @@ class Status(Artifact):
 
     ``trials`` is the total; ``complete`` + ``pruned`` + ``failed`` of them have ended.
     ``out_of_memory`` counts failed trials that ran out of memory. ``eta`` is None until two trials
-    have ended. ``search_ended`` says why the search ended before the total, if it did; no trial
-    waits then. ``jobs`` are baselines, confirmation runs and test scores.
+    have ended. If the search ended before the total, ``ending`` says why, ``search_ended`` says so
+    in a sentence, and no trial waits. ``jobs`` are baselines, confirmation runs and test scores.
     """
 
     phase: Phase
@@ -139,7 +140,7 @@ class Status(Artifact):
     seconds: float = Field(0.0, description="of this and all earlier commands")
     phases: dict[str, float] = Field(
         default_factory=dict,
-        description="seconds of each phase, and of download and conversion",
+        description="seconds of each phase, and of the download and conversion of models",
     )
     process: int | None = Field(None, description="pid of the command; None when it ended")
     host: str = Field("", description="where the command runs")

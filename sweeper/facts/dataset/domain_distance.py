@@ -138,7 +138,7 @@ def with_measured_bits(
     """Data facts with bits per byte: from an earlier measurement, or measured now and stored.
 
     Raises:
-        UsageError: There are no weights, or the model is no decoder.
+        UsageError: There are no weights, or the model is not a decoder.
         ChildFailed: The child process failed.
     """
     bits = stored(model, data)
@@ -202,7 +202,7 @@ def _folder_of(model: ModelFacts) -> Path:
     """The folder of a decoder with weights.
 
     Raises:
-        UsageError: The model is no decoder, or its weights are not on this machine.
+        UsageError: The model is not a decoder, or its weights are not on this machine.
     """
     if model.kind != "decoder":
         raise UsageError(

@@ -98,8 +98,8 @@ def architecture(config: Config, where: str = "") -> ModelShape:
     """The shape that a configuration describes.
 
     Raises:
-        ModelError: A width, the number of layers or the vocabulary is missing, or the model is no
-            transformer.
+        ModelError: A width, the number of layers or the vocabulary is missing, or the model is
+            not a transformer.
     """
     settings = Settings(config, where)
     _check_kind(settings)

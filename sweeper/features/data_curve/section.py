@@ -55,8 +55,8 @@ _GROWING_GAIN_WEIGHT = 0.3
 # factor of 0.61 (the power 0.36) for a head on frozen features, and of 0.71 (0.25) for a head and
 # the last layer (benchmarks/data_curve).
 _NOISE_POWER = 0.25
-# Mean correlation of the errors of trainings with one seed, of which one has twice the rows of the
-# other: the smaller part lies within the larger one (benchmarks/data_curve).
+# Mean correlation of the errors of two trainings with the same seed, one on a part of the rows and
+# one on a part twice as large, which contains it (benchmarks/data_curve).
 _CORRELATION_PER_DOUBLING = 0.27
 # Draws of curves in all.
 _DRAWS = 20_000
@@ -105,7 +105,7 @@ class Figures(Record):
     """The data curves. Scores are those of ``metric`` on the validation split."""
 
     metric: Metric
-    rows: int = Field(description="training rows that there are")
+    rows: int = Field(description="rows that a trial of the search trains on")
     items: int | None = Field(None, description="number of validation items")
     curves: tuple[DataCurve, ...] = Field(description="the winner first, then its default")
     sentences: tuple[str, ...] = Field(description="what twice the rows would bring comes first")
@@ -204,8 +204,8 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
     metric = _metric(trials, headline, loss_metric(run.plan.facts))
     if metric is not headline and not run.plan.objective.is_loss:
         return NotMeasured(
-            reason=f"Trials are compared by {run.plan.objective.title}, of which single items have "
-            "no score. A data curve needs a loss or such scores."
+            reason=f"Trials are compared by {run.plan.objective.title}, which has no score for "
+            "each item. A data curve needs a loss, or a metric with a score for each item."
         )
     rows = run.plan.searched_rows
     curves = [curve for trial in trials if (curve := _curve(trial, rows, metric)) is not None]
@@ -234,6 +234,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
 
 def _metric(trials: Sequence[TrialFiles], headline: Metric, loss: Metric) -> Metric:
     """The headline metric if each item of each training has its score, else the loss."""
+    # Row counts and repeats do not matter here.
     runs = [run for trial in trials for _, run in _trainings(trial, rows=0)]
     scored = headline.unit == "points" and all(
         run.items is not None
@@ -247,7 +248,7 @@ def _trainings(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
     """Each training of a trial with its number of rows, once per seed and size.
 
     Args:
-        rows: All training rows.
+        rows: Rows that a trial of the search trains on.
     """
     for run in trial.trainings():
         yield rows, run
@@ -358,9 +359,8 @@ def _gain_text(curve: DataCurve, role: str, metric: Metric) -> str:
     low, high = curve.twice.low or 0.0, curve.twice.high or 0.0
     ends = f"90% interval {_number(low, metric)} to {_number(high, metric)}"
     gain = f"{_amount(curve.twice.value, metric)} ({ends})"
-    if curve.seen:
-        return f"would bring {model} {gain}"
-    return f"would bring {model} nothing that could be seen: {gain}"
+    prefix = "" if curve.seen else "no clear gain: "
+    return f"would bring {model} {prefix}{gain}"
 
 
 def _amount(gain: float, metric: Metric) -> str:
@@ -400,14 +400,14 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def card(figures: Figures, findings: Findings) -> list[str]:
-    """All sentences in one text."""
+    """The sentences for the model card."""
     return [figures.sentence]
 
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
     """The advice to add rows, if twice the rows would bring at least the margin."""
     curve = figures.curves[0]
-    if not curve.seen or curve.twice.value < findings.margin_points / 100:
+    if not curve.seen or curve.twice.value < findings.margin:
         return None
     because = (
         f"{figures.sentence} Give more rows with --data, and --new (this run is kept, renamed)."
@@ -431,7 +431,7 @@ def _note(figures: Figures) -> str:
     return (
         f"Points are trainings, each scored on {items}. A training on fewer rows has as many "
         "epochs, so its tokens are in proportion. Its rows have the same shares of classes, and "
-        "with one seed the smaller part lies within the larger one. Line and band: expected "
+        "with the same seed a larger part contains the smaller ones. Line and band: expected "
         "score with its 90% interval, from a power law in the rows. Right of all rows they are a "
         "forecast: the expected score with all rows plus the gain of more rows of the same kind, "
         "with the interval of that gain. At twice the rows it is the gain in the heading."
@@ -481,7 +481,7 @@ def data_chart(figures: Figures, description: str) -> Drawing:
     sheet = draw.Sheet()
     for point in band:
         point["low"], point["high"] = y_scale.clip(point["low"]), y_scale.clip(point["high"])
-    label = "all rows that there are"
+    label = "all training rows"
     chart = draw.vertical_rule(sheet, x, figures.rows, label, left=True, strokeDash=[2, 3])
     for curve, _ in rows:
         area = sheet.chart(curve).mark_area(opacity=0.18)

@@ -59,7 +59,7 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> DoctorFacts | None:
-    """The checks that have failed; None if none has."""
+    """The checks that have failed; None if none has. No check is run, even if ``for_run``."""
     failed = _errors_of_failed_checks(facts.hardware, for_run=False)
     return DoctorFacts(failed=failed) if failed else None
 

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sweeper.artifact import Artifact
 from sweeper.data.private import PERSONAL, private_in
 from sweeper.errors import UsageError
-from sweeper.facts.models.packaged import PREFIX, packaged
+from sweeper.facts.models.packaged import packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.findings.findings import Findings
 from sweeper.plans import Plan
@@ -174,8 +174,8 @@ def public_name(facts: ModelFacts) -> str:
 
     A packaged model has the name of the published one that it was made from.
     """
-    if facts.id.startswith(PREFIX):
-        return packaged(facts.id).catalogue
+    if facts.source == "packaged":
+        return packaged(facts.id).catalogue_id
     return Path(facts.id).name if facts.source == "local" else facts.id
 
 
@@ -324,7 +324,7 @@ def hub_card(
         "pipeline_tag": _PIPELINES.get(task, "text-generation"),
         "tags": ["sweeper"],
     }
-    if facts.source in ("hub", "catalogue") or facts.id.startswith(PREFIX):
+    if facts.source in ("hub", "catalogue", "packaged"):
         fields["base_model"] = public_name(facts)
         fields["base_model_relation"] = "adapter" if library == "peft" else "finetune"
     metadata = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]

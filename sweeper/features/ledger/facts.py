@@ -29,7 +29,7 @@ class LedgerFacts(Record):
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
     """Factors from runs on this machine, if it is detected, and observations of all machines.
 
-    None without any.
+    None without any. The same whether the command will train or not (``for_run``).
     """
     from sweeper.features.ledger import _ledger
 

@@ -98,7 +98,7 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
 
     Returns:
         Features with ``input_ids``, ``position_ids`` and ``labels``, each at most ``length`` long.
-        A piece's first token is no label, since no token of its document precedes it.
+        A piece's first token is not a label, since no token of its document precedes it.
     """
     pieces = [list(piece) for document in documents for piece in split_tokens(document, length)]
     blocks = shared_blocks(list(map(len, pieces)), length)

@@ -25,7 +25,10 @@ FACTS = (domain_corpus,)
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """The problem of a corpus in another task than ``domain``, or without data of the task."""
+    """The problem of a corpus in a task other than ``domain``, or of a corpus without task data.
+
+    The same whether the command will train or not (``for_run``).
+    """
     corpus, key_path = spec.features.of(Options).corpus, ("features", NAME, "corpus")
     if corpus is None:
         return
@@ -39,7 +42,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     elif spec.data.named is None:
         yield Problem(
             "a corpus without data of the task",
-            "Pretraining is continued on a corpus before the task is trained, on its own data.",
+            "The model is pretrained further on the corpus, then trained on the task's own data.",
             f"To train on the corpus alone, give it as the data: --data {corpus}.",
             spec.places.where(key_path),
         )
@@ -47,6 +50,8 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> CorpusFacts | None:
     """The size of the corpus, without validation and test rows; None without corpus or data.
+
+    The same whether the command will train or not (``for_run``).
 
     Raises:
         DataError: The corpus cannot be read or recognised.

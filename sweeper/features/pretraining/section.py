@@ -55,7 +55,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def card(figures: Figures, findings: Findings) -> Iterator[str]:
-    """The corpus on which the base of the best trial was trained."""
+    """For the model card: the corpus on which the base of the best trial was trained."""
     for stage in figures.stages:
         if findings.verdict.best_trial in stage.trials:
             yield f"Before the task, {_text_of(stage)}."

@@ -4,7 +4,7 @@ The order of the finalists and the recommended one were fixed on validation; thi
 compares scores on the opened test split. Items are paired; the variance of seeds is pooled over
 finalists. Holm's correction is made for two questions separately: whether the chosen finalist is
 better than the others and the default, and whether a finalist is better than a baseline. The second
-correction counts every finalist, since the choice used the same trainings.
+correction counts the pairs of all finalists, because the chosen one was selected among them.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class FinalistComparisons:
         rivals: The other finalists, the best on validation first.
         default: The default trial of the chosen one's strategy, if that is another trial.
         baselines: Baselines with a test score, or all if there are none yet; the best on validation
-            first. Reference models are compared, but not among them.
-        in_loss: If the headline metric is no loss: the chosen finalist against its default and the
-            baselines in test loss. The loss uses the model's confidence, so it often decides
-            what accuracy leaves open. Its p value is corrected over both metrics and all
-            finalists, as a second answer to the same question.
+            first. Reference models (answers of models elsewhere) are compared, but not listed here.
+        in_loss: The chosen finalist against its default and the baselines in test loss, only if the
+            headline metric is not a loss. The loss uses the model's confidence and often decides
+            what accuracy leaves open. This is a second test of the same question, so Holm's
+            correction also counts the headline comparisons.
     """
 
     metric: Metric
@@ -157,12 +157,14 @@ def _loss_comparisons(
         finalists: The finalists of the pairs in Holm's correction.
         others: The other models of these pairs, of which ``wanted`` is a part.
     """
-    if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
+    # The headline metric is a loss already, or the user named the objective that counts.
+    if not metric.higher_is_better or not run.plan.objective.is_loss:
         return ()
     names = [trial_name(entry.trial) for entry in finalists if entry is not None]
-    p_values = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
+    # Already adjusted in the headline metric, which makes the correction stricter.
+    headline_p_values = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
     loss = loss_metric(run.plan.facts)
-    pairs = _pairs(test_losses(run), names, others, loss, run.margin, p_values)
+    pairs = _pairs(test_losses(run), names, others, loss, run.margin, headline_p_values)
     chosen_pairs = (pairs.get((name, second)) for name in names[:1] for second in others)
     return tuple(entry for entry in chosen_pairs if entry is not None and entry.second in wanted)
 

@@ -299,7 +299,7 @@ def _worse_answer_metrics(run: RunFiles, first: str, others: list[str]) -> Itera
                 pairs[second, name] = pair
     for (second, name), compared in compare(pairs).items():
         metric = _metric(name)
-        # Metrics that are no shares, such as BLEU, are from 0 to 100.
+        # Metrics that are not shares, such as BLEU, are from 0 to 100.
         margin = run.margin if metric.unit == "points" else 100 * run.margin
         comparison = compared.comparison((first, second), metric, margin)
         if comparison.outcome == "worse":

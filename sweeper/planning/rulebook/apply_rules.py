@@ -190,7 +190,7 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
-    """Whether the new range or choices are within the old ones, which is no disagreement."""
+    """Whether the new range or choices are within the old ones, which is not a disagreement."""
     if new.choices is not None:
         return set(new.choices) <= set(old.choices or ())
     return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)

@@ -467,7 +467,7 @@ def _read(path: Path) -> Document:
 def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
     """The traits of a strategy, from its installed file unless it states them; None if wrong.
 
-    Removes them from the file's data, since they are no fields of ``BookStrategy``.
+    Removes them from the file's data, since they are not fields of ``BookStrategy``.
     """
     document, data = file.document, file.document.data
     name = str(data.get("strategy", document.stem))

@@ -195,7 +195,7 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
     if gain.outcome == "better":
         return f"{text}."
     enough_sentence = "" if gain.lacking else _enough_sentence(gain, findings)
-    return f"{text}, {_outcome(gain, findings.margin_points)}.{enough_sentence}"
+    return f"{text}, {_outcome(gain, findings.margin)}.{enough_sentence}"
 
 
 def _enough_sentence(gain: SearchGain, findings: Findings) -> str:
@@ -230,7 +230,7 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
         Number(
             "95% CI", lambda g: words.interval_ends(g.gain, metric) or words.DASH, "", metric.unit
         ),
-        Column("best against default", lambda g: _outcome(g, findings.margin_points), "/outcome"),
+        Column("best against default", lambda g: _outcome(g, findings.margin), "/outcome"),
     ]
     return Table.of(
         "gains",
@@ -244,10 +244,10 @@ def _gain_table(figures: Figures, findings: Findings) -> Table:
     )
 
 
-def _outcome(gain: SearchGain, margin_points: float) -> str:
+def _outcome(gain: SearchGain, margin: float) -> str:
     """The outcome of the best trial against the default; a dash if they were not compared."""
     if gain.outcome:
-        return words.outcome(gain, margin_points / 100)
+        return words.outcome(gain, margin)
     is_same = gain.best_trial is not None and gain.best_trial == gain.default_trial
     return "the default is the best" if is_same else words.DASH
 

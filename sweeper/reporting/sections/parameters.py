@@ -423,7 +423,7 @@ def _effect_sentences(figures: Figures, findings: Findings) -> Iterator[str]:
     for effect in figures.effects:
         outcome = "not compared"
         if effect.outcome:
-            outcome = words.outcome(effect, findings.margin_points / 100)
+            outcome = words.outcome(effect, findings.margin)
         pair = "otherwise the same" if effect.same_configuration else "the best of each"
         if effect.lacking == "seeds":
             pair += "; the interval is only over items"

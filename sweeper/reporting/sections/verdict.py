@@ -71,12 +71,11 @@ def _forest(report: Report) -> Figure | None:
 
 def _comparison_table(report: Report) -> Table:
     findings, verdict = report.findings, report.findings.verdict
-    margin_value = findings.margin_points / 100
     loss = _loss_metric(findings)
     first = model_title(report, verdict.comparisons[0].first)
     margin = words.points(findings.margin_points)
     if findings.metric.unit != "points":
-        margin = f"{words.value(margin_value)} {findings.metric.unit}"
+        margin = f"{words.value(findings.margin)} {findings.metric.unit}"
 
     def metric(comparison: Comparison) -> Metric:
         return loss if comparison.metric == "loss" else findings.metric
@@ -85,7 +84,7 @@ def _comparison_table(report: Report) -> Table:
         Column("B", lambda c: model_title(report, c.second)),
         Column("metric", lambda c: metric(c).title),
         Number("A − B (95% CI)", lambda c: words.difference(c.difference, metric(c))),
-        Column("A against B", lambda c: _outcome(c, margin_value), "/outcome"),
+        Column("A against B", lambda c: _outcome(c, findings.margin), "/outcome"),
         Number.of("p, Holm", "/adjusted_p", lambda p: "<0.001" if p < 0.001 else f"{p:.2g}"),
         Number.of("to settle it", "/more_items", words.more),
     ]
@@ -102,9 +101,9 @@ def _comparison_table(report: Report) -> Table:
     )
 
 
-def _outcome(comparison: Comparison, margin_value: float) -> Cell:
+def _outcome(comparison: Comparison, margin: float) -> Cell:
     css = f"o-{comparison.outcome.replace(' ', '-')}"
-    return Cell(words.outcome(comparison, margin_value), css=css)
+    return Cell(words.outcome(comparison, margin), css=css)
 
 
 def model_title(report: Report, name: str) -> str:

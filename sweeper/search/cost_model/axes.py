@@ -27,23 +27,24 @@ Range = tuple[float, float]
 
 # Width of the best-practice range in standard deviations, for parameters without a prior.
 # The planner's priors have half that standard deviation (``STDS_IN_RANGE``).
-SPREADS_IN_PRACTICE = 2.0
+STDS_IN_BEST_PRACTICE = 2.0
 # Factor on the correlation length of numeric parameters other than learning rates. Learning rates
 # matter most: once they are tuned, variants of LoRA end within 1-2% of each other
 # (arXiv:2602.04998), and the rank hardly moves the best rate (Schulman et al. 2025).
 NOT_A_RATE_FACTOR = 2.5
 
-# Distance between a row with a choice and a row without it, and distance per doubling of a size.
-# Choices can matter most: on the recorded task `intents` (benchmarks/search), the initialisation of
-# the head matters more than its rate. On `intents` and `wellformed`, held-out trials were ranked
-# better with 0.5 than with 0.15: correlations of 0.28 against 0.13 and of 0.60 against 0.46; after
-# 8 trials, 0.45 against 0.44 and 0.40 against 0.34.
-CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.5, 0.1
-# Distance per doubling of the epochs, which change the schedule and often the loss.
-EPOCHS_DISTANCE = 0.5
-# Distance between the same configuration of two candidates: a correlation of 0.71. In simulated
-# searches of four formulas with 60 seeds, in which candidates account for a third of the variation
-# of the optima, 0.35 to 1.2 did not differ.
+# Distance between a row with a choice and a row without it. Choices can matter most: on the
+# recorded task `intents` (benchmarks/search), the initialisation of the head matters more than its
+# rate. After 8 trials, held-out trials of LoRA and of full fine-tuning were ranked better with 0.5
+# than with 0.15: correlations of 0.28 against 0.13 and 0.60 against 0.46 on `intents`, of 0.45
+# against 0.44 and 0.40 against 0.34 on `wellformed`.
+CHOICE_DISTANCE = 0.5
+# Distance per doubling of a parameter whose choices are all positive numbers, and per doubling of
+# the epochs, which change the schedule and often the loss.
+OCTAVE_DISTANCE, EPOCHS_DISTANCE = 0.1, 0.5
+# Distance between the same configuration of two candidates: a correlation of 0.71. Distances from
+# 0.35 to 1.2 gave equally good results in simulated searches, with 60 seeds, of four tasks that are
+# formulas (benchmarks/findings.md). A third of the variation of their optima is due to candidates.
 CANDIDATE_DISTANCE = 0.7
 # Configurations that are closer than this in all parameters count as the same.
 SAME_DISTANCE = 0.1
@@ -51,7 +52,7 @@ SAME_DISTANCE = 0.1
 
 @dataclass(frozen=True)
 class Axis:
-    """A numeric parameter; positions 0 and 1 are the bounds of its registered distribution."""
+    """A numeric parameter; positions 0 and 1 are the bounds of its allowed range."""
 
     name: str
     parameter: Parameter
@@ -98,7 +99,7 @@ class Axis:
         return np.exp(raw) if self.parameter.log else raw
 
     @cached_property
-    def practice(self) -> Range:
+    def best_practice(self) -> Range:
         """The best-practice range, as positions."""
         low = self.low if self.parameter.low is None else self.parameter.low
         high = self.high if self.parameter.high is None else self.parameter.high
@@ -107,7 +108,7 @@ class Axis:
     @cached_property
     def width(self) -> float:
         """Width of the best-practice range, above 0."""
-        return max(self.practice[1] - self.practice[0], 1e-3)
+        return max(self.best_practice[1] - self.best_practice[0], 1e-3)
 
     @cached_property
     def length(self) -> float:
@@ -129,7 +130,7 @@ class Axis:
         given_center = prior.center if prior is not None else None
         center = self.unit(self.parameter.default if given_center is None else given_center)
         if prior is None or prior.spread is None:
-            return center, self.width / SPREADS_IN_PRACTICE
+            return center, self.width / STDS_IN_BEST_PRACTICE
         low, high = self._scaled_bounds
         decades = prior.spread * math.log(10) if self.parameter.log else prior.spread
         return center, max(decades / max(high - low, 1e-9), 1e-3)
@@ -183,13 +184,13 @@ class ChoiceAxis:
     def weights(self) -> dict[Scalar, float]:
         """The prior over the best-practice choices, with sum 1; by default, the default counts
         double."""
-        practice = self.parameter.choices or self.choices
+        best_practice = self.parameter.choices or self.choices
         prior = self.parameter.prior
         if prior is not None and prior.weights is not None:
-            prior_weights = dict(zip(practice, prior.weights, strict=False))
+            prior_weights = dict(zip(best_practice, prior.weights, strict=False))
         else:
             prior_weights = {
-                choice: 2.0 if choice == self.parameter.default else 1.0 for choice in practice
+                choice: 2.0 if choice == self.parameter.default else 1.0 for choice in best_practice
             }
         total = sum(prior_weights.values())
         return {choice: weight / total for choice, weight in prior_weights.items()}
@@ -228,7 +229,7 @@ def draw_index(sums: Sequence[float], generator: np.random.Generator) -> int:
 
 
 def axis_of(name: str, parameter: Parameter, distribution: BaseDistribution) -> Axis | ChoiceAxis:
-    """The axis of a parameter under its registered distribution."""
+    """The axis of a parameter with an Optuna distribution: its allowed range."""
     if isinstance(distribution, CategoricalDistribution):
         return ChoiceAxis(name, parameter, tuple(distribution.choices))  # type: ignore[arg-type]
     low, high = float(distribution.low), float(distribution.high)  # type: ignore[attr-defined]
@@ -317,6 +318,6 @@ def _choice_row(axis: ChoiceAxis, value: Scalar | None) -> list[float]:
     return [CHOICE_DISTANCE * (value == choice) for choice in axis.choices]
 
 
-def is_repeat(row: Vector, points: Matrix) -> bool:
-    """Whether a row is nearly the same configuration as one of the points."""
-    return bool((np.abs(points - row).max(axis=1) < SAME_DISTANCE).any())
+def is_repeat(row: Vector, rows: Matrix) -> bool:
+    """Whether a row is nearly the same configuration as one of ``rows``."""
+    return bool((np.abs(rows - row).max(axis=1) < SAME_DISTANCE).any())

@@ -178,7 +178,7 @@ def searched_range(axis: Axis, seen: Sequence[TrialCosts]) -> Range:
     Args:
         seen: Trials of one candidate.
     """
-    low, high = axis.practice
+    low, high = axis.best_practice
     with_parameter = [trial for trial in seen if axis.name in trial.parameters]
     ended = [trial for trial in with_parameter if trial.cost is not None]
     if len(ended) < MIN_TRIALS_TO_WIDEN:

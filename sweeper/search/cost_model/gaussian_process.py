@@ -23,8 +23,8 @@ Indices = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
 # Minimum standard deviation of candidates' levels, as a share of the standard deviation of one
-# candidate's costs. In simulated searches of four objectives that are formulas (see
-# benchmarks/findings.md), 0.5, 1 and 2 did not differ.
+# candidate's costs. In simulated searches of four tasks that are formulas
+# (benchmarks/findings.md), 0.5, 1 and 2 gave equally good results.
 LEVEL_SHARE = 1.0
 # Costs are clipped at this multiple of the median's distance above the best: a diverged trial would
 # otherwise flatten all relevant differences.

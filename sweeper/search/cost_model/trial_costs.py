@@ -87,7 +87,7 @@ class TrialCosts:
             result,
             cost,
             reported,
-            # A limit that allows any change has a violation of -inf: it is no limit.
+            # A limit that allows any change has a violation of -inf: it is not a limit.
             measured if measured is not None and math.isfinite(measured) else None,
             space.budget.rungs_of(config.parameters),
         )
@@ -311,7 +311,7 @@ class Untrained:
         point |= {RATE: rate.value(0.0)} | ({START: PROBE} if from_probe else {})
         head = axes.get(HEAD_RATE)
         if from_probe and isinstance(head, Axis):
-            low, default = head.practice[0], head.unit(head.parameter.default)
+            low, default = head.best_practice[0], head.unit(head.parameter.default)
             point[HEAD_RATE] = head.value((low + default) / 2)
         values = {**constants, **point}
         parameters = {

@@ -44,7 +44,7 @@ _ROUNDING = 1e-3
 def pack_texts(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """All texts packed into a batch of one row.
 
-    Positions restart with each text, and its first token is no label. The ends of the texts are in
+    Positions restart with each text, whose first token is not a label. The ends of the texts are in
     the arguments of transformers' FlashAttention.
 
     Args:

@@ -16,7 +16,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from sweeper.errors import ModelError, UsageError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.linear_layers import targeted
-from sweeper.facts.models.packaged import PREFIX, packaged
+from sweeper.facts.models.packaged import packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.setup import Setup
@@ -33,11 +33,10 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
         ModelError: The model has neither.
     """
     if model.folder is not None:
-        trusted = model.trust_remote_code
         return AutoConfig.from_pretrained(
-            model.folder, trust_remote_code=trusted, local_files_only=True
+            model.folder, trust_remote_code=model.trust_remote_code, local_files_only=True
         )
-    catalogue_name = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
+    catalogue_name = packaged(model.id).catalogue_id if model.source == "packaged" else model.id
     match = catalogue.match(catalogue_name)
     fields = dict(match.entry.config) if match else None
     if model.source == "size":  # the user gave only a number of parameters
@@ -46,7 +45,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
     if fields is None:
         raise ModelError(
             f"there is no configuration of {model.id} here",
-            why="A dry run builds the real model class.",
+            why="A measurement builds the real model class.",
             fix="Name a local folder with a config.json, or a model of the catalogue.",
         )
     return CONFIG_MAPPING[str(fields.pop("model_type"))](**fields)
@@ -98,7 +97,8 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     text = config.get_text_config()
     experts = ("num_experts", "num_local_experts", "n_routed_experts")
     if any(hasattr(text, name) for name in experts):
-        config._experts_implementation = "grouped_mm"  # as in trainings: the default
+        # transformers' default, also in trainings. If it is set, a class without it is an error.
+        config._experts_implementation = "grouped_mm"
     auto: Any = AutoModel if setup.classes else AutoModelForCausalLM
     model_class = auto._model_mapping.get(type(config), None)
     fused = setup.attention != "eager" and getattr(model_class, "_supports_sdpa", False)
@@ -121,7 +121,7 @@ def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
     """The set-up as parameters of a trial, with which its strategy makes the adapter."""
     targets = setup.target_modules
     if not isinstance(targets, str):
-        # Layers that are no such choice are given by their names in this model.
+        # Layers that match no named choice are listed by name.
         names = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
         targets = _CHOICE_OF_LAYERS.get(targets, names)
     return {

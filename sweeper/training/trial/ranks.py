@@ -43,8 +43,9 @@ _LAUNCH, _LAUNCHER_LOG = "sweeper.training.launch:launch", "launcher.log"
 class RankRequest(Artifact):
     """The trial that the ranks train, and its run.
 
-    ``setup`` is the config's, or has smaller batches. ``folder`` is the folder of all ranks,
-    ``attempt`` the folder for checkpoints, and ``checkpoint`` the checkpoint to continue from.
+    ``setup`` is the config's, with smaller batches if memory ran out. ``folder`` is the
+    folder of all ranks, ``attempt`` the folder for checkpoints, and ``checkpoint`` the checkpoint
+    to continue from.
     """
 
     plan: Plan

@@ -107,7 +107,7 @@ class TrialJob:
             None, the base stays in the cache only.
         checkpoint: Folder of the checkpoint of an interrupted attempt, to be continued.
         checkpoints_folder: Folder for checkpoints; several ranks share one.
-        setup: The set-up that is trained: the config's, or with smaller batches.
+        setup: The set-up that is trained: the config's, with smaller batches if memory ran out.
         ranks_plan: Plan by which ranks load models; None if one device trains the trial.
         saved: The opened checkpoint from which the next training continues.
         reports: The reports of the rungs so far.

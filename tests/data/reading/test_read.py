@@ -227,7 +227,7 @@ BROKEN = {
     "rows.docx": (b"PK\x03\x04", "not a kind of file"),
     "packed.jsonl": (gzip.compress(b'{"text": "a"}' * 99), "binary, not text"),
     "binary.csv": (b"a,b\n\x00\x01", "binary, not text"),
-    "arrow.parquet": (b"not parquet", "not a whole Parquet file"),
+    "arrow.parquet": (b"not parquet", "not a valid Parquet file"),
     "plain.jsonl.gz": (b'{"text": "a"}', "cannot be unpacked"),
     "half.jsonl.gz": (gzip.compress(b'{"text": "a"}' * 99)[:-9], "cannot be unpacked"),
     "scalar.json": (b"42", "no list of rows"),

@@ -98,7 +98,7 @@ def test_where_rows_bring_nothing_the_run_says_so(make_run: Make) -> None:
     need = figures_of(make_run(trials=6, parts=0.0), section)
     assert isinstance(need, Figures)
     assert not need.curves[0].seen
-    assert "nothing that could be seen: " in need.sentence
+    assert "no clear gain: " in need.sentence
 
 
 def test_a_curve_that_is_not_done_says_how_far_it_is(make_run: Make) -> None:

@@ -86,7 +86,7 @@ def test_best_practice_is_a_part_of_the_allowed_range() -> None:
     axis = LOW["learning_rate"]
     assert isinstance(axis, Axis)
     half_width = math.log(3) / math.log(100) / 2
-    assert axis.practice == pytest.approx((0.5 - half_width, 0.5 + half_width))
+    assert axis.best_practice == pytest.approx((0.5 - half_width, 0.5 + half_width))
 
 
 def test_cumulative_weights_end_at_one() -> None:
