@@ -19,6 +19,9 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 Answer = TypeVar("Answer")
 
+OnDownload = Callable[[int, int], None]
+"""Called with the downloaded and the total megabytes, from any thread."""
+
 
 def is_hub_id(name: str) -> bool:
     """Whether this can be the id of a repository of the hub: ``name`` or ``owner/name``."""
@@ -87,8 +90,8 @@ def refusal(error: BaseException, repository: str, revision: str | None, what: s
     return Problem(f"the hub answered {response.status_code} {response.reason_phrase}", where=page)
 
 
-def progress_class(tell: Callable[[int, int], None]) -> type:
-    """A progress class for the hub's client that tells megabytes (done, all) in place of a bar."""
+def progress_class(progress: OnDownload) -> type:
+    """A progress class for the hub's client that calls ``progress`` in place of a bar."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class MegabyteProgress(tqdm):
@@ -100,7 +103,7 @@ def progress_class(tell: Callable[[int, int], None]) -> type:
         def update(self, n: float | None = 1) -> bool | None:
             self.n += n or 0
             if self._counts_bytes and self.total:
-                tell(round(self.n / 1e6), round(self.total / 1e6))
+                progress(round(self.n / 1e6), round(self.total / 1e6))
             return None
 
     return MegabyteProgress

@@ -1,7 +1,7 @@
 """Tests of programs that models wrote, run by the feature that isolates programs.
 
-``pass_at_1`` is also the metric of code tasks in lm-eval's task YAML. It takes the place of
-``code_eval``, which lm-eval's own code tasks download: it runs programs without isolation::
+``pass_at_1`` is also a metric for code tasks in lm-eval's task YAML. Use it instead of
+``code_eval``, which lm-eval's own code tasks download and which runs programs without isolation::
 
     metric_list:
       - metric: !function sweeper.metrics.programs.pass_at_1

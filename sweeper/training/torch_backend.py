@@ -149,7 +149,7 @@ class TorchBackend:
             objective=self._plan.objective,
             base_dtype=dtype,
             quantization_config=quantization_config,
-            fused=self._device.type == "cuda"
+            fused_kernels=self._device.type == "cuda"
             and self._plan.facts.hardware.fused_kernels
             and find_spec("liger_kernel") is not None,
         )
@@ -264,8 +264,8 @@ class TorchBackend:
 
     def close(self) -> None:
         for shared in self._shared.values():
-            shared.context.base_lender.forget()
-            shared.prepared_bases.forget()
+            shared.context.base_lender.release()
+            shared.prepared_bases.release()
         self._shared.clear()
         gc.unfreeze()
         gc.collect()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -23,6 +23,7 @@ from sweeper.cache import home
 from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
 from sweeper.data.hub_client import (
     TIMEOUT_SECONDS,
+    OnDownload,
     answer_in_time,
     is_hub_id,
     progress_class,
@@ -45,9 +46,6 @@ MAX_FILES = 10_000
 
 CONVERSION = "refs/convert/parquet"
 """The branch with the hub's own conversion of a data set."""
-
-Tell = Callable[[int, int], None]
-"""A function that is told the megabytes downloaded so far, and all megabytes."""
 
 _AnySource = DataSpec | SourceSpec
 _Source = TypeVar("_Source", DataSpec, SourceSpec)
@@ -99,7 +97,10 @@ def _source_files(spec: DataSpec) -> SplitFiles:
 
 
 def _splits_in_file(path: Path) -> SplitFiles:
-    """The file alone, or the splits that a JSON file holds, each as ``FILE/KEY.json``."""
+    """The file alone, or the splits in a JSON file, each as a path ``FILE/KEY.json``.
+
+    No file has such a path; ``file_and_key`` takes it apart.
+    """
     keys = keys_of(path)
     split_by_key = {key: SPLIT_NAMES[key.lower()] for key in keys if key.lower() in SPLIT_NAMES}
     if "train" not in split_by_key.values():
@@ -172,41 +173,43 @@ class _CommitFiles(Record):
     names: tuple[str, ...]
 
 
-def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
-    """The spec with the present commit of each data set on the hub; downloads their files.
+def with_commits(spec: Spec, progress: OnDownload = lambda _done, _of: None) -> Spec:
+    """The spec with the commit of each data set on the hub; downloads their files.
+
+    It is the commit that an earlier call stored, if there is one; otherwise the hub is asked.
 
     Raises:
         DataError: The hub cannot be reached or refuses a data set, or it has no readable files.
     """
-    sources = tuple(_with_commit(source, tell) for source in spec.data.sources)
-    data_spec = _with_commit(spec.data.model_copy(update={"sources": sources}), tell)
+    sources = tuple(_with_commit(source, progress) for source in spec.data.sources)
+    data_spec = _with_commit(spec.data.model_copy(update={"sources": sources}), progress)
     options_by_feature: dict[str, Options] = {}
     for data in named_data(spec.features):
-        commit = _with_commit(SourceSpec(path=data.path, revision=data.commit), tell).revision
+        commit = _with_commit(SourceSpec(path=data.path, revision=data.commit), progress).revision
         options = options_by_feature.get(data.feature, getattr(spec.features, data.feature))
         options_by_feature[data.feature] = options.model_copy(update={data.commit_in: commit})
     features = spec.features.model_copy(update=options_by_feature)
     return spec.model_copy(update={"data": data_spec, "features": features})
 
 
-def _with_commit(source: _Source, tell: Tell) -> _Source:
-    """The source with its present commit, if it is on the hub; downloads its files."""
+def _with_commit(source: _Source, progress: OnDownload) -> _Source:
+    """The source with its commit, if it is on the hub; downloads its files."""
     if not is_hub_data(source):
         return source
     source = source.model_copy(update={"revision": _commit_files(source).commit})
-    hub_files(source, tell)
+    hub_files(source, progress)
     return source
 
 
-def hub_files(source: _AnySource, tell: Tell = lambda _done, _of: None) -> SplitFiles:
+def hub_files(source: _AnySource, progress: OnDownload = lambda _done, _of: None) -> SplitFiles:
     """The files of each split, downloaded if needed."""
     repository, commit_files = str(source.path), _commit_files(source)
     commit, names = commit_files.commit, commit_files.names
     repository_folder = f"datasets--{repository.replace('/', '--')}"
     folder = Path(constants.HF_HUB_CACHE, repository_folder, "snapshots", commit)
-    _download(repository, commit, folder, [folder / CARD] if CARD in names else [], tell)
+    _download(repository, commit, folder, [folder / CARD] if CARD in names else [], progress)
     split_files = layout(folder, names, repository, source.name, source.split or "")
-    _download(repository, commit, folder, [*chain(*split_files.files.values())], tell)
+    _download(repository, commit, folder, [*chain(*split_files.files.values())], progress)
     evidence = f"commit {commit[:12]} of the hub's data set {repository}"
     return SplitFiles(split_files.files, (evidence, *split_files.evidence))
 
@@ -230,7 +233,7 @@ def _commit_files(source: _AnySource) -> _CommitFiles:
 def _not_found_problem(path: str, answer: Problem) -> Problem:
     """The problem that neither this folder nor the hub has the data, with fixes for both."""
     what = f"there is no file or folder {path!r} here, and as a data set of the hub: {answer.what}"
-    fix = answer.fix or "A data set of the hub is read once the hub can be reached."
+    fix = answer.fix or "If you mean a data set of the hub, try again when the hub can be reached."
     return Problem(what, answer.why, f"{_path_fix(path, Path())} {fix}", path)
 
 
@@ -277,7 +280,7 @@ def _has_row_files(repository: str, names: tuple[str, ...]) -> bool:
 
 
 def _download(
-    repository: str, commit: str, folder: Path, paths: Sequence[Path], tell: Tell
+    repository: str, commit: str, folder: Path, paths: Sequence[Path], progress: OnDownload
 ) -> None:
     """Download files that the cache lacks; a file in the cache is complete."""
     missing = [path for path in paths if not path.is_file()]
@@ -294,7 +297,7 @@ def _download(
             repo_type="dataset",
             revision=commit,
             allow_patterns=[glob.escape(str(path.relative_to(folder))) for path in missing],
-            tqdm_class=progress_class(tell),
+            tqdm_class=progress_class(progress),
         )
     except Exception as error:  # also those of the client's network library
         raise DataError([refusal(error, repository, commit, "data set")]) from error

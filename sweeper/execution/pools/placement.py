@@ -1,6 +1,6 @@
 """Placement of workers: the GPUs and threads of each, and how many of them fit.
 
-Pure: it computes from the machine's and the plan's numbers, and starts nothing.
+``place`` is pure; ``machine_of`` looks at this machine. Nothing is started here.
 """
 
 from __future__ import annotations
@@ -10,12 +10,7 @@ from dataclasses import dataclass
 
 from sweeper.child_process import GPU_SHARE, thread_settings
 from sweeper.errors import Problem
-from sweeper.facts.machine.hardware import (
-    VISIBLE,
-    Device,
-    detected_gpus,
-    processor,
-)
+from sweeper.facts.machine.hardware import VISIBLE, Device, detected_gpus, processor
 from sweeper.facts.record import HardwareFacts
 from sweeper.plans import Plan
 
@@ -138,11 +133,15 @@ def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
     new_plan = "Plan for this device: give the same command with --new."
     if hardware.device == "cpu" and device.kind == "cuda":
         what = f"training would run on a GPU ({device.name}), which the plan did not see"
-        return Problem(what, planned, f"{new_plan} Or hide the GPU: {VISIBLE}= .")
+        return Problem(
+            what, planned, f"{new_plan} Or hide the GPU: set {VISIBLE} to an empty value."
+        )
     if hardware.device == "cuda" and device.kind == "cpu":
         what = f"torch {device.torch} sees no GPU"
         fix = "Install a build of torch for this GPU: see docs/troubleshooting.md."
-        return Problem(what, planned, f"{fix} Or plan for the CPU: {VISIBLE}= , with --new.")
+        return Problem(
+            what, planned, f"{fix} Or plan for the CPU: --new, and an empty value of {VISIBLE}."
+        )
     device_text = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
     if hardware.device == "cuda" and device.total_gib < _MIN_MEMORY_SHARE * hardware.memory_gib:
         return Problem(device_text, planned, new_plan)

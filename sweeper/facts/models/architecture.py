@@ -156,7 +156,7 @@ def _check_kind(settings: Settings) -> None:
     if not settings.knows_family and settings.get("is_encoder_decoder"):
         raise ModelError(
             f"{name} is an encoder-decoder of a family that is not known here",
-            why="The only known encoder-decoder is T5, and encoder-decoders cannot be trained.",
+            why="sweeper trains no encoder-decoders; of these, it predicts only the memory of T5.",
             fix="Choose a decoder for text, or an encoder for classification.",
             where=settings.where,
         )

@@ -25,8 +25,8 @@ class SavedAnswers(Record):
     """The answers of one model.
 
     Args:
-        name: Name of the model's files in a run.
-        title: Name of the model in reports.
+        name: Name of the model's files in a run: ``answers-TITLE``.
+        title: Name of the model in reports: that of ``path`` without ``.jsonl``.
         sha256: Digest of the answers; empty before ``checked``.
     """
 

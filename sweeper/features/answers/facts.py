@@ -18,7 +18,10 @@ from sweeper.spec import Spec
 
 
 class AnswersFacts(Record):
-    """The models whose answers are compared."""
+    """The models whose answers are compared.
+
+    A model's ``title`` is the name of its file; its ``name`` in a run is ``answers-TITLE``.
+    """
 
     models: tuple[SavedAnswers, ...]
 
@@ -33,7 +36,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     where = spec.places.where(("features", "answers", "files"))
     for title, count in Counter(model.title for model in models).items():
         if count > 1:
-            fix = "Give the files different names: a model is called by the name of its file."
+            fix = "Give the files different names: reports call a model by the name of its file."
             yield Problem(f"{count} files are called {title}", "", fix, where)
     if models and spec.task != "classification" and spec.objective.name == LOSS.name:
         metric_names = ", ".join(name for name in objectives_for(spec.task) if name != LOSS.name)

@@ -36,7 +36,8 @@ def _with_marks(example: Example, fields: Fields) -> Example:
 
 MARKS = Marks(frozenset({MADE_FROM, METHOD}), _with_marks)
 
-# Whether a trial with a value of the parameter trains on the rows of a source.
+# For each parameter, a function of its value in a trial and of a row's source: whether the trial
+# trains on the row.
 SELECT = {AUGMENTED_ROWS: lambda value, source: value != NONE and is_augmented(source)}
 
 
@@ -117,7 +118,10 @@ def usable(
 
 
 def _without_train_answer(row: Example, answers: set[str]) -> Example:
-    """The row, but without an answer that a train row has, too: it does not count as a quote."""
+    """The row, without its answer if a train row has the same one.
+
+    Such an answer is common, and no sign that the row quotes held-out text.
+    """
     if not row.messages or row.answer not in answers:
         return row
     return replace(row, text=row.input, messages=())

@@ -210,7 +210,7 @@ class FirstStages:
         target = home() / FOLDER / self._digest(stage)
         exists = StageFile.read_or_none(target / RECORD) is not None
         if not exists:
-            self._bases.release_bases()
+            self._bases.make_room()
         folder = make_once(
             target,
             lambda folder: self._run(stage, folder),

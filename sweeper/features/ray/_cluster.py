@@ -42,8 +42,8 @@ class Request:
     memory_bytes: int
 
     @property
-    def together(self) -> bool:
-        """Whether the GPUs must be reserved together: one trial takes several, on one node."""
+    def has_several_gpus(self) -> bool:
+        """Whether a worker has several GPUs, which must be on one node."""
         return self.gpus > 1
 
     def options(self) -> dict[str, Any]:

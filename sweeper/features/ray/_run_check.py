@@ -42,8 +42,8 @@ class RemoteBriefing(Briefing):
     version: str
 
 
-def with_mark(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
-    """Write a mark into the run's folder, and return the briefing with the mark."""
+def mark_folder(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
+    """Mark the run's folder, so that other nodes recognise it; returns a briefing with the mark."""
     mark = uuid.uuid4().hex
     write_text(run.path / _MARK_FILE, mark)
     working_folder, version = str(Path.cwd()), sweeper.__version__

@@ -24,7 +24,7 @@ from sweeper.facts.machine.hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
 from sweeper.features.ray._cluster import Request, request_for
-from sweeper.features.ray._run_check import RemoteBriefing, with_mark
+from sweeper.features.ray._run_check import RemoteBriefing, mark_folder
 from sweeper.features.ray.options import Options
 from sweeper.packages import install_command
 from sweeper.plans import Plan
@@ -73,7 +73,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     request = request_for(plan, requested, resources)
     count = _cluster.workers_that_fit(request)
     own_node = str(ray.get_runtime_context().get_node_id())
-    pool = RayPool(run, with_mark(run, briefing), requested, request, own_node, connects_here)
+    pool = RayPool(run, mark_folder(run, briefing), requested, request, own_node, connects_here)
     if count >= requested or _cluster.has_autoscaler():
         return pool, ""
     return pool, (
@@ -148,8 +148,8 @@ class RayPool:
         if self._refused:
             avoided_nodes = {_NODE_LABEL: f"!in({','.join(sorted(self._refused))})"}
         group = None
-        if self.request.together:
-            # One bundle lies on one node; STRICT_PACK would keep several together.
+        if self.request.has_several_gpus:
+            # All GPUs of the worker are in one bundle, and Ray never divides a bundle among nodes.
             group = placement_group(
                 [self.request.bundle()],
                 strategy="STRICT_PACK",
@@ -288,7 +288,7 @@ class RayPool:
         # Without an autoscaler, missing workers were reported at the start.
         if self.workers and not _cluster.has_autoscaler():
             return
-        where = " on one node" if self.request.together else ""
+        where = " on one node" if self.request.has_several_gpus else ""
         yield (
             f"waiting for the Ray cluster: it has no room for {len(pending)} of {self.size} "
             f"workers, each of which asks for {self.request}{where}"

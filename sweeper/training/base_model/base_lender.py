@@ -62,7 +62,7 @@ def load_base(
     trust_remote_code: bool = False,
     name: str = "",
     config: Any = None,
-    fused: bool = False,
+    fused_kernels: bool = False,
 ) -> nn.Module:
     """A base model from a local folder: frozen, in evaluation mode, without key-value cache.
 
@@ -91,7 +91,7 @@ def load_base(
         if quantization_config is None:
             model.to(device)
     keep_trainable(model)
-    if fused:
+    if fused_kernels:
         fuse(model)
     if name:
         # PEFT writes this into an adapter as its base: a name that is also valid on other machines.
@@ -160,7 +160,7 @@ class _LoadedBase:
 
 @dataclass
 class BaseLender:
-    """Keeps one base model in memory, in each dtype asked for, and restores it after each loan.
+    """Loads one base model in each dtype asked for, lends it, and restores it after each loan.
 
     A GPU holds the variant of one dtype and quantisation at a time. The others are in main memory,
     if they fit and are not quantised.
@@ -170,7 +170,7 @@ class BaseLender:
         task_type: ``CAUSAL_LM`` to load the output layer too, else ``FEATURE_EXTRACTION``.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
         name: Name of the base in adapters.
-        fused: Whether to compute with fused kernels.
+        fused_kernels: Whether to compute with fused kernels.
     """
 
     folder: Path
@@ -178,7 +178,7 @@ class BaseLender:
     device: torch.device
     trust_remote_code: bool = False
     name: str = ""
-    fused: bool = False
+    fused_kernels: bool = False
     _loaded: dict[str, _LoadedBase] = field(default_factory=dict)
     _key_on_device: str = ""
     _return_count: int = 0
@@ -194,7 +194,7 @@ class BaseLender:
         key = _key(dtype, quantization_config)
         if key not in self._loaded:
             self._move_off_device()
-            options: dict[str, Any] = {"name": self.name, "fused": self.fused}
+            options: dict[str, Any] = {"name": self.name, "fused_kernels": self.fused_kernels}
             options["trust_remote_code"] = self.trust_remote_code
             model = load_base(
                 self.folder, self.task_type, dtype, self.device, quantization_config, **options
@@ -228,7 +228,7 @@ class BaseLender:
             loaded.restore()
         if loaded is None or not loaded.is_unchanged(self._return_count):
             log.warning("a trial changed the base model's weights; they are loaded again")
-            self.forget()
+            self.release()
 
     def _move_off_device(self) -> None:
         """Move the GPU's variant to main memory; drop it if it is quantised or too large."""
@@ -243,7 +243,7 @@ class BaseLender:
         self._key_on_device = ""
         torch.cuda.empty_cache()
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Release all memory. The next ``lend`` loads again."""
         self._loaded.clear()
         self._key_on_device = ""

@@ -56,36 +56,36 @@ class Bases:
                     seconds=prepared.seconds,
                 )
         if self.context.device.type == "cuda":
-            self.forget()  # one base at a time on a GPU
+            self.release()  # one base at a time on a GPU
         return None
 
     def base_lender(self, base: BaseRef, folder: Path | None = None) -> BaseLender:
-        """The lender of one of these bases; other bases are released.
+        """The object that loads this base once and lends it to trials; other bases are released.
 
         Args:
             folder: Folder of the base; its folder in the cache if None.
         """
         folder = folder or home() / base.folder
         if self._current is None or self._current[0] != folder:
-            self.release_bases()
+            self.make_room()
             context = self.context
             # PEFT writes this name into an adapter: the path of its base within the run's folder.
             name = f"./{base.folder}"  # "a/b" would be a name on the hub
-            kind, fused = context.task.task_type, context.base_lender.fused
-            base_lender = BaseLender(folder, kind, context.device, name=name, fused=fused)
+            kind, fused = context.task.task_type, context.base_lender.fused_kernels
+            base_lender = BaseLender(folder, kind, context.device, name=name, fused_kernels=fused)
             self._current = folder, base_lender
         return self._current[1]
 
-    def release_bases(self) -> None:
-        """Release the current base and, on a GPU, the model's own."""
-        self.forget()
+    def make_room(self) -> None:
+        """Release the base of the last trial and, on a GPU, the model's own base, too."""
+        self.release()
         if self.context.device.type == "cuda":
-            self.context.base_lender.forget()
+            self.context.base_lender.release()
 
-    def forget(self) -> None:
-        """Release the current base."""
+    def release(self) -> None:
+        """Release the base of the last trial, not the model's own."""
         if self._current is not None:
-            self._current[1].forget()
+            self._current[1].release()
             self._current = None
 
 

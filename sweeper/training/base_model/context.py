@@ -43,7 +43,7 @@ class ModelContext:
         on_progress: Receiver of the progress of long work; raises ``Interrupted`` to end the work.
         base_dtype: The dtype in which the untrained base is loaded.
         quantization_config: Quantisation of the untrained base, if only a quantised base fits.
-        fused: Whether bases compute with Liger's fused kernels.
+        fused_kernels: Whether bases compute with Liger's fused kernels.
     """
 
     model: ModelSpec
@@ -59,7 +59,7 @@ class ModelContext:
     objective: Objective = LOSS
     base_dtype: torch.dtype = torch.float32
     quantization_config: Any = None
-    fused: bool = False
+    fused_kernels: bool = False
 
     def __post_init__(self) -> None:
         trusted, name = self.model.trust_remote_code, loadable_name(self.model.id, self.folder)
@@ -68,7 +68,7 @@ class ModelContext:
         )
         self.task = self._new_task()
         self.base_lender = BaseLender(
-            self.folder, self.task.task_type, self.device, trusted, name=name, fused=self.fused
+            self.folder, self.task.task_type, self.device, trusted, name, self.fused_kernels
         )
         self._items: dict[Split, TokenizedSplit] = {}
         self._further_items: dict[frozenset[str], TokenizedSplit] = {}

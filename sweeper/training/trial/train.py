@@ -116,8 +116,8 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
     # Several devices: this process makes the base, if a feature asks for one, and then frees its
     # memory for the ranks.
     job.prepare_base()
-    job.shared.prepared_bases.forget()
-    job.context.base_lender.forget()
+    job.shared.prepared_bases.release()
+    job.context.base_lender.release()
     result = retry(first_setup, Ranks(job, job.ranks_plan).train, lambda: False)
     return result.model_copy(update=job.base_fields())
 

@@ -269,7 +269,7 @@ def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
     weights = job.folder / "weights"
     assert result.base is not None
     shutil.rmtree(tmp_path / "home" / "bases")
-    job.shared.prepared_bases.forget()
+    job.shared.prepared_bases.release()
 
     with trained(job.shared, weights) as model:
         assert job.evaluator().evaluate(model).loss == pytest.approx(

@@ -57,7 +57,7 @@ def test_workers_share_a_gpu_only_where_there_are_more_than_gpus(
 ) -> None:
     request = request_for(on_gpus(2, per_trial), workers, nodes)
     assert request == Request(cpus, gpus, int(1.5 * GIB))
-    assert request.together is (per_trial > 1)
+    assert request.has_several_gpus is (per_trial > 1)
 
 
 @pytest.mark.parametrize(

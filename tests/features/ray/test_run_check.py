@@ -8,7 +8,7 @@ import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.execution.job import Briefing
-from sweeper.features.ray._run_check import problems_here, with_mark
+from sweeper.features.ray._run_check import mark_folder, problems_here
 from sweeper.runfolder import RunFolder
 
 
@@ -20,7 +20,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_a_machine_that_cannot_see_the_run_says_what(run: RunFolder) -> None:
-    briefing = with_mark(run, Briefing(spec=make_spec(1), backend="curve_backend:make"))
+    briefing = mark_folder(run, Briefing(spec=make_spec(1), backend="curve_backend:make"))
     other = briefing.model_copy(update={"mark": "of another folder", "version": "0.0.1"})
     problems = [problem.what for problem in problems_here(run, other)]
     assert "has sweeper" in problems[0]

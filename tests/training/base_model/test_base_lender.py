@@ -93,7 +93,7 @@ def test_dtypes_are_kept_apart(base_lender):
     model, half = base_lender.lend(torch.float32), base_lender.lend(torch.bfloat16)
     assert model is not half
     assert base_lender.lend(torch.float32) is model
-    base_lender.forget()
+    base_lender.release()
     assert base_lender.lend(torch.float32) is not model
 
 
@@ -204,7 +204,7 @@ def test_a_base_is_fused_once_and_says_the_same(fused, model_folders):
     ids = torch.tensor([[3, 4, 5, 6]])
     plain = BaseLender(model_folders["llama"], "CAUSAL_LM", CPU).lend(torch.float32)
     assert not fused.options
-    base_lender = BaseLender(model_folders["llama"], "CAUSAL_LM", CPU, fused=True)
+    base_lender = BaseLender(model_folders["llama"], "CAUSAL_LM", CPU, fused_kernels=True)
     model = base_lender.lend(torch.float32)
     assert base_lender.lend(torch.float32) is model
     (options,) = fused.options
@@ -237,13 +237,13 @@ def test_trials_use_fused_kernels_where_the_plan_has_them_on_a_gpu(
     package = object() if installed else None
     monkeypatch.setattr("sweeper.training.torch_backend.find_spec", {"liger_kernel": package}.get)
     context = backend._load_shared(backend._plan.candidates[0].model).context
-    assert context.base_lender.fused is (device == "cuda" and planned and installed)
+    assert context.base_lender.fused_kernels is (device == "cuda" and planned and installed)
 
 
 @pytest.mark.parametrize("kind", ["llama"])
 def test_a_trial_trains_with_fused_kernels(fused, backend, config, tmp_path):
     shared = backend.shared(backend._plan.candidates[0].model)
-    shared.context.base_lender.fused = True
+    shared.context.base_lender.fused_kernels = True
     folder = tmp_path / "attempt"
     folder.mkdir()
     result = backend.train(

@@ -85,7 +85,7 @@ def test_weights_are_loaded_from_the_run_without_feature_and_cache(
     shutil.rmtree(tmp_path / "home" / FOLDER)
     monkeypatch.setattr(parts, "PREPARE", SimpleNamespace(all=list))
     weights = job.folder / "weights"
-    job.shared.prepared_bases.forget()
+    job.shared.prepared_bases.release()
 
     with trained(job.shared, weights) as same:
         assert job.evaluator().evaluate(same).loss == pytest.approx(result.validation_loss)
