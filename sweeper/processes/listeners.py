@@ -217,13 +217,13 @@ def _error_line(error: Exception) -> str:
 @contextlib.contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
     """Redirect the output of this process and its children to a file, without secrets."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # not in the thread: listeners write here, too
     reading, writing = os.pipe()
     for stream in (sys.stdout, sys.stderr):
         os.dup2(writing, stream.fileno())
     os.close(writing)
 
     def copy() -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         remaining = _MAX_LOG_BYTES
         with (
             os.fdopen(reading, encoding="utf-8", errors="replace") as lines,
