@@ -1,12 +1,13 @@
 """How trials are compared: by the objective of the study, within limits on other measures.
 
-The objective is the validation loss, a metric, or a function of the user. Search and findings
+The objective is the validation loss, a metric, or a user's function. Search and findings
 compare *costs*: the lowest is best for every objective. Tables and texts show values.
 
 The required certainty that a trial exceeds a limit depends on the decision:
 
 - The order of trials (``order``) uses the mean. It decides the best trial so far, kept weights,
-  finalists, the recommendation, the search, and the first trials of later studies.
+  finalists, the recommendation, the best trials around which the search samples, and the first
+  trials of later studies.
 - To stop a trial or fail with an exit code, the whole interval must exceed the limit
   (``Limit.is_surely_broken``): a one-sided 95% interval for a running trial, the report's
   two-sided 95% interval for the exit code.
@@ -55,7 +56,7 @@ class Objective(Record):
     higher_is_better: bool = False
     computed_from: ObjectiveInput = "loss"
     best: float | None = Field(None, description="the highest possible value, if any")
-    function: bool = Field(False, description="whether it is a module:function of the user")
+    function: bool = Field(False, description="whether it is a user's module:function")
     folder: str = Field("", description="a further folder to look for the function's module")
     source: str = Field("", description="SHA-256 of the function's file")
 

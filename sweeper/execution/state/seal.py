@@ -1,6 +1,7 @@
 """Scoring of the test split.
 
-The choice of models is stored in a ``TestSeal`` before any of them is scored; their scores follow.
+The split is opened when the choice of models is stored in a ``TestSeal``. Only then are they
+scored; their scores are added.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads saved answers, matches them with rows by prompt, and makes requests for them."""
+"""Reads saved answers, matches them with rows by prompt, and builds requests to obtain them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
     from sweeper.data.rows import read_rows
 
     table = read(Path(path))
-    if any(_KEY_FIELD in fields for fields in table.spread_rows(1)):
+    if any(_KEY_FIELD in fields for fields in table.spread_rows(1)):  # in the first row
         pairs: Iterator[tuple[int, str, str]] = (
             (line, str(fields.get(_KEY_FIELD)), answer)
             for line, fields in table.rows

@@ -30,9 +30,9 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """One trial with augmented rows of each strategy that has trials with and without them."""
+    """For each strategy with trials with and without augmented rows: one trial with them."""
     shares = []
-    for _, trial in off_pairs(run, AUGMENTED_ROWS):
+    for _without, trial in off_pairs(run, AUGMENTED_ROWS):
         rows_by_source = trial.result.seen if trial.result else {}
         augmented = sum(
             part.rows for source, part in rows_by_source.items() if is_augmented(source)

@@ -31,7 +31,7 @@ def after_test(study: Study) -> None:
         return
     if not work:
         rows = study.plan.searched_rows
-        study.warn(f"no data curve: {rows} training rows are too few for parts of them")
+        study.warn(f"no data curve: {rows} training rows are too few to train on parts of them")
     study.train(NAME, work)
 
 
@@ -73,7 +73,7 @@ def _candidate(study: Study, number: int) -> tuple[str, str]:
 
 
 def longest_seconds(study: Study, work: Sequence[WorkItem]) -> float:
-    """The longest expected time of the trainings, from those trials that are trained again."""
+    """Upper bound of the trainings' total time, forecast from the trials' times in the search."""
     rows, seconds = study.plan.searched_rows, 0.0
     for item in work:
         assert item.trial is not None

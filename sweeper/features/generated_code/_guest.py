@@ -73,8 +73,8 @@ def _run(program: str, tests: list[str]) -> None:
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     exec(compile(program, "<program>", "exec", dont_inherit=True), vars(module))
     program_names = names_in_tests & vars(module).keys()
-    # The tests use the program by these names. If all are built-ins, such as ``sum``, they mean the
-    # program's function. Otherwise, a built-in stays what it is, even if the program redefines it.
+    # Tests use the program by these names. If each is also the name of a built-in, such as ``sum``,
+    # it means the program's function. Otherwise, names of built-ins keep meaning the built-ins.
     if program_names <= built_in.keys():
         for name in program_names:
             del built_in[name]
@@ -158,7 +158,7 @@ def _operands(*values: Any) -> tuple[Any, ...]:
 
 
 def _result(value: Any, called: Any) -> Any:
-    """What a function returned, or its content if its class changes a built-in type.
+    """What a function returned, or its content if its class overrides a built-in type's methods.
 
     Objects that tests make themselves, by calling a class, are not changed.
     """
@@ -195,7 +195,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _base(kind: type) -> Any:
-    """The built-in type with content that a type is or extends; None for other types."""
+    """The type in ``_CONTENT`` that ``kind`` is or extends; None if there is none."""
     return next((base for base in _CONTENT if issubclass(kind, base)), None)
 
 
@@ -214,7 +214,7 @@ if sys.platform == "wasi":
     with warnings.catch_warnings(action="ignore"):
         _import_everything()
     sys.set_int_max_str_digits(0)
-    time.sleep = lambda seconds: None  # the real one ends a program
+    time.sleep = lambda seconds: None  # the sandbox ends a program that waits
     types_of_python = [object]
     for kind in types_of_python:
         types_of_python += type.__subclasses__(kind)

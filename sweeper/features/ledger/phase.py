@@ -1,4 +1,4 @@
-"""Writes the predictions of a run before its first trial, and scores them once at its end."""
+"""Writes a plan's predictions, such as of memory and time, and scores them once the run ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continued pretraining in a plan: which strategies fit, the time of a stage, and its bases."""
+"""Continued pretraining in a plan: which strategies fit, and the time and bases of a stage."""
 
 from __future__ import annotations
 
@@ -141,28 +141,28 @@ def _variants(parameters: Mapping[str, Parameter], strategies: Sequence[str]) ->
 
 
 def _bases(candidate: Candidate) -> tuple[str, ...]:
-    """The keys of all bases that trials may ask for, from the settings of their first stages."""
+    """Keys of all bases that first stages may make from this candidate's base model."""
     parameters = candidate.parameters.items()
-    stages = {name: setting for name, setting in parameters if name.startswith(FIRST_STAGE)}
+    declared = {name: each for name, each in parameters if name.startswith(FIRST_STAGE)}
     combinations = (
-        dict(zip(stages, values, strict=True))
-        for values in itertools.product(*map(_values, stages.values()))
+        dict(zip(declared, values, strict=True))
+        for values in itertools.product(*map(_values, declared.values()))
     )
-    keys = (
+    applicable = (
         [
             value
             for name, value in values_by_name.items()
-            if (condition := stages[name].condition) is None
+            if (condition := declared[name].condition) is None
             or values_by_name[condition.parameter] in condition.values
         ]
         for values_by_name in combinations
         if values_by_name[FIRST_STAGE] != NO_FIRST_STAGE
     )
-    return tuple(dict.fromkeys(_key(candidate, *values_by_name) for values_by_name in keys))
+    return tuple(dict.fromkeys(_key(candidate, *values) for values in applicable))
 
 
 def _key(candidate: Candidate, *details: Scalar) -> str:
-    """A name that is equal for candidates, or for bases, with the same details."""
+    """The key of a ``Stage`` or a base: equal for candidates with equal details, which share it."""
     parts = (candidate.model, candidate.setup.precision, candidate.setup.sequence_length, *details)
     return " ".join(map(str, parts))
 

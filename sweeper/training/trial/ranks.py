@@ -214,7 +214,10 @@ def rank_command(folder: str) -> list[str]:
 
 
 def _end_launcher(launcher: Child) -> None:
-    """End the launcher, which ends all ranks. If it must be killed, Linux kills the ranks."""
+    """End the launcher, which ends all ranks.
+
+    If it must be killed, Linux kills the ranks with it (``child_process.die_with``).
+    """
     launcher.process.terminate()
     launcher.wait(2 * SHUTDOWN_SECONDS)
     launcher.close()
