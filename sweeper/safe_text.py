@@ -159,8 +159,8 @@ def _proxy_password(url: str) -> str:
 
 
 def _paths_and_names() -> Iterator[_Replacement]:
-    """Replacements of paths and names. Install paths come first, as home folders may have them."""
-    import getpass  # this and socket load more than a plan needs
+    """Replacements of paths and names. Install paths, often in the home folder, come first."""
+    import getpass  # not at the top: a plan starts faster without this and socket
     import socket
 
     prefix = Path(sys.prefix)

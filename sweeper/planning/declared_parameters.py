@@ -46,7 +46,6 @@ from sweeper.planning.rulebook.strategy_files import (
 )
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
 from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scalar, Spec, distinct
-from sweeper.traits.traits import Traits
 from sweeper.units import setting
 
 #: Facts that hold once a parameter is declared, since its declaration is the user's request for it.
@@ -89,10 +88,12 @@ def settled_parameters(
     settled = with_flags(with_epochs(rated.parameters, epochs, spec), spec)
     for name, (declared, path) in spec.declared(rated.strategy.name).items():
         in_book = rated.strategy.parameters.get(name)
+        # A fitted parameter is chosen within each trial, so it cannot be set.
         if in_book is None or in_book.fitted or not _exists(in_book, values):
             continue
         after_rules = rated.parameters.get(name, in_book.parameter)
-        # ``with_epochs`` made choices of the epochs; a declaration changes the file's range.
+        # ``with_epochs`` may have replaced the range of epochs by choices. A declaration changes
+        # the range in the strategy's file instead.
         old = in_book.parameter if name == EPOCHS else settled.get(name, in_book.parameter)
         rule_range = str(after_rules.range) if name in rated.parameters else "not used"
         settled[name] = _merged(old, after_rules, declared, spec.places.where(path), rule_range)
@@ -127,7 +128,10 @@ def _exists(book_parameter: BookParameter, values: Values) -> bool:
 def _merged(
     old: Parameter, after_rules: Parameter, declared: ParameterSpec, where: str, rule_range: str
 ) -> Parameter:
-    """``old`` with the declared values; ``after_rules`` and its range are named as a comparison."""
+    """``old`` with the declared values, and with the rule book's range in ``shipped``.
+
+    Only a declared parameter has ``shipped``. ``why`` names that range and its source.
+    """
     update: dict[str, object] = {"prior": None, "searched": True}
     if declared.choices is not None:
         choices = tuple(as_kind(old, choice) for choice in declared.choices)
@@ -226,7 +230,10 @@ def same(choice: Scalar, value: Scalar) -> bool:
 def valid_reasons(
     reasons: Sequence[Reason], parameters: Mapping[str, Parameter]
 ) -> tuple[Reason, ...]:
-    """The reasons or cautions, without those that only change declared parameters."""
+    """The reasons or cautions, without those that only change declared parameters.
+
+    A reason with a gap also changes the strategy's expected quality, so it stays.
+    """
     declared = {name for name, parameter in parameters.items() if parameter.shipped}
     return tuple(
         reason
@@ -299,10 +306,7 @@ def _declaration_problems(
     if name == EPOCHS:
         yield from _too_many_epochs(spec, declared, where)
     for model in facts.models:
-        for strategy in affected:
-            yield from _module_problems(
-                strategy.traits, model, name, declared, values[model.id], where
-            )
+        yield from _module_problems(model, name, declared, values[model.id], where)
     if name == OPTIMIZER:
         yield from _missing_optimizers(declared, facts, where)
 
@@ -395,12 +399,7 @@ def _too_many_epochs(spec: Spec, declared: ParameterSpec, where: str) -> Iterato
 
 
 def _module_problems(
-    traits: Traits,
-    model: ModelFacts,
-    name: str,
-    declared: ParameterSpec,
-    values: Values,
-    where: str,
+    model: ModelFacts, name: str, declared: ParameterSpec, values: Values, where: str
 ) -> Iterator[Problem]:
     """Problems of modules that the model does not have."""
     choices = list(map(str, declared.values))

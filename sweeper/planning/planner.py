@@ -50,8 +50,8 @@ _MIN_OFFERED_ROWS = 500
 # Fewest epochs to which a budget shortens trials. The first rung, an eighth of a trial, then comes
 # after a thirtieth of the rows.
 _MIN_EPOCHS = 0.25
-# Factor from one number of rows to the next, when a study on all rows takes too long and the
-# largest part of the rows that is in time is searched for.
+# Ratio of one number of rows to the one before, in the search for the largest number that fits the
+# time when a study on all rows takes too long.
 _PART_STEP = 1.02
 
 
@@ -211,7 +211,7 @@ def _ranked(
 
 
 def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) -> _Study:
-    """The study on all rows or, if it is not in time, on the largest part of the rows that is.
+    """The study on all rows or, if that takes too long, on as many rows as fit the time.
 
     Raises:
         TooLong: The budget has no room for a trial on all rows.
@@ -252,13 +252,13 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
         return spec.training.epochs
     if (declared := declared_epochs(spec)) is not None:
         return declared
-    rows = base.cap.items(facts.data.train_rows)
+    item_count = base.cap.items(facts.data.train_rows)  # more than rows if long texts are divided
     for rated in sorted(base.strategies.values(), key=lambda rated: -rated.quality.mean):
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:
             batch = rated.parameters.get(BATCH)
             batch_size = int(batch.default) if batch is not None else 1
-            return epochs_for_steps(float(parameter.default), batch_size, rows)
+            return epochs_for_steps(float(parameter.default), batch_size, item_count)
     return 1.0
 
 
@@ -285,8 +285,8 @@ def _refuse_long_study(spec: Spec, facts: Facts, study: _Study) -> None:
         instead = f"one training (--trials 1: {units.duration(training)}), "
     ways += ["a faster GPU" if facts.hardware.gpus else "a GPU"]
     raise TooLong(
-        f"{what} with {lead.strategy} on {lead.model} on {facts.hardware.name}; reasonable would "
-        f"be {instead}{units.joined(ways, 'or')}",
+        f"{what} with {lead.strategy} on {lead.model} on {facts.hardware.name}; "
+        f"a reasonable alternative: {instead}{units.joined(ways, 'or')}",
         fix="To plan this study nevertheless, give a budget: "
         f"--budget {math.ceil(budget.sweep.high / 3600)}h.",
     )

@@ -200,10 +200,10 @@ def _similarity_reasons(new_rows: Sequence[Example], dataset: Dataset) -> dict[E
     held_out = [_row(split, row) for split, rows in later_splits for row in rows]
     new_file_rows = [_row("train", row) for row in new_rows]
     reasons: dict[Example, str] = {}
-    for index, _ in duplicates_across_splits(_rows(chain(new_file_rows, held_out))):
+    for index, _ in duplicates_across_splits(_searchable(chain(new_file_rows, held_out))):
         if index < len(new_file_rows):
             reasons[new_rows[index]] = "nearly the same as a row of validation or test"
-    for index, other in duplicates_in_split(_rows(chain(train, new_file_rows))):
+    for index, other in duplicates_in_split(_searchable(chain(train, new_file_rows))):
         if index >= len(train):
             what = "a row of train" if other < len(train) else "another new row"
             reasons.setdefault(new_rows[index - len(train)], f"nearly the same as {what}")
@@ -216,7 +216,8 @@ def _row(split: Split, example: Example) -> FileRow:
     return FileRow("", split, example.line, {}, question)
 
 
-def _rows(rows: Iterable[FileRow]) -> DataRows:
+def _searchable(rows: Iterable[FileRow]) -> DataRows:
+    """The rows in the form that the search for duplicates takes. It does not use the task."""
     return DataRows(name="", task="classification", rows=tuple(rows), forms={})
 
 

@@ -78,7 +78,8 @@ class DataPoint(Record):
 class DataBand(Record):
     """The expected score with ``rows`` training rows, and its 90% interval.
 
-    Beyond all rows, it is the score with all rows plus the gain, with the interval of the gain.
+    With more rows than there are, it is a forecast: the score with all rows plus the expected gain.
+    The interval is then that of the gain.
     """
 
     rows: int
@@ -98,7 +99,7 @@ class DataCurve(Record):
     twice: Interval = Field(
         description="what twice the rows would bring, with a 90% interval; positive is a gain"
     )
-    seen: bool = Field(description="the whole interval is a gain")
+    seen: bool = Field(description="whether the whole interval of ``twice`` is above 0")
 
 
 class Figures(Record):
@@ -279,7 +280,8 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
         (row_count, _interval(np.concatenate([curves.at(row_count) for curves in fits])))
         for row_count in trained_on
     ]
-    # Beyond all rows, the band shows the gain, so that its end is the gain in the sentence.
+    # With more rows than there are, the band shows the gain, so that its end is the gain in the
+    # sentence.
     error_now = band[-1][1].value
     for row_count in np.geomspace(rows, 2 * rows, _FORECAST_POINTS):
         gains = np.concatenate([curves.at(rows) - curves.at(row_count) for curves in fits]).clip(
@@ -432,9 +434,9 @@ def _note(figures: Figures) -> str:
         f"Points are trainings, each scored on {items}. A training on fewer rows has as many "
         "epochs, so its tokens are in proportion. Its rows have the same shares of classes, and "
         "with the same seed a larger part contains the smaller ones. Line and band: expected "
-        "score with its 90% interval, from a power law in the rows. Right of all rows they are a "
-        "forecast: the expected score with all rows plus the gain of more rows of the same kind, "
-        "with the interval of that gain. At twice the rows it is the gain in the heading."
+        "score with its 90% interval, from a power law in the rows. For more rows than there are, "
+        "both are a forecast: the expected score with all rows plus the gain of more rows of the "
+        "same kind, with the interval of that gain. The heading gives the gain at twice the rows."
     )
 
 

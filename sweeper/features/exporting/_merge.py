@@ -28,7 +28,9 @@ _MAX_TOKENS = 128
 
 
 def merge(request: MergeRequest) -> MergeRequest:
-    """Merge an adapter, write the model, and return how its logits compare with the trial's.
+    """Merge an adapter, write the model, and return the request with its results.
+
+    The results compare the logits of the merged model with those of the trial's.
 
     Raises:
         UsageError: There is no adapter, or it cannot be merged.
@@ -58,8 +60,8 @@ def merge(request: MergeRequest) -> MergeRequest:
         save_trained(temporary, model, strategy_named(_FULL), merged_record, reloaded.task)
         merged_logits = _logits(load(temporary))
         agreement = _agreement(torch.cat(trial_logits), torch.cat(merged_logits))
-        chosen = "class" if record.labels else "token"
-        compared = request.model_copy(update={"chosen": chosen, **agreement})
+        compared_unit = "class" if record.labels else "token"
+        compared = request.model_copy(update={"chosen": compared_unit, **agreement})
         readme = (temporary / CARD).read_text(encoding="utf-8")
         readme = readme.replace(
             f"- Strategy: {_FULL}\n", f"- Strategy: {record.strategy}, merged into the base\n"

@@ -1,7 +1,7 @@
-"""Applies the remedies and the choice of rows of a spec, and finds the faults for a plan.
+"""Applies the remedies and the row selection of a spec, and finds the faults a plan warns of.
 
-The best rows are those with the most trusted labels, or those that are spread over the embeddings
-of the base model. Spread rows are chosen in a process with torch; the choice is kept in
+The selection keeps the train rows with the most trusted labels, or rows that are spread over the
+embeddings of the base model. Spread rows are chosen in a process with torch; the choice is kept in
 ``SWEEPER_HOME``.
 """
 
@@ -78,7 +78,7 @@ class SpreadRows(Artifact):
 
 
 def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
-    """The removals of train rows that are not among the best.
+    """The removals of train rows that the selection does not keep.
 
     Raises:
         UsageError: The rows cannot be ranked as requested.
@@ -92,7 +92,7 @@ def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
         chosen = _spread(spec, train, keep.rows, where)
         for n, (_, row, _) in enumerate(train):
             if n not in chosen:
-                yield _removal(row, "not one of the rows that are spread over all")
+                yield _removal(row, "not among the rows chosen to cover all train rows")
         return
     if why := reason_not_checked(data):
         raise UsageError("rows cannot be ranked by label-trust", why, where=where)
@@ -111,7 +111,10 @@ def _removal(row: FileRow, why: str) -> ListedChange:
 
 
 def _spread(spec: Spec, train: TrainRows, count: int, where: str) -> set[int]:
-    """Indexes in ``train`` of the rows nearest to the centres of clusters of their embeddings."""
+    """Indexes in ``train`` of the rows nearest to the centres of clusters of their embeddings.
+
+    The embedded text is the input of a row and, in a chat, the answer.
+    """
     require("Ranking rows by spread", (*TRAINING, "sklearn"))
     if not spec.models:
         raise UsageError(

@@ -82,7 +82,7 @@ def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
         )
         if folder.exists() and not are_done[-1]:
             raise UsageError(
-                "the folder exists, but it is not of this refit",
+                "the folder exists, but does not belong to this refit",
                 fix="Delete it, or name another folder with --output.",
                 where=str(folder),
             )
@@ -98,8 +98,8 @@ def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Spl
         "",
         "## Trained again on more rows",
         "",
-        f"Trial {number} of the run {findings.run.name} chose this configuration. This model was",
-        f"trained with it on {units.joined(list(splits))}, in {epochs} over the rows.",
+        f"This model has the configuration of trial {number} of the run {findings.run.name}. It",
+        f"was trained on {units.joined(list(splits))}, in {epochs} over the rows.",
         "",
         f"The sweep measured these figures on trial {number}, which was trained on train alone:",
         "",
