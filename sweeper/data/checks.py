@@ -31,7 +31,7 @@ def check_classes_of_train(parts: Parts, name: str) -> None:
     if unseen:
         raise DataError(
             f"labels that train does not have: {listing(unseen, form='{!r}')}",
-            why="A class without training rows cannot be learnt, so every such row is wrong.",
+            why="A class without training rows cannot be learnt: the model gets its rows wrong.",
             fix="Add rows with these labels to train, or remove them from the other splits.",
             where=name,
             code="unknown-labels",
@@ -64,8 +64,8 @@ def check_sizes(parts: Mapping[Split, Sequence[Example]], name: str) -> None:
         inputs = len({example.key for examples in parts.values() for example in examples})
         raise DataError(
             f"no row is left for {' and '.join(empty)}",
-            why=f"The data has {plural(inputs, 'different input')}; each of train, "
-            "validation and test needs at least one, of the same class in a classification.",
+            why=f"The data has {plural(inputs, 'different input')}; each of train, validation and "
+            "test needs at least one; in a classification, the same class must have one for each.",
             fix="Add rows, or give files of your own for validation and test.",
             where=name,
             code="empty-split",
@@ -166,9 +166,9 @@ def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Itera
 
 
 def _test_share(dataset: Dataset, split: Split, rows: int) -> float:
-    """The share of these left-out rows in the rows that test has or is carved from.
+    """These left-out rows as a share of the test split, or of all rows if it is carved from them.
 
-    0 for rows of another split.
+    Both include the left-out rows. 0 for rows of another split.
     """
     source_of_test = "test" if dataset.origins["test"] == "official" else "train"
     kept_rows = len(dataset.splits["test"]) if split == "test" else dataset.rows

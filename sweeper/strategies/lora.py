@@ -18,8 +18,8 @@ from sweeper.strategies.targets import is_tied, modules_to_save, needs_transpose
 
 # Values of ``init_lora_weights`` that move a part of the base's weights into the adapter.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
-# Dtypes of weights to merge into. In bfloat16, merging rounds as much as an adapter beside its base
-# does (benchmarks/findings.md).
+# Dtypes of weights to merge into. In bfloat16, the rounding error of merged weights is as large as
+# that of an unmerged adapter (benchmarks/findings.md).
 _MERGE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Share of the free main memory that copies of the base's weights may take while they are merged.
 _COPY_SHARE = 0.5

@@ -1,6 +1,6 @@
 """One rank: one of several processes that train a trial together.
 
-Environment variables of torch's launcher number the ranks. Rank 0 reports rungs, reads
+Torch's launcher numbers the ranks in environment variables. Rank 0 reports rungs, reads
 decisions and saves weights.
 """
 

@@ -48,6 +48,8 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
     joins_rows = hardware.joins_rows and "joined rows" not in failed
     update: dict[str, Any] = {
         "flash_attention": flash_attention,
+        # Where torch's kernel for joined (packed) rows fails, FlashAttention's can join them; it
+        # takes only 16 bits.
         "joins_rows": joins_rows or (flash_attention is not None and "bf16-mixed" not in failed),
         "fused_kernels": hardware.fused_kernels and "fused kernels" not in failed,
     }
@@ -68,13 +70,14 @@ def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
     """A warning for each failed check."""
     record = record_of(facts.features, "doctor", DoctorFacts)
     for name, detail in record.failed.items() if record else ():
-        yield f"{name} fails on this GPU, so trials do without it ({detail}): sweeper doctor --gpu"
+        yield f"{name} fails on this GPU: trials do without it ({detail}); see sweeper doctor --gpu"
 
 
 def _errors_of_failed_checks(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
     """The errors of this GPU's failed checks by name; runs the checks first if ``for_run``."""
     if hardware.device != "cuda" or not hardware.detected:
         return {}
+    # Without the note on similar GPUs, which a GPU that is not in the table has.
     name = hardware.name.partition(TIMES_OF)[0]
     checked = Results.read_or_none(quick_results_file(name))
     if for_run and (checked is None or checked.timed_out):

@@ -46,7 +46,7 @@ def ledger(
     elif not ledger_summary.runs:
         out().print("No run on this machine has scored its predictions. A complete run does.")
     else:
-        heads = ("prediction", "version", "runs", "judged", "held", "stated", "width", "now wider")
+        heads = ("prediction", "version", "runs", "judged", "held", "expected", "width", "widened")
         show_page(table(heads, map(_row, ledger_summary.kinds)))
 
 

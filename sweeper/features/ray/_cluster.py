@@ -76,8 +76,8 @@ def _count_text(count: float, name: str) -> str:
 def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) -> Request:
     """Cores, GPUs and main memory of one worker.
 
-    As ``place`` does on one machine, workers are spread over nodes and GPUs before a second one
-    joins any. They share a GPU, or the memory of a node without one, only if trials of the largest
+    As by ``place`` on one machine, each node or GPU gets one worker before any gets a second.
+    Workers share a GPU, or the memory of a node without one, only if trials of the largest
     memory demand fit together.
 
     Args:
@@ -109,7 +109,7 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
 
 
 def _workers_per_place(workers: int, places: int, memory_gib: float, demand: Demand) -> int:
-    """Workers in one place, which is a GPU, or a node without one, and has ``memory_gib``."""
+    """Workers on one GPU, or on one node without GPUs; ``memory_gib`` is its memory."""
     fitting_workers = int(memory_gib / demand.peak_gib) if demand.peak_gib > 0 else workers
     return max(1, min(fitting_workers, math.ceil(workers / max(1, places))))
 
@@ -209,7 +209,7 @@ def join(requested: str | None) -> None:
         return
     address = requested or os.environ.get("RAY_ADDRESS") or None
     try:
-        with _keep_signal_handlers():
+        with _limit_side_effects():
             if address is None:
                 _start_here()
             else:
@@ -252,9 +252,9 @@ def _start_here() -> None:
     # stores its own one in the home folder, where all can read it.
     if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    # Whoever reaches Ray's ports may run code as this user. Ray listens on all networks, and turns
-    # a loopback address that it is given into an outer one, unless this constant says that the
-    # machine never belongs to a cluster (services.get_node_ip_address of Ray 2.60).
+    # Whoever reaches Ray's ports may run code as this user. Ray listens on all networks, and
+    # replaces a loopback address by an external one, unless ENABLE_RAY_CLUSTER is false
+    # (services.get_node_ip_address of Ray 2.60).
     was_enabled = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -271,8 +271,11 @@ def _start_here() -> None:
 
 
 @contextlib.contextmanager
-def _keep_signal_handlers() -> Iterator[None]:
-    """Restore this process's signal handlers after the block: Ray sets one for TERM."""
+def _limit_side_effects() -> Iterator[None]:
+    """Ignore Ray's FutureWarnings in the block, and restore the signal handlers after it.
+
+    Ray sets one for TERM.
+    """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():

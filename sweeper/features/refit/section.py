@@ -58,7 +58,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
-    """The scope of the verdict, and the scores of the final model."""
+    """Sentences among the verdict's limits: the rows it is about, and the final model's scores."""
     yield (
         f"The search trained on {figures.searched_rows:,} of {figures.rows:,} rows: the verdict is "
         "about that part."
@@ -74,4 +74,4 @@ def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
     )
 
 
-card = confidence
+card = confidence  # in the model card, the same sentences

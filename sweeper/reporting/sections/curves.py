@@ -128,7 +128,7 @@ def _finding_sentence(report: Report) -> str:
         diverged = units.plural(len(divergences), "trial")
         return f"{diverged} diverged; the best of each strategy did not."
     if best_trials:
-        return "No best trial's validation loss rose again beyond noise."
+        return "The validation loss of none of the best trials rose again beyond noise."
     if findings.run.ended and findings.run.failed == findings.run.ended:
         return "No trial completed: these are the curves until each of them failed."
     return "No trial has completed yet. The chart shows the curves so far."
@@ -230,7 +230,7 @@ def drawn_trials(findings: Findings) -> tuple[Trial, ...]:
 
 @dataclass(frozen=True)
 class _Axes:
-    """The sheet and axes that all layers of the chart share."""
+    """What all layers of the chart share: the sheet, which collects their data, and the axes."""
 
     sheet: draw.Sheet
     x: Any

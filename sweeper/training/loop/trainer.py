@@ -39,9 +39,10 @@ MAX_GRAD_NORM = 1.0
 _MIN_LOSS_SCALE = 1.0
 # Value of ``optim_bits`` in the options of bitsandbytes' 8-bit optimizers.
 _EIGHT_BITS = 8
-# Keys of counts in a batch, which are removed before the model gets the batch.
-_TERMS, _TOKENS, _SOURCES = "sweeper_terms", "sweeper_tokens", "sweeper_seen"
-SOURCE_KEY = "origin"
+# Keys of counts in a batch, which are removed before the model gets the batch. The last has the
+# source and tokens of each row.
+_TERMS, _TOKENS, _SOURCES = "sweeper_terms", "sweeper_tokens", "sweeper_sources"
+SOURCE_KEY = "source"
 """Key in an encoded row: the source under which the row is counted; may be missing."""
 
 
@@ -59,7 +60,7 @@ def arguments(
     (``Strategy.parameter_groups``).
 
     Precision is not set here: autocast wraps the loss computation, so the model's own
-    ``forward`` is not wrapped and the base can be given back unchanged.
+    ``forward`` is not wrapped and the next trial gets the base unchanged.
 
     Args:
         parameters: Hyperparameters of the trial, including schedule and clipping norm.
@@ -233,8 +234,8 @@ class TrialTrainer(Trainer):
             check_wrapped(model)
             self._wrapping_checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
-        for origin, count in inputs.pop(_SOURCES, ()):
-            self.progress.count_rows(origin, 1, count)
+        for source, count in inputs.pop(_SOURCES, ()):
+            self.progress.count_rows(source, 1, count)
         if self._penalty is None:
             with autocast(self.args.device, self.mixed_dtype):
                 loss = self.task.loss(model, inputs)

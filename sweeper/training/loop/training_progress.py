@@ -61,9 +61,9 @@ class TrainingProgress:
         self._terms += terms
         self.tokens += tokens
 
-    def count_rows(self, origin: str, rows: int, tokens: int) -> None:
+    def count_rows(self, source: str, rows: int, tokens: int) -> None:
         """Count trained rows and tokens of one source."""
-        counts = self.seen.setdefault(origin, [0, 0])
+        counts = self.seen.setdefault(source, [0, 0])
         counts[0] += rows
         counts[1] += tokens
 

@@ -146,7 +146,7 @@ class LabelSets(RenamedLabels):
     name = "label-sets"
     order = 64
     title = "are in validation or test and have a label that train does not have"
-    consequence = "A class without training rows cannot be learnt, so every such row is wrong."
+    consequence = "A class without training rows cannot be learnt: the model gets its rows wrong."
     remedy = (
         "write the label that train gives to the same inputs, or else to texts with the same "
         "words; other rows stay, and training leaves them out"
