@@ -146,12 +146,14 @@ def _note(report: Report, items: int | None) -> str:
     drawn = drawn_trials(report.findings)
     text = (
         "Thick: the best of each strategy, its training loss dotted. Dashed: pruned, ending in a "
+        "tick. An x: the trial failed."
     )
-    text += "tick. An x: the loss was no longer finite."
     rows = report.findings.reproduction.split_rows
     if items and items < rows.get("validation", 0):
-        text += f" Rungs before the last score {items:,} of {rows['validation']:,} validation "
-        text += "items, the same ones in every trial."
+        text += (
+            f" All rungs but the last use {items:,} of {rows['validation']:,} validation items, "
+        )
+        text += "the same ones in every trial."
     text += _off_range_sentence(report)
     if len(drawn) < len(trials):
         text += f" {len(drawn):,} of {len(trials):,} curves are drawn: the best and a sample of "
