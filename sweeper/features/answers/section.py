@@ -16,7 +16,7 @@ HEADING = Heading(15, "answers", "Saved answers")
 
 
 class ReferenceComparison(Record):
-    """The best trial compared with one model elsewhere, on the test split.
+    """The best trial compared with a model whose answers the user saved, on the test split.
 
     Args:
         title: Name of the model.
@@ -28,7 +28,7 @@ class ReferenceComparison(Record):
 
 
 class Figures(Record):
-    """The comparisons with all models elsewhere."""
+    """The comparisons with all models whose answers the user saved."""
 
     models: tuple[ReferenceComparison, ...]
     margin_points: float

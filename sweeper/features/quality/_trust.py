@@ -50,9 +50,9 @@ MIN_CONFIDENCE = 0.5
 """Lowest probability of the other label for a label to be suspected."""
 
 MIN_CONFIDENCE_TO_REPLACE = 0.95
-"""Lowest probability of a label that replaces a suspected one. Its trust must also be below a third
-of the bound for suspicion: without this, with 5% planted errors in snips7, only 89% of the
-replacements were right."""
+"""Lowest probability of a label that replaces a suspected one. The suspected label's trust must
+also be below a third of the bound for suspicion: without this, with 5% planted errors in snips7,
+only 89% of the replacements were right."""
 
 RANDOM_SHARE = 0.2
 """Share of the labels that calibration assumes to be random. Otherwise a few wrong labels make all

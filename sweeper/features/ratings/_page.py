@@ -137,7 +137,7 @@ def _nothing_to_rate_error(run: RunFiles, winner: str, answered: int) -> UsageEr
         fix = "See its errors side by side in the report's section on samples."
     else:
         what = "this run kept no answers of two models that could be compared"
-        why = f"{answered} of its models kept some. It ran with --no-texts or --generate-items 0."
+        why = f"Models with kept answers: {answered}. It ran with --no-texts or --generate-items 0."
         fix = "Run it again with --new and without these options."
     return UsageError(what, why=why, fix=fix, where=str(run.folder.path), code="no-answers")
 
@@ -218,7 +218,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
                 Problem(
                     f"there are two files of the rater {ratings.rater!r}",
                     why=f"The other one is {files_by_rater[ratings.rater][0]}.",
-                    fix="Name one of them. If two people share it, one must rate under another.",
+                    fix="Give only one. If two people share this name, one must take another.",
                     where=str(path),
                 )
             )

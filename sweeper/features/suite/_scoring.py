@@ -93,7 +93,7 @@ def require_suite(path: Path) -> str:
     """The absolute path of a suite, for the evaluating process.
 
     Raises:
-        UsageError: There is no such file or folder, or lm-eval is not installed.
+        SpecError: There is no such file or folder, or lm-eval is not installed.
     """
     problems = [*missing("Scoring general capability", [HARNESS], install_command("suite"))]
     if not path.exists():
@@ -167,7 +167,7 @@ def request_for(
         UsageError: A trial has no weights, or a model writes no text.
     """
     specs_and_facts = {
-        facts.id: (spec, facts) for spec, facts in zip(spec.models, plan.facts.models, strict=True)
+        facts.id: (each, facts) for each, facts in zip(spec.models, plan.facts.models, strict=True)
     }
 
     def base(model: str, dtype: str) -> Subject:

@@ -29,10 +29,10 @@ from sweeper.plans import Budget, Candidate, Duration, PhaseCost
 from sweeper.spec import Spec
 
 # The earliest rung at which trials may be pruned. In replays of recorded trials at equal cost,
-# successive halving from rung 1 ended 0.364 above the best trial where curves cross; from rung 2 it
-# ended 0.131 above, and without pruning 0.148. No minimum of steps is needed, since the pruner
-# considers a rung's uncertainty: on six tasks of 8 to 120 steps per trial (benchmarks/search)
-# pruning ended no worse than from the first rung of 50 steps.
+# successive halving from rung 1 ended 0.364 above the best trial if learning curves crossed; from
+# rung 2 it ended 0.131 above, and without pruning 0.148. No minimum of steps is needed, since the
+# pruner considers a rung's uncertainty: on six tasks of 8 to 120 steps per trial
+# (benchmarks/search) pruning ended no worse than from the first rung with at least 50 steps.
 EARLIEST_RUNG = 2
 # Share of a full budget that pruning from the earliest rung saves in a searched trial, on average:
 # 0.05 to 0.26 in the same replays.
@@ -149,6 +149,7 @@ def make_budget(
     first = first_rung(float(warmup.default) if warmup else 0.0, workload.rung_every)
     share = searched_share(first)
     at_once = _parallel_trials(spec, facts, candidates)
+    # Of these, the trials with a device or cores of their own: only they shorten the study.
     side_by_side = at_once if facts.hardware.gpus > 1 else workload.processes
     study = StudyPhases(facts, timed_candidates, workload, spec.search, side_by_side)
     study = study.with_trials(spec.search.trials)
@@ -162,11 +163,12 @@ def make_budget(
     phases = _phases(study, features, core, _core_seconds(with_extra, trials, share))
     sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
-    # A rented machine is paid from its start, so downloads count too.
-    device_hours = groups * sum(c.setup.gpus for c in candidates) / len(candidates) / 3600
+    # Device-hours for each second of the sweep. A rented machine is paid from its start, so
+    # downloads count too.
+    hours_per_second = groups * sum(c.setup.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
     ends = (sweep.seconds, sweep.low, sweep.high)
-    usd = [None if price is None else round(end * device_hours * price, 6) for end in ends]
+    usd = [None if price is None else round(end * hours_per_second * price, 6) for end in ends]
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -185,7 +187,7 @@ def make_budget(
         finalists=finalists,
         confirmation_seeds=seeds,
         extra_seeds=extra,
-        gpu_hours=round(sweep.seconds * device_hours, 4),
+        gpu_hours=round(sweep.seconds * hours_per_second, 4),
         cost_usd=usd[0],
         cost_low_usd=usd[1],
         cost_high_usd=usd[2],
@@ -255,9 +257,10 @@ def _planned_features(
     for name, cost in costs.items():
         if cost.optional:
             remaining = None
-            if limit is not None:  # the upper ends of all phases must be within the budget
-                expected = (limit - downloads) / study.duration(1.0, cost.uncertainty).high
-                remaining = max(expected - taken, 0.0)
+            if limit is not None:
+                # The expected seconds whose upper end fills the budget.
+                affordable = (limit - downloads) / study.duration(1.0, cost.uncertainty).high
+                remaining = max(affordable - taken, 0.0)
             costs[name] = decided = _with_decision(cost, core["search"], remaining)
             taken += decided.seconds if decided.planned else 0.0
     return costs
@@ -304,7 +307,7 @@ def _affordable_study(
     """
     wanted, wanted_seeds = spec.search.trials, spec.search.confirmation_seeds
     if wanted == 1 and "confirmation_seeds" not in spec.search.model_fields_set:
-        study = study.with_confirmation(1, 1)  # one good run
+        study = study.with_confirmation(1, 1)  # the user wants one training: no more seeds
     if seconds is None:
         return study, wanted, ()
     downloads = sum(phase.high for phase in before_workers(study.facts).values())

@@ -112,6 +112,7 @@ def workload_of(
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         answered_rows=validation if objective.of_answers else 0,
+        # Features score at the last rung, too, and once more at the end.
         feature_tokens=(scored.before_last + 1) * tokens_at_rung + tokens_at_end,
         processes=_parallel_workers(spec, facts),
     )
@@ -124,7 +125,8 @@ def _answer_share(facts: Facts, cap: Cap) -> float:
         return 1.0
     if cap.tokens >= lengths.p90 or lengths.output_mean is None:
         return lengths.output_share
-    # A tenth or more of the examples is cut or dropped, so the share in the others is taken.
+    # ``output_share`` is the share in the longest tenth. This cap cuts or drops all of these, so
+    # the share in all examples is taken.
     return min(lengths.output_mean / lengths.mean, 1.0)
 
 
@@ -161,7 +163,8 @@ def timed_candidate(candidate: Candidate, facts: Facts, workload: Workload) -> T
         searched_seconds=full_epochs_seconds * usual_share(candidate.parameters.get(EPOCHS)),
         scoring_seconds=default.scoring_seconds(workload, workload.test_rows),
         answering_seconds=default.generation_seconds(written, workload.written_tokens),
-        # A head on a frozen base is fitted as in the probe baseline, with unweighted classes.
+        # A head on a frozen base is fitted as in the probe baseline: on all rows (``all_rows`` is 0
+        # unless the search trains on a part) and with unweighted classes.
         free=candidate.one_trial
         and bool(workload.classes)
         and not workload.all_rows
@@ -233,10 +236,11 @@ def usual_share(epochs: Parameter | None) -> float:
     return sum(shares) / full
 
 
-# Factors on the ends of a trial's interval that give those of a study, in which it is also unknown
-# how much of a full budget searched trials use and which strategies are confirmed. In plans of 24
-# requests, the exact ends of a phase were 0.87 and 1.12 times those of a trial, in the median.
-_COUNT_FACTORS = (0.85, 1.15)
+# Factors that widen a trial's interval to a study's, in which it is also unknown how much of a full
+# budget searched trials use and which strategies are confirmed. In plans of 24 requests, ends
+# computed for each phase by itself were 0.87 and 1.12 times those that a trial's interval gives, in
+# the median.
+_STUDY_FACTORS = (0.85, 1.15)
 # Assumed speed of a connection: the highest, the expected and the lowest.
 _BITS_PER_SECOND = (1e9, 1e8, 25e6)
 # Bytes of a stored weight in dtypes other than those of 16 bits.
@@ -287,7 +291,7 @@ class StudyPhases:
         return self.candidates[0].candidate
 
     def with_trials(self, trials: int) -> StudyPhases:
-        """The study with at most ``trials`` finalists."""
+        """The study if it has ``trials`` trials: at most as many finalists."""
         finalists = min(self.search.finalists, trials)
         return replace(self, search=self.search.model_copy(update={"finalists": finalists}))
 
@@ -297,7 +301,7 @@ class StudyPhases:
         return replace(self, search=self.search.model_copy(update=update))
 
     def duration(self, seconds: float, uncertainty: float = 1.0) -> Duration:
-        """Seconds with the study's interval: the widest of any trial, by ``_COUNT_FACTORS`` wider.
+        """Seconds with an interval: the widest of any trial, widened by ``_STUDY_FACTORS``.
 
         Args:
             uncertainty: Further factor by which both ends are widened.
@@ -307,7 +311,7 @@ class StudyPhases:
         each = [duration for duration in durations if duration.seconds]
         low = min((duration.low / duration.seconds for duration in each), default=1.0)
         high = max((duration.high / duration.seconds for duration in each), default=1.0)
-        low, high = low * _COUNT_FACTORS[0] / uncertainty, high * _COUNT_FACTORS[1] * uncertainty
+        low, high = low * _STUDY_FACTORS[0] / uncertainty, high * _STUDY_FACTORS[1] * uncertainty
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def parallel(self, seconds: float, jobs: int = 0) -> float:

@@ -58,7 +58,10 @@ def rated_strategies(book: RuleBook, values: Values) -> dict[str, RatedStrategy]
 
 
 def _quality(strategy: BookStrategy, rules: Iterable[Note], values: Values) -> Quality:
-    """The estimate of a strategy's file, pooled with those of the rules that fired."""
+    """The estimate of a strategy's file, pooled with those of the rules that fired.
+
+    A rule's estimate is its ``gap``: points against LoRA on the same model.
+    """
     estimates = [Quality(mean=strategy.quality.points, sd=strategy.quality.sd)]
     for rule in rules:
         if isinstance(rule, Rule) and strategy.name in rule.effects.gap:
@@ -110,7 +113,8 @@ def _rated(strategy: BookStrategy, rules: tuple[Note, ...], values: Values) -> R
 def _widened_beyond_default(parameter: Parameter) -> Parameter:
     """The parameter with a range that extends beyond its default on both sides.
 
-    From a bound the search could move to one side only. The allowed range is not left.
+    From a default on a bound the search could move to one side only. The new range is within the
+    allowed one.
     """
     if not parameter.searched or parameter.kind == "categorical" or parameter.low == parameter.high:
         return parameter
@@ -136,7 +140,7 @@ def _apply(
 
     Args:
         applied: Receives the changes of parameters.
-        held_back: Receives changes that a strategy file of a later folder overrules.
+        held_back: Receives changes that the user's own strategy file overrules.
     """
     name, effects = rated.strategy.name, rule.effects
     if effects.strategies.isdisjoint((name, EVERY)):
@@ -144,7 +148,8 @@ def _apply(
     changes: dict[str, ParameterRange] = {}
     gap = effects.gap[name].quality(values) if name in effects.gap else None
     if effects.exclude == EVERY or name in effects.exclude:
-        # Replaces an unmet requirement: that the model cannot do the task matters more.
+        # Replaces an unmet requirement: most rules that exclude are about a model that cannot do
+        # the task with any strategy, which matters more.
         rated.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:
         rated.left_out = rule
@@ -233,7 +238,7 @@ def _cautions_of_user_files(rated: RatedStrategy, held_back: _History) -> Iterat
 
 
 def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Parameter:
-    """A parameter after one rule. Its range stays within what the strategy's file allows."""
+    """A parameter after one rule. Numbers stay in the allowed range; new choices become allowed."""
     update: dict[str, object] = {}
     if change.searched is not None:
         update["searched"] = change.searched

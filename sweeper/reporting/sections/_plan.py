@@ -36,7 +36,7 @@ def plan_table(report: Report) -> Table:
         Column.of("strategy", "/strategy", strategy_cell),
         Number.of("memory", "/memory/peak_gib", _gib, "GiB"),
         Number.of("limit", "/memory/limit_gib", _gib, "GiB"),
-        Column("a trial", lambda p: units.span(p.duration.low, p.duration.high)),
+        Column("time of a trial", lambda p: units.span(p.duration.low, p.duration.high)),
         Number.of("trained parameters", "/trainable_parameters", units.count),
         Column("search space (default)", _search_spaces),
     ]
@@ -65,6 +65,7 @@ def declared_table(report: Report) -> list[Block]:
         Column("in the rule book", lambda row: row[2].shipped),
         Column("where", lambda row: row[2].source),
     ]
+    # ``shipped`` is set only where the user's own range replaced that of the rule book.
     rows = [
         (f"{parent}/parameters/{name}", (planned.strategy, name, parameter))
         for parent, planned in with_json_pointers(report.plan.strategies, "/plan/strategies")

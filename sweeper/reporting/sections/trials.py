@@ -1,4 +1,7 @@
-"""What ran? A table and a chart of all trials."""
+"""What ran? A table and a chart of all trials.
+
+The section computes no figures of its own, so ``figures`` is None.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ _STATE_WORDS = {
     "PRUNED": "pruned",
     "FAIL": "failed",
     "RUNNING": "running",
-    "WAITING": "interrupted",
+    "WAITING": "interrupted",  # it waits for its next attempt
 }
 _STATES = tuple(_STATE_WORDS)
 
@@ -58,7 +61,7 @@ def finding(figures: None, report: Report) -> str:
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """A chart of the best value so far by trial, and the table of all trials, best first."""
+    """A chart of the best value by trial, what more trials may bring, and a table of all trials."""
     if (panel := progress(report.findings)) is not None:
         scale = trial_scale(report.findings)
         yield Figure(
@@ -177,8 +180,8 @@ def _remark(trial: Trial) -> str:
             f"stopped at rung {result.stopped_at_rung}{rung_note}: {result.stopped_because}"
         )
     if result.base is not None:
-        verb = "made and trained on" if result.preparing_seconds else "trained on"
-        remarks.append(f"{verb} {result.base.folder}")
+        made = ", made in this trial" if result.preparing_seconds else ""
+        remarks.append(f"trained on {result.base.folder}{made}")
     if trial.attempts > 1:
         remarks.append(f"attempt {trial.attempts}")
     return "; ".join(remarks)
