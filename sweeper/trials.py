@@ -426,10 +426,10 @@ class GeneratedAnswers(Record):
 
     ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
     ``exact_match`` (0 to 1), ``pass@k`` if code was run. No answer is longer than ``max_tokens``.
-    ``greedy_seconds`` is the time of one greedy answer to each item. ``said`` has the answers to
-    the first items, shortened, by the item's index in the split. ``places`` are the indices of all
-    answered items; ``item_metrics`` has, by metric, one number for each item, whose mean is the
-    metric.
+    ``greedy_seconds`` is the time of one greedy answer to each item. ``shown_texts`` has the
+    answers to the first items, shortened, by the item's index in the split. ``places`` are the
+    indices of all answered items; ``item_metrics`` has, by metric, one number for each item, whose
+    mean is the metric.
     """
 
     items: int
@@ -439,7 +439,7 @@ class GeneratedAnswers(Record):
     max_tokens: int
     seconds: float = 0.0
     greedy_seconds: float | None = None
-    said: dict[int, str] = Field(default_factory=dict)
+    shown_texts: dict[int, str] = Field(default_factory=dict)
 
 
 class ItemText(Record):

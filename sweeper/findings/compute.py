@@ -139,7 +139,7 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
 
 def _without_items(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
     """Generated answers without the data of single items."""
-    emptied: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
+    emptied: dict[str, object] = {"shown_texts": {}, "places": (), "item_metrics": {}}
     return answers and answers.model_copy(
         update={"metrics": finite_metrics(answers.metrics), **emptied}
     )

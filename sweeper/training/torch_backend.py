@@ -396,7 +396,7 @@ def with_answers(
         max_tokens=answers.max_tokens,
         seconds=time.perf_counter() - start,
         greedy_seconds=greedy_seconds,
-        said={
+        shown_texts={
             row: shortened(texts[0], TEXT_CHARACTERS)
             for (row, _), texts in zip(answered[:_FIRST_TEXTS], answers.answers, strict=False)
             if not evaluation_spec.no_texts

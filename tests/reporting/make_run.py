@@ -395,7 +395,7 @@ def _answers(shape: Shape, name: str, loss: float) -> GeneratedAnswers:
         max_tokens=96,
         seconds=12.0,
         greedy_seconds=8.0,
-        said={item: f"{name} says {item}{shape.hostile}" for item in range(12)},
+        shown_texts={item: f"{name} says {item}{shape.hostile}" for item in range(12)},
     )
 
 

@@ -151,10 +151,10 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     again = answers(generate_items=2)
     assert again is not None
     assert again.metrics == found.metrics
-    assert sorted(found.said) == [0, 1]
+    assert sorted(found.shown_texts) == [0, 1]
     without = answers(generate_items=2, no_texts=True)
     assert without is not None
-    assert without.said == {}
+    assert without.shown_texts == {}
     assert answers(generate_items=0) is None
     few = next(one for one in shared.baselines if one.name == "few_shot")
     asked: list[Example] = []
@@ -186,7 +186,7 @@ def test_test_items_over_the_length_limit_are_neither_counted_nor_shown_nor_aske
     found = with_answers(score, shared, base, None).generated
     assert found is not None
     assert (found.items, found.places) == (3, (0, 2, 3))
-    assert sorted(found.said) == [0, 2, 3]
+    assert sorted(found.shown_texts) == [0, 2, 3]
     for name in ("bleu", "chrf", "rougeL", "exact_match"):
         assert len(found.item_metrics[name]) == 3
         assert np.mean(found.item_metrics[name]) == pytest.approx(found.metrics[name])

@@ -94,7 +94,9 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     scored, models = scores_by_model(run), compared_models(run)
     generated = {model.name: scored[model.name][0].generated for model in models}
     answered = {
-        name: written.said for name, written in generated.items() if written and written.said
+        name: written.shown_texts
+        for name, written in generated.items()
+        if written and written.shown_texts
     }
     winner = next((model.name for model in models if model.role == "winner"), "")
     if winner not in answered or len(answered) < 2:

@@ -256,7 +256,7 @@ def _worsened(run: RunFiles, contest: FinalistComparisons) -> tuple[Comparison, 
     They are in the headline metric, over all seeds, and in metrics of generated answers. The
     answers are of one training, so the intervals cover items only.
     """
-    if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
+    if contest.chosen is None or not run.plan.objective.is_loss:  # the user named what counts
         return ()
     losses = contest.in_loss if contest.metric.higher_is_better else contest.comparisons
     beaten = [comparison.second for comparison in losses if comparison.outcome == "better"]

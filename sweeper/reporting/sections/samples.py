@@ -125,7 +125,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     titles = [shortened(clean(label), LABEL_CHARACTERS) for label in labels]
     maker = _GroupMaker(scores, titles, texts, scored_indices)
     if written:
-        answered = [set(score.generated.said) for score in scores if score.generated]
+        answered = [set(score.generated.shown_texts) for score in scores if score.generated]
         indices = sorted(set(texts).intersection(*answered)) if answered else []
         if not indices:
             return NotMeasured(reason="No model of this run wrote answers to test items.")
@@ -193,7 +193,7 @@ class _GroupMaker:
         if score.predicted:
             label = self.labels[score.predicted[item]]
             return ShownAnswer(text=label, loss=loss, confidence=score.confidence[item])
-        text = score.generated.said.get(item) if score.generated else None
+        text = score.generated.shown_texts.get(item) if score.generated else None
         return None if text is None else ShownAnswer(text=text, loss=loss)
 
 

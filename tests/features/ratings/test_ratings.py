@@ -149,7 +149,7 @@ def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
     for score in seal["scores"]:
         score["texts"] = {}
         if score["generated"]:
-            score["generated"]["said"] = {}
+            score["generated"]["shown_texts"] = {}
     run.test_seal.write_text(json.dumps(seal))
     with pytest.raises(UsageError, check=lambda error: error.code == "no-answers"):
         write_page(run)
