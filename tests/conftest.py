@@ -234,7 +234,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 TOGETHER = ("tests/reporting/", "tests/features/generated_code/")
 
 # Files that mostly wait for processes that they have started. A third process runs them while two
-# keep both cores busy; it loads no torch, so that 8 GiB are enough.
+# keep both cores busy, and ends after them. All processes together took up to 7.7 GiB.
 WAITING = (
     "test_pool",
     "test_bad_night",
